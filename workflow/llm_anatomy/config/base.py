@@ -1,0 +1,34 @@
+"""What every settings class shares, and the settings that more than one study reads."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """A validated, immutable group of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Precision(Settings):
+    """How numbers are computed. These settings change results, so they are rule parameters."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Data type of the model's weights and activations."
+    )
+    quantisation: Literal["none", "8bit", "4bit"] = Field(
+        "none", description="Weight quantisation through bitsandbytes, where it is installed."
+    )
+
+
+class Compute(Settings):
+    """Where and how fast things run. These settings never change which rules are up to date."""
+
+    device: str = Field(
+        "cpu", description="`cpu`, `cuda`, `cuda:N`, or `auto` to spread a model over all cards."
+    )
+    threads: int = Field(2, ge=1, description="CPU threads of one model job.")
+    batch_tokens: int = Field(
+        2048, ge=1, description="Most padded tokens in one forward pass of the model."
+    )

@@ -1,0 +1,104 @@
+"""The command line that every stage shares: `python -m llm_anatomy.stages.NAME …`.
+
+A stage is a function `run(settings, *, name: Path, …)`. Its keyword-only path parameters become
+required options (`--name PATH`, or several paths for `tuple[Path, ...]`), its settings arrive as
+one JSON document, and its messages go to the terminal and, with heartbeats, to the log file.
+"""
+
+import argparse
+import inspect
+import json
+import logging
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from llm_anatomy.config.base import Compute, Settings
+from llm_anatomy.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+COMPUTE_VARIABLE = "LLM_ANATOMY_COMPUTE"
+
+
+def compute_settings() -> Compute:
+    """Device, threads and batch budget, from the environment that the workflow sets."""
+    return Compute.model_validate_json(os.environ.get(COMPUTE_VARIABLE, "{}"))
+
+
+def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line for a stage, run it, and leave the process with its exit status.
+
+    A `UserError` is printed as its sentence alone; any other exception keeps its traceback.
+    """
+    settings_type, path_types = _signature(run)
+    parser = argparse.ArgumentParser(description=inspect.getdoc(run))
+    parser.add_argument("--settings", required=True, help="settings of the stage, as JSON")
+    parser.add_argument("--log", type=Path, help="file for messages and heartbeats")
+    for name, kind in path_types.items():
+        many = kind is not Path
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            required=True,
+            type=Path,
+            nargs="+" if many else None,
+        )
+    options = vars(parser.parse_args(arguments))
+    _set_up_logging(options.pop("log"))
+    paths = {k: tuple(options[k]) if isinstance(options[k], list) else options[k] for k in path_types}
+    try:
+        run(_parse_settings(settings_type, options["settings"]), **paths)
+    except UserError as error:
+        logger.error("Error: %s", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        logger.error("Interrupted; nothing half-written is left, the same command goes on.")
+        sys.exit(130)
+    except Exception:
+        logger.exception("This is a fault of LLM Anatomy, not of your input; please report it.")
+        sys.exit(1)
+
+
+def _signature(run: Callable[..., None]) -> tuple[type[Settings], dict[str, Any]]:
+    hints = typing.get_type_hints(run)
+    names = list(inspect.signature(run).parameters)
+    settings_type: type[Settings] = hints[names[0]]
+    return settings_type, {name: hints[name] for name in names[1:]}
+
+
+def _parse_settings(settings_type: type[Settings], text: str) -> Settings:
+    try:
+        return settings_type.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        value = json.dumps(first.get("input"), default=str)
+        raise UserError(f"--settings: the key '{key}' is {value}: {first['msg']}") from error
+
+
+def _set_up_logging(log: Path | None) -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    handlers: list[logging.Handler] = []
+    terminal = logging.StreamHandler()
+    # On a terminal the bar shows progress; heartbeats would tear it.
+    terminal.setLevel(logging.WARNING)
+    handlers.append(terminal)
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log, mode="w", encoding="utf-8"))
+    else:
+        terminal.setLevel(logging.INFO)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=handlers,
+    )
+    logging.captureWarnings(True)

@@ -1,0 +1,268 @@
+"""Typed Parquet tables: declared schemas, atomic checksummed writes, checked reads.
+
+Every table of the workflow is declared as a `TableSchema`. Writing goes to a temporary name in the
+same folder, is flushed to disk and renamed; reading verifies page checksums, the declared columns
+and a hash over the whole content, so a damaged or foreign file is an error and never a number.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm_anatomy.errors import UserError
+
+PROVENANCE_KEY = b"llm_anatomy.provenance"
+TABLE_KEY = b"llm_anatomy.table"
+CONTENT_KEY = b"llm_anatomy.content_sha256"
+ROW_GROUP_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: The column's name, or with `pattern` a readable form of it such as `l{layer}_f{n}`.
+        type: Arrow type of the stored values.
+        meaning: What a value says, in words.
+        unit: Unit of the value; empty for names, flags and counts.
+        nullable: Whether a value may be missing.
+        pattern: Regular expression for a family of columns that share this declaration.
+    """
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+    pattern: str | None = None
+
+    def matches(self, name: str) -> bool:
+        """Whether a stored column of this name falls under this declaration."""
+        return name == self.name if self.pattern is None else bool(re.fullmatch(self.pattern, name))
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A table that the workflow writes.
+
+    Attributes:
+        name: Unique name, recorded inside every file, `study/table`.
+        path: Where the file lies, with wildcards in braces.
+        rule: The Snakemake rule that makes it.
+        description: What one row is.
+        columns: The declared columns, in order.
+    """
+
+    name: str
+    path: str
+    rule: str
+    description: str
+    columns: tuple[Column, ...]
+
+    def declare(self, names: Sequence[str], source: str) -> list[Column]:
+        """Match stored column names against the declaration, in order.
+
+        Raises:
+            ValueError: A column is missing, unknown or out of order; the sentence names it.
+        """
+        found = []
+        for name in names:
+            column = next((c for c in self.columns if c.matches(name)), None)
+            if column is None:
+                raise ValueError(f"{source} has the undeclared column '{name}'")
+            found.append(column)
+        for column in self.columns:
+            if column.pattern is None and column.name not in names:
+                raise ValueError(f"{source} lacks the column '{column.name}'")
+        return found
+
+
+def write_table(
+    path: Path,
+    schema: TableSchema,
+    data: pd.DataFrame | pa.Table | Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a table atomically, with page checksums and a hash of its content.
+
+    The bytes depend only on the arguments: no time, host or path is stored.
+
+    Args:
+        path: Target file; its folder is made when missing.
+        schema: The declaration; columns are cast to the declared types.
+        data: Columns by name.
+        provenance: What the numbers depend on (settings hash, model, weights, seed, versions).
+
+    Raises:
+        ValueError: A column is missing, undeclared, of another type, or null where not allowed.
+    """
+    table = _cast(schema, data)
+    metadata = {
+        TABLE_KEY: schema.name.encode(),
+        PROVENANCE_KEY: json.dumps(provenance, sort_keys=True, ensure_ascii=False).encode(),
+    }
+    table = table.replace_schema_metadata(metadata)
+    table = table.replace_schema_metadata({**metadata, CONTENT_KEY: content_sha256(table).encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            write_page_checksum=True,
+            row_group_size=ROW_GROUP_ROWS,
+        )
+
+
+def read_arrow(path: Path, schema: TableSchema) -> pa.Table:
+    """Read a table back, verifying page checksums, columns and the content hash.
+
+    Raises:
+        UserError: The file is missing, damaged, or another table; the sentence names the file, the
+            rule that makes it and the command that remakes it.
+    """
+    remake = f"remake it with: snakemake --forcerun {schema.rule} -- {path}"
+    if not path.exists():
+        raise UserError(f"{path} is missing; it is made by the rule {schema.rule}; {remake}")
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    except Exception as error:  # pyarrow raises a dozen types for damaged bytes
+        raise UserError(
+            f"{path} is damaged ({' '.join(str(error).split())}); it is made by the rule "
+            f"{schema.rule}; {remake}"
+        ) from error
+    metadata = table.schema.metadata or {}
+    stored = metadata.get(TABLE_KEY, b"").decode(errors="replace")
+    if stored != schema.name:
+        raise UserError(
+            f"{path} holds the table '{stored}' where '{schema.name}' belongs; it is made by the "
+            f"rule {schema.rule}; {remake}"
+        )
+    expected = metadata.pop(CONTENT_KEY, b"").decode(errors="replace")
+    if content_sha256(table.replace_schema_metadata(metadata)) != expected:
+        raise UserError(
+            f"{path} is damaged (its content does not match its recorded hash); it is made by the "
+            f"rule {schema.rule}; {remake}"
+        )
+    try:
+        schema.declare(table.column_names, str(path))
+        _check_types(schema, table)
+    except ValueError as error:
+        raise UserError(f"{error}; it is made by the rule {schema.rule}; {remake}") from error
+    return table
+
+
+def read_table(path: Path, schema: TableSchema) -> pd.DataFrame:
+    """Read a table as a pandas frame; see `read_arrow` for what is verified."""
+    return read_arrow(path, schema).to_pandas()
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The provenance stored in a table's metadata."""
+    metadata = pq.read_schema(path).metadata or {}
+    provenance: dict[str, Any] = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
+    return provenance
+
+
+def content_sha256(table: pa.Table) -> str:
+    """Hash of a table's column names, types, values and metadata, whatever its chunking."""
+    digest = hashlib.sha256()
+    for key, value in sorted((table.schema.metadata or {}).items()):
+        digest.update(b"%d:%s=%d:%s;" % (len(key), key, len(value), value))
+    for field, column in zip(table.schema, table.columns, strict=True):
+        digest.update(f"{field.name}:{field.type}:{len(column)};".encode())
+        _hash_column(digest, column)
+    return digest.hexdigest()
+
+
+class atomic_path:  # noqa: N801 - a context manager, used like a function
+    """Yield a temporary name beside `path`; rename it on success, remove it on any failure."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".partial"
+        )
+        os.close(handle)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                # mkstemp makes private files; results follow the user's umask like any other file.
+                umask = os.umask(0)
+                os.umask(umask)
+                self.temporary.chmod(0o666 & ~umask)
+                with self.temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(self.temporary, self.path)
+        finally:
+            with suppress(FileNotFoundError):
+                self.temporary.unlink()
+
+
+def _hash_column(digest: Any, column: pa.ChunkedArray) -> None:
+    """Feed a column's validity and values, in canonical form, to a hash."""
+    array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+    if array.null_count:
+        digest.update(array.is_null().to_numpy(zero_copy_only=False).tobytes())
+    kind = array.type
+    if pa.types.is_list(kind):
+        # Lengths and flattened values say everything a list column says.
+        lengths = array.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+        digest.update(lengths.astype("<i8").tobytes())
+        _hash_column(digest, pa.chunked_array([array.flatten()]))
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        # Lengths before bytes, so that ("ab","c") and ("a","bc") differ.
+        values = [value.encode() if value is not None else b"" for value in array.to_pylist()]
+        digest.update(",".join(str(len(value)) for value in values).encode())
+        digest.update(b"".join(values))
+    else:
+        fill = False if pa.types.is_boolean(kind) else 0
+        values = array.fill_null(fill) if array.null_count else array
+        digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+
+
+def _cast(schema: TableSchema, data: pd.DataFrame | pa.Table | Mapping[str, Any]) -> pa.Table:
+    if isinstance(data, pd.DataFrame):
+        data = {str(name): data[name] for name in data.columns}
+    if isinstance(data, pa.Table):
+        data = {name: data.column(name) for name in data.column_names}
+    columns = schema.declare(list(data), f"the table {schema.name}")
+    arrays, fields = [], []
+    for (name, values), column in zip(data.items(), columns, strict=True):
+        if isinstance(values, pa.ChunkedArray | pa.Array):
+            array = values.cast(column.type)
+        else:
+            array = pa.array(values, type=column.type, from_pandas=column.nullable)
+        if array.null_count and not column.nullable:
+            raise ValueError(
+                f"the table {schema.name} has {array.null_count} missing values in '{name}'"
+            )
+        arrays.append(array)
+        fields.append(pa.field(name, column.type, nullable=column.nullable))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _check_types(schema: TableSchema, table: pa.Table) -> None:
+    for field in table.schema:
+        column = next(c for c in schema.columns if c.matches(field.name))
+        if field.type != column.type:
+            raise ValueError(
+                f"the column '{field.name}' has the type {field.type}, not {column.type}"
+            )
