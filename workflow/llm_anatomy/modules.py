@@ -1,0 +1,109 @@
+"""Which source files of the package a stage depends on.
+
+Snakemake does not notice edits of an installed package. Every rule therefore lists the files that
+its stage imports, directly or through other modules, as inputs: content-compared, so an edit
+reruns exactly the stages that import the edited module, and `touch` or `git clone` rerun nothing.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "llm_anatomy"
+
+
+def module_files(module: str) -> list[str]:
+    """The first-party source files that a module imports, itself included.
+
+    Imports inside functions count; imports under `if TYPE_CHECKING:` do not, since they never run.
+
+    Args:
+        module: Dotted name, such as `llm_anatomy.stages.spline_features`.
+
+    Returns:
+        Sorted paths, relative to the working directory where the package lies below it, so that a
+        moved checkout keeps its records.
+
+    Raises:
+        ModuleNotFoundError: The module, or a first-party module that it names, does not exist.
+    """
+    root = package_root()
+    if _source(root, module) is None:
+        raise ModuleNotFoundError(f"there is no module {module} in {root}", name=module)
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(_imports(root, name))
+    return sorted({_display(path) for name in found if (path := _source(root, name))})
+
+
+def package_root() -> Path:
+    """The folder of the package that `python -m llm_anatomy…` runs."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"the package {PACKAGE} is not installed", name=PACKAGE)
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _display(path: Path) -> str:
+    working_directory = Path.cwd()
+    if path.is_relative_to(working_directory):
+        return path.relative_to(working_directory).as_posix()
+    return path.as_posix()
+
+
+def _source(root: Path, module: str) -> Path | None:
+    """The file of a module or package, or nothing when the name is not a module."""
+    parts = module.split(".")[1:]
+    folder = root.joinpath(*parts)
+    if (folder / "__init__.py").is_file():
+        return folder / "__init__.py"
+    file = root.joinpath(*parts[:-1], f"{parts[-1]}.py") if parts else None
+    return file if file is not None and file.is_file() else None
+
+
+@cache
+def _imports(root: Path, module: str) -> tuple[str, ...]:
+    """First-party modules that a module imports, and the packages around it."""
+    path = _source(root, module)
+    if path is None:
+        return ()
+    parents = module.split(".")
+    names = {".".join(parents[:depth]) for depth in range(1, len(parents))}
+    package = module if path.name == "__init__.py" else ".".join(parents[:-1])
+    for node in _running_nodes(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names.add(base)
+            # `from package import module` names a module; `from module import thing` does not.
+            names.update(
+                name for a in node.names if _is_ours(name := f"{base}.{a.name}") and _source(root, name)
+            )
+    ours = sorted(name for name in names if _is_ours(name))
+    for name in ours:
+        if _source(root, name) is None:
+            raise ModuleNotFoundError(f"{path} imports {name}, which does not exist", name=name)
+    return tuple(ours)
+
+
+def _is_ours(name: str) -> bool:
+    return name == PACKAGE or name.startswith(f"{PACKAGE}.")
+
+
+def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node of a module that can run, so without bodies of `if TYPE_CHECKING:`."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting.extend(node.orelse)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
