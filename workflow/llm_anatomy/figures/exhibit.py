@@ -1,0 +1,191 @@
+"""What a study shows in the report: figures, tables and captions, in one small file per study.
+
+A study's figure stage writes PNG files and `exhibits.json` into one folder. The report shows the
+figures as they are and reads the named rows and columns of the tables again, so a number in the
+report is the table's number. Colours are told apart with every common form of colour blindness,
+and the bytes of a figure depend only on what it shows.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import pyarrow.parquet as pq
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.tables.core import CONTENT_KEY, atomic_path
+
+EXHIBITS_FILE = "exhibits.json"
+DPI = 160
+# Inches. A figure of FULL_WIDTH fills a text column; heights are each figure's own.
+FULL_WIDTH = 7.2
+HALF_WIDTH = 3.5
+# Okabe and Ito's palette as seaborn ships it; name colours by their index so studies agree.
+PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
+# Perceptually even maps that stay readable in grey: amounts, and differences around zero.
+SEQUENTIAL = "cividis"
+DIVERGING = "PuOr_r"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One thing that the report shows.
+
+    Attributes:
+        title: A short heading.
+        caption: What is seen, with numbers computed from the tables, and what the paper saw.
+            Plain text; a blank line starts a new paragraph.
+        figure: File name of a PNG in the study's figure folder; none for a table alone.
+        table: Parquet file that the figure or the shown rows come from.
+        columns: Columns to show; none shows every column.
+        rows: Positions of the rows to show, in the order shown, such as `frame.index[:10]` after a
+            filter or a sort; `None` shows every row and `()` shows none, which suits a figure whose
+            table is too long: its source is still named.
+        alt: What the figure looks like, for readers who cannot see it; the title when left out.
+    """
+
+    title: str
+    caption: str
+    figure: str | None = None
+    table: Path | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[int, ...] | None = None
+    alt: str = ""
+
+
+@dataclass(frozen=True)
+class StudyExhibits:
+    """The exhibits of one study, as read back.
+
+    Attributes:
+        study: Name of the study.
+        folder: Folder of the PNG files.
+        exhibits: In the order shown.
+        content_sha256: Content hash of every table shown, by path, when the exhibits were made.
+    """
+
+    study: str
+    folder: Path
+    exhibits: tuple[Exhibit, ...]
+    content_sha256: dict[str, str]
+
+
+def set_style() -> None:
+    """Give every figure the same fonts, colours and lines; call it before the first figure."""
+    sns.set_theme(context="paper", style="ticks", palette=list(PALETTE))
+    plt.rcParams.update(
+        {
+            "figure.figsize": (FULL_WIDTH, 3.2),
+            "figure.dpi": DPI,
+            "figure.constrained_layout.use": True,
+            "savefig.facecolor": "white",
+            # Ships with matplotlib, so figures have the same bytes on every machine.
+            "font.family": "DejaVu Sans",
+            "font.size": 9,
+            "axes.titlesize": 9.5,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8,
+            "legend.frameon": False,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "lines.linewidth": 1.6,
+            "image.cmap": SEQUENTIAL,
+        }
+    )
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically and with bytes that hold no date or version; close it."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    plt.close(figure)
+
+
+def write_exhibits(folder: Path, study: str, exhibits: Sequence[Exhibit]) -> None:
+    """Write a study's exhibits into its figure folder.
+
+    Args:
+        folder: The folder that holds the PNG files.
+        study: Name of the study.
+        exhibits: In the order in which the report shows them.
+
+    Raises:
+        ValueError: A figure is not in the folder, a table lacks a column or row, or an exhibit
+            shows neither a figure nor a table.
+    """
+    for exhibit in exhibits:
+        _check(folder, exhibit)
+    tables = sorted({str(exhibit.table) for exhibit in exhibits if exhibit.table is not None})
+    document = {
+        "study": study,
+        "content_sha256": {table: stored_hash(Path(table)) for table in tables},
+        "exhibits": [
+            asdict(exhibit) | {"table": None if exhibit.table is None else str(exhibit.table)}
+            for exhibit in exhibits
+        ],
+    }
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, default=int)
+    with atomic_path(folder / EXHIBITS_FILE) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_exhibits(folder: Path) -> StudyExhibits:
+    """Read a study's exhibits back.
+
+    Raises:
+        UserError: The folder holds no readable exhibits; the sentence says how to make them.
+    """
+    path = folder / EXHIBITS_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        exhibits = tuple(
+            Exhibit(
+                title=item["title"],
+                caption=item["caption"],
+                figure=item["figure"],
+                table=None if item["table"] is None else Path(item["table"]),
+                columns=tuple(item["columns"]),
+                rows=None if item["rows"] is None else tuple(item["rows"]),
+                alt=item["alt"],
+            )
+            for item in document["exhibits"]
+        )
+        return StudyExhibits(document["study"], folder, exhibits, document["content_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is missing or damaged; remake it with: "
+            f"snakemake --forcerun figures_{folder.name} -- {folder}"
+        ) from error
+
+
+def stored_hash(table: Path) -> str:
+    """The content hash that a table of the workflow carries in its metadata."""
+    metadata = pq.read_schema(table).metadata or {}
+    return str(metadata.get(CONTENT_KEY, b"").decode())
+
+
+def _check(folder: Path, exhibit: Exhibit) -> None:
+    if exhibit.figure is None and exhibit.table is None:
+        raise ValueError(f"the exhibit '{exhibit.title}' shows neither a figure nor a table")
+    if exhibit.figure is not None and not (folder / exhibit.figure).is_file():
+        raise ValueError(f"the exhibit '{exhibit.title}' names {exhibit.figure}, not in {folder}")
+    if exhibit.table is None:
+        return
+    file = pq.ParquetFile(exhibit.table)
+    missing = set(exhibit.columns) - set(file.schema_arrow.names)
+    if missing:
+        raise ValueError(f"{exhibit.table} lacks the columns {sorted(missing)}")
+    count = file.metadata.num_rows
+    outside = [row for row in exhibit.rows or () if not 0 <= row < count]
+    if outside:
+        raise ValueError(f"{exhibit.table} has {count} rows; there is no row {outside[0]}")
