@@ -1,0 +1,370 @@
+"""Settings of the patching study: manipulations of previous tokens at layer k, and their tasks.
+
+Source: Ben-Artzy and Schwartz, "Attend First, Consolidate Later: On the Importance of Attention in
+Different LLM Layers" (arXiv 2409.03621).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from llm_anatomy.config.base import Settings
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Positions = Literal["previous", "subject", "not_subject"]
+
+CONTROL = "none"
+
+
+class Demonstration(Settings):
+    """A solved example that stands before every prompt and leaves the test set."""
+
+    subject: str = Field(min_length=1, description="Subject of the solved example.")
+    answer: str = Field(min_length=1, description="Its answer.")
+
+
+class Donors(Settings):
+    """Where a switch takes the other prompt's states from."""
+
+    prompt: str | None = Field(
+        None,
+        description="Donor prompt with `{subject}`, such as the paper's `The country {subject}`; "
+        "null uses the task's own prompt with the donor's subject.",
+    )
+    pairing: Literal["same_length", "shift", "all"] = Field(
+        "same_length",
+        description="Which examples exchange subjects: a fixed random cycle among subjects of equal "
+        "token length (a subject alone in its length joins the others), a fixed random cycle over "
+        "all, or every ordered pair.",
+    )
+    unequal: Literal["skip_pair", "last_token", "pad_left_with_first"] = Field(
+        "last_token",
+        description="What to do when the two subjects differ in token length: set the pair aside, "
+        "switch the last token only, or align right and repeat the donor's first state to the left.",
+    )
+
+
+class TaskSettings(Settings):
+    """What every task has."""
+
+    name: Name = Field(description="Name of the task; its results lie in a folder of this name.")
+    manipulations: list[Name] | None = Field(
+        None,
+        description="Names of the manipulations to run; null runs all (switch only where the "
+        "task's examples have a subject).",
+    )
+    max_examples: int | None = Field(
+        None, ge=1, description="Examples to use, a seeded sample; null uses all."
+    )
+    max_new_tokens: int = Field(
+        1,
+        ge=1,
+        description="Greedily generated tokens of an answer. With 1, an answer is right when it is "
+        "the first token of an accepted answer.",
+    )
+
+
+class RelationTask(TaskSettings):
+    """Subjects with an answer each, such as countries and capitals."""
+
+    kind: Literal["relation"] = "relation"
+    relation: str | None = Field(
+        None, description="Name of a relation in the configuration's data, such as `capitals`."
+    )
+    file: Path | None = Field(
+        None,
+        description="CSV, JSONL or Parquet with the columns `subject` and `answer` (several "
+        "accepted spellings: separated by `|`, or a list), optionally `prompt` and `example_id`.",
+    )
+    prompt: str = Field(
+        "The capital of {subject} is the city of",
+        description="Prompt with `{subject}`; a `prompt` column in the file goes before it.",
+    )
+    demonstrations: list[Demonstration] = Field(
+        [], description="Solved examples, put before the prompt in order."
+    )
+    demonstration: str = Field(
+        "{prompt} {answer}\n", description="How a solved example is written before the prompt."
+    )
+    keep: list[str] = Field(
+        [], description="Subjects that a sample of `max_examples` always contains."
+    )
+    donors: Donors = Field(default_factory=lambda: Donors())
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RelationTask":
+        if (self.relation is None) == (self.file is None):
+            raise ValueError(f"the task '{self.name}' needs either `relation` or `file`")
+        return self
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_subject(cls, prompt: str) -> str:
+        if "{subject}" not in prompt:
+            raise ValueError("the prompt has no {subject}; write it where the subject belongs")
+        return prompt
+
+
+class ArithmeticTask(TaskSettings):
+    """Generated sums, differences, products or powers."""
+
+    kind: Literal["arithmetic"] = "arithmetic"
+    operation: Literal["add", "subtract", "multiply", "power"] = Field(
+        "add", description="What to compute; differences are never negative."
+    )
+    first: tuple[int, int] = Field((1, 9), description="Smallest and largest first operand.")
+    second: tuple[int, int] = Field((1, 9), description="Smallest and largest second operand.")
+    shots: int = Field(4, ge=0, description="Solved examples before each question, never asked.")
+    prompt: str = Field("{a} {operator} {b} =", description="A question, with its placeholders.")
+
+    @field_validator("first", "second")
+    @classmethod
+    def _ordered(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+        if bounds[0] > bounds[1] or bounds[0] < 0:
+            raise ValueError("operand bounds must be two numbers >= 0, the smaller one first")
+        return bounds
+
+
+class HubDataset(Settings):
+    """A dataset of the Hugging Face hub, read through the optional package `datasets`."""
+
+    id: str = Field(description="Dataset id, such as `rajpurkar/squad`.")
+    config: str | None = Field(None, description="Configuration of the dataset, such as `3.0.0`.")
+    split: str = Field(description="Split, such as `validation`.")
+    revision: str = Field(description="Commit or tag, so that the data cannot change.")
+
+
+class _TextTask(TaskSettings):
+    file: Path | None = Field(None, description="Local file; null reads `hub`.")
+    hub: HubDataset | None = Field(None, description="Dataset of the hub; null reads `file`.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "_TextTask":
+        if (self.file is None) == (self.hub is None):
+            raise ValueError(f"the task '{self.name}' needs either `file` or `hub`")
+        return self
+
+
+class ExtractiveQaTask(_TextTask):
+    """Questions whose answer is a span of a passage, in SQuAD's format."""
+
+    kind: Literal["extractive_qa"] = "extractive_qa"
+    file: Path | None = Field(
+        None, description="SQuAD JSON, or CSV, JSONL, Parquet with `context, question, answers`."
+    )
+    prompt: str = Field(
+        "Context: {context}\nQuestion: {question}\nAnswer:", description="Prompt of a question."
+    )
+    max_new_tokens: int = Field(20, ge=1, description="Longest answer; it is cut at a newline.")
+
+
+class SummarisationTask(_TextTask):
+    """Articles with a reference summary, in CNN/Daily Mail's format."""
+
+    kind: Literal["summarisation"] = "summarisation"
+    file: Path | None = Field(
+        None, description="CSV, JSONL or Parquet with `article` and `highlights`."
+    )
+    prompt: str = Field("{article}\nTL;DR:", description="Prompt of an article.")
+    max_article_tokens: int = Field(
+        900, ge=1, description="An article is cut to this many tokens; how many were is reported."
+    )
+    max_new_tokens: int = Field(96, ge=1, description="Longest summary.")
+
+
+Task = Annotated[
+    RelationTask | ArithmeticTask | ExtractiveQaTask | SummarisationTask,
+    Field(discriminator="kind"),
+]
+
+
+class ManipulationSettings(Settings):
+    """What every manipulation has."""
+
+    name: Name = Field(description="Name of the manipulation; its table has this name.")
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name in RESERVED:
+            raise ValueError(f"'{name}' is the name of another table of the study; choose another")
+        return name
+
+
+class _States(ManipulationSettings):
+    positions: Positions = Field(
+        "previous",
+        description="Manipulated positions: every token but the current one (paper), the subject's "
+        "tokens, or every previous token outside the subject.",
+    )
+    keep_first: bool = Field(
+        False, description="Leave the first position, the attention sink, as it is (paper: false)."
+    )
+
+
+class _Random(_States):
+    seeds: int = Field(3, ge=1, description="Independent draws of every example and layer.")
+    shared: bool = Field(
+        False,
+        description="Draw the same noise for every example; a prompt prefix that all examples share "
+        "is then computed once.",
+    )
+    redraw: bool = Field(
+        False,
+        description="Draw again at each generated token, as the paper's code does; slow, because "
+        "nothing can be kept between tokens.",
+    )
+
+
+class Noise(_Random):
+    """Previous tokens' states are replaced by Gaussian vectors of equal norm."""
+
+    kind: Literal["noise"] = "noise"
+
+
+class Shuffle(_Random):
+    """The coordinates of previous tokens' states are permuted."""
+
+    kind: Literal["shuffle"] = "shuffle"
+
+
+class Angle(_Random):
+    """Previous tokens' states are turned by an angle towards a random direction, norm kept."""
+
+    kind: Literal["angle"] = "angle"
+    degrees: list[float] = Field(
+        [15, 30, 45, 60, 90], min_length=1, description="Angles; 90 is close to `noise`."
+    )
+
+    @field_validator("degrees")
+    @classmethod
+    def _in_range(cls, degrees: list[float]) -> list[float]:
+        if any(not 0 <= angle <= 180 for angle in degrees) or len(set(degrees)) < len(degrees):
+            raise ValueError("angles must be distinct and lie between 0 and 180 degrees")
+        return degrees
+
+
+class Freeze(_States):
+    """Previous tokens stop being updated at layer k."""
+
+    kind: Literal["freeze"] = "freeze"
+
+
+class Skip(ManipulationSettings):
+    """The attention sublayer is left out from layer k on, or in a window that starts at k."""
+
+    kind: Literal["skip"] = "skip"
+    width: int | None = Field(
+        None, ge=1, description="Blocks without attention, from k on; null means all up to the top."
+    )
+
+
+class Switch(ManipulationSettings):
+    """The subject's states at layer k are replaced by those of another prompt's subject."""
+
+    kind: Literal["switch"] = "switch"
+
+
+Manipulation = Annotated[
+    Noise | Shuffle | Angle | Freeze | Skip | Switch, Field(discriminator="kind")
+]
+
+RESERVED = {CONTROL, "examples", "pairs", "intake", "curves", "depths", "floors", "claims"}
+
+
+class PatchingSummary(Settings):
+    """How example records become curves and depths."""
+
+    confidence: float = Field(0.95, gt=0, lt=1, description="Level of all intervals.")
+    resamples: int = Field(1000, ge=100, description="Bootstrap resamples of examples.")
+    drops: list[float] = Field(
+        [0.01, 0.05, 0.10],
+        description="Tolerated relative drops below the clean score, for the drop-free depth.",
+    )
+
+
+class PatchingSettings(Settings):
+    """The patching study."""
+
+    tasks: list[Task] = Field(
+        default_factory=lambda: list(DEFAULT_TASKS), description="Tasks to run."
+    )
+    manipulations: list[Manipulation] = Field(
+        default_factory=lambda: list(DEFAULT_MANIPULATIONS),
+        description="Manipulations to sweep over the layers.",
+    )
+    layers: list[int] | None = Field(
+        None,
+        description="Layers k to sweep, counted from 0 in the paper's convention (the input of block "
+        "k is manipulated); null sweeps all.",
+    )
+    method: Literal["fast", "reference"] = Field(
+        "fast",
+        description="`reference` runs one full forward pass with hooks per layer, seed and example, "
+        "which `fast` must equal.",
+    )
+    summary: PatchingSummary = Field(default_factory=lambda: PatchingSummary())
+
+    @model_validator(mode="after")
+    def _names(self) -> "PatchingSettings":
+        for what, names in (
+            ("tasks", [task.name for task in self.tasks]),
+            ("manipulations", [manipulation.name for manipulation in self.manipulations]),
+        ):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"the name '{twice}' appears twice in `{what}`; names are unique")
+        kinds = {manipulation.name: manipulation.kind for manipulation in self.manipulations}
+        for task in self.tasks:
+            for name in task.manipulations or []:
+                if name not in kinds:
+                    raise ValueError(
+                        f"the task '{task.name}' names the manipulation '{name}', which is not in "
+                        f"`manipulations` ({', '.join(kinds)})"
+                    )
+                if kinds[name] == "switch" and not isinstance(task, RelationTask):
+                    raise ValueError(
+                        f"the task '{task.name}' names '{name}', but only relation tasks have a "
+                        "subject to switch"
+                    )
+        return self
+
+    def task(self, name: str) -> Task:
+        """The task of this name."""
+        return next(task for task in self.tasks if task.name == name)
+
+    def task_manipulations(self, name: str) -> list[Manipulation]:
+        """The manipulations that a task runs, in configuration order."""
+        task = self.task(name)
+        return [
+            manipulation
+            for manipulation in self.manipulations
+            if (
+                manipulation.name in task.manipulations
+                if task.manipulations is not None
+                else isinstance(task, RelationTask) or manipulation.kind != "switch"
+            )
+        ]
+
+    def manipulation(self, name: str) -> Manipulation | None:
+        """The manipulation of this name; None for the control `none`."""
+        return next((m for m in self.manipulations if m.name == name), None)
+
+
+DEFAULT_TASKS: tuple[Task, ...] = (
+    RelationTask(
+        name="capitals",
+        relation="capitals",
+        max_examples=120,
+        keep=["France", "Italy", "Germany", "Japan", "Spain"],
+    ),
+)
+
+DEFAULT_MANIPULATIONS: tuple[Manipulation, ...] = (
+    Noise(name="noise"),
+    Shuffle(name="shuffle"),
+    Freeze(name="freeze"),
+    Skip(name="skip"),
+    Switch(name="switch"),
+)
