@@ -1,0 +1,60 @@
+# The two commands: `make run` makes results/report.html, `make test` checks the code.
+# `make help` lists all of them.
+
+PYTHON ?= python3
+CORES ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
+TARGET ?=
+# The CPU build of torch comes without gigabytes of CUDA; `TORCH=torch==2.13.0` takes PyPI's own.
+TORCH ?=
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' envs/requirements.lock)
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint unit docs verify clean install lock
+
+help: ## Say what can be made.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+run: $(INSTALLED) ## Run config/config.yaml and name the report.
+	@$(BIN)/snakemake --cores $(CORES) $(TARGET)
+	@echo "The report: $(CURDIR)/results/report.html"
+
+test: $(INSTALLED) lint unit ## Lint and test everything.
+
+lint: $(INSTALLED) ## Check style, types and the workflow's form.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
+	$(BIN)/snakemake --lint
+
+unit: $(INSTALLED) ## Run the tests.
+	$(BIN)/python -m pytest
+
+docs: $(INSTALLED) ## Rewrite docs/tables.md and config/README.md from the code.
+	$(BIN)/python -m llm_anatomy.docs
+
+verify: $(INSTALLED) ## Check every result against results/manifest.json.
+	$(BIN)/python -m llm_anatomy.verify
+
+clean: ## Remove results, logs and caches; keep .venv.
+	rm -rf results/[!R]* logs .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+install: $(INSTALLED) ## Make .venv with the locked packages.
+
+# Installs again only when the lock or the package's metadata changed.
+$(INSTALLED): envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LLM Anatomy needs Python 3.11 or later; name one with PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	@$(if $(TORCH),\
+	$(PIP) install -q "$(TORCH)",\
+	$(PIP) install -q --no-deps "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+	|| $(PIP) install -q --no-deps --retries 0 --timeout 20 --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)" 2>/dev/null \
+	|| $(PIP) install -q "torch==$(TORCH_VERSION)")
+	$(PIP) install -q -r envs/requirements.lock
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
