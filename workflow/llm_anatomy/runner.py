@@ -89,6 +89,7 @@ def _set_up_logging(log: Path | None) -> None:
     terminal = logging.StreamHandler()
     # On a terminal the bar shows progress; heartbeats would tear it.
     terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
     handlers.append(terminal)
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,118 @@
+"""Tiny random models of every family, with a tokenizer, for tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+VOCAB = 320
+COMMON: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+LLAMA: dict[str, Any] = COMMON | {
+    "intermediate_size": 48,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+# Configuration overrides per family; the keys are transformers' model types.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", LLAMA),
+    "llama_tied": ("llama", LLAMA | {"tie_word_embeddings": True}),
+    "mistral": ("mistral", LLAMA | {"sliding_window": 8}),
+    "qwen2": ("qwen2", LLAMA),
+    "qwen3": ("qwen3", LLAMA | {"head_dim": 8}),
+    "gemma": ("gemma", LLAMA | {"head_dim": 8}),
+    "gemma2": ("gemma2", LLAMA | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 8}),
+    "gemma3": ("gemma3_text", LLAMA | {"head_dim": 8, "sliding_window": 8}),
+    "phi3": ("phi3", LLAMA),
+    "smollm3": ("smollm3", LLAMA),
+    "olmo2": ("olmo2", LLAMA),
+    "gpt2": ("gpt2", COMMON | {"n_inner": 48, "n_positions": 128}),
+    "gpt_neox": ("gpt_neox", COMMON | {"intermediate_size": 48, "max_position_embeddings": 128}),
+    "opt": (
+        "opt",
+        COMMON | {"ffn_dim": 48, "max_position_embeddings": 128, "word_embed_proj_dim": 32},
+    ),
+    "falcon": ("falcon", COMMON | {"new_decoder_architecture": False, "multi_query": True}),
+    "falcon_new": (
+        "falcon",
+        COMMON | {"new_decoder_architecture": True, "num_kv_heads": 2},
+    ),
+    "falcon_alibi": (
+        "falcon",
+        COMMON | {"alibi": True, "parallel_attn": False, "multi_query": False},
+    ),
+    "bloom": ("bloom", COMMON),
+    "stablelm": ("stablelm", LLAMA),
+    "stablelm_parallel": ("stablelm", LLAMA | {"use_parallel_residual": True}),
+    "cohere": ("cohere", LLAMA | {"logit_scale": 0.25}),
+    "mpt": ("mpt", COMMON | {"expansion_ratio": 2, "max_seq_len": 128}),
+    "phi": ("phi", LLAMA),
+    "granite": (
+        "granite",
+        LLAMA | {"residual_multiplier": 0.5, "logits_scaling": 4.0, "embedding_multiplier": 3.0},
+    ),
+}
+
+
+def tiny_model(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
+    """A random model of a family, weights drawn wide enough that every part matters."""
+    model_type, overrides = FAMILIES[family]
+    config = AutoConfig.for_model(model_type, **(overrides | changes))
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim == 1:
+                # Biases and gains of trained models are neither zero nor one.
+                base = 1.0 if "bias" not in name and parameter.abs().sum() > 0 else 0.0
+                parameter.copy_(base + 0.2 * noise)
+            else:
+                parameter.copy_(noise * (0.5 if "embed" in name or "wte" in name else 0.25))
+    model.tie_weights()
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer: one token per byte, after one special token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|end|>": 0} | {symbol: index + 1 for index, symbol in enumerate(alphabet)}
+    words = ("Ġthe", "Ġis", "Ġof", "Ġcapital", "Ġcity", "ĠParis", "ĠRome", "ĠFrance", "ĠItaly", "The")
+    merges = []
+    for word in words:
+        piece = word[0]
+        for symbol in word[1:]:
+            if piece + symbol not in vocabulary:
+                merges.append((piece, symbol))
+                vocabulary[piece + symbol] = len(vocabulary)
+            piece += symbol
+    assert len(vocabulary) <= VOCAB, len(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|end|>", eos_token="<|end|>", pad_token="<|end|>"
+    )
+    fast.chat_template = (
+        "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    return fast
+
+
+def save_tiny_model(folder: Path, family: str = "llama", seed: int = 0, **changes: Any) -> Path:
+    """Write a tiny random model with its tokenizer as a model folder, as a user would have one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny_model(family, seed, **changes).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder

@@ -1,0 +1,172 @@
+"""The parts of a decoder: blocks, projections, norms, head.
+
+`resolve.py` finds them in a module tree; it and `families.py` are the only places that know how
+model families name and fuse their parts. Every other module speaks in these terms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.norm import Norm
+from llm_anatomy.model.projection import Projection, input_features
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """The MLP of a block: `down(act(gate x) * up x)`, or `down(act(up x))` without a gate."""
+
+    gate: Projection | None
+    up: Projection
+    down: Projection
+    activation: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One decoder block.
+
+    In every family it adds two vectors to the residual stream,
+    `A = residual_scale * post_norm(o(...))` and `F = residual_scale * post_norm(down(...))`;
+    hook `o.module` and `down.module`.
+
+    Attributes:
+        index: Layer number, from 0.
+        module: The transformers module.
+        attention: The attention module.
+        q: Query rows; `k`, `v` and `o` likewise. Grouped-query attention has fewer k and v rows.
+        mlp: The MLP's parts; None for a mixture of experts.
+        attention_norm: Norm before attention, or None.
+        mlp_norm: Norm before the MLP, or None; the same as `attention_norm` where they share.
+        attention_post_norm: Norm on attention's output (Gemma 2, OLMo-2), or None.
+        mlp_post_norm: Norm on the MLP's output, or None.
+        parallel: Whether the MLP reads the block's input instead of the state after attention.
+        residual_scale: Factor on both outputs (Granite), else 1.
+    """
+
+    index: int
+    module: nn.Module
+    attention: nn.Module
+    q: Projection
+    k: Projection
+    v: Projection
+    o: Projection
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    mlp: Mlp | None
+    attention_norm: Norm | None
+    mlp_norm: Norm | None
+    attention_post_norm: Norm | None
+    mlp_post_norm: Norm | None
+    parallel: bool
+    residual_scale: float
+
+    def _dense_mlp(self) -> Mlp:
+        if self.mlp is None:
+            raise UserError(
+                f"layer {self.index} is a mixture of experts, which the formulas of this study do "
+                "not cover; choose a dense model, or only the patching study"
+            )
+        return self.mlp
+
+    @property
+    def gate(self) -> Projection | None:
+        """The gate projection, or None for an MLP without one."""
+        return self._dense_mlp().gate
+
+    @property
+    def up(self) -> Projection:
+        """The up projection (fc1)."""
+        return self._dense_mlp().up
+
+    @property
+    def down(self) -> Projection:
+        """The down projection (fc2); its weight's columns are the FFN subvalues."""
+        return self._dense_mlp().down
+
+    @property
+    def activation(self) -> Callable[[Tensor], Tensor]:
+        """The MLP's nonlinearity."""
+        return self._dense_mlp().activation
+
+    @property
+    def preactivation(self) -> Projection:
+        """The projection whose output the nonlinearity reads: the gate, or up without a gate."""
+        mlp = self._dense_mlp()
+        return mlp.gate or mlp.up
+
+    @property
+    def n_neurons(self) -> int:
+        """MLP neurons of this layer."""
+        return self.up.out_features
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder language model with its parts resolved.
+
+    Attributes:
+        model: The transformers model, in evaluation mode.
+        config: Its text configuration.
+        body: The model without its LM head; returns the normalised final states.
+        blocks: The decoder blocks in order.
+        final_norm: The norm before the LM head.
+        head: The LM head (unembedding).
+        logit_scale: Factor on the logits (Cohere, Granite), else 1.
+        logit_softcap: Cap `c` of `c * tanh(logits / c)` (Gemma 2), or None.
+    """
+
+    model: Any
+    config: Any
+    body: nn.Module
+    blocks: tuple[Block, ...]
+    final_norm: Norm
+    head: Projection
+    logit_scale: float
+    logit_softcap: float | None
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return input_features(self.head.module)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the LM head."""
+        return self.head.out_features
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input ids go."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the model's activations."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits of states that the final norm has already been applied to."""
+        logits: Tensor = self.head.module(normed)
+        if self.logit_scale != 1.0:
+            logits = logits * self.logit_scale
+        if self.logit_softcap is not None:
+            logits = self.logit_softcap * torch.tanh(logits / self.logit_softcap)
+        return logits
+
+    def logits(self, state: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits of residual-stream states after the last block: final norm, head, scale, cap."""
+        return self.unembed(self.final_norm.module(state))
