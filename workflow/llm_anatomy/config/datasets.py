@@ -1,0 +1,264 @@
+"""Which texts and relations are read, from where, and what their labels mean."""
+
+import re
+from typing import Any, Literal, Self, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from llm_anatomy.config.base import Settings
+from llm_anatomy.config.models import NAME_PATTERN
+
+TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains"]
+RelationBuiltin = Literal["capitals", "languages", "currencies", "continents", "months", "numbers"]
+Value = bool | int | float | str
+FILE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+
+
+class Label(Settings):
+    """One label, or with `every_value` one label for each value of a column.
+
+    Without further keys the column holds booleans: true/false, yes/no, 1/0. Where a value is missing,
+    or meets neither condition, the label is missing in that row; a row without any label is set aside.
+    """
+
+    name: str = Field(
+        description="The label's name in tables and figures; its column is `label_{name}`.",
+        pattern=r"^[A-Za-z0-9_]+$",
+    )
+    column: str | None = Field(
+        None,
+        description="Column to read; the label's name when left out. `a.b` reaches into a.",
+        min_length=1,
+    )
+    positive: list[Value] | None = Field(
+        None, description="Values that make the label true, for a column of classes.", min_length=1
+    )
+    negative: list[Value] | None = Field(
+        None,
+        description="Values that make it false; all others when left out.",
+        min_length=1,
+    )
+    at_least: float | None = Field(
+        None, description="The label is true at this score or above, for a column of scores."
+    )
+    below: float | None = Field(
+        None,
+        description="The label is false below this score, `at_least` when left out.",
+    )
+    contains: Value | None = Field(
+        None, description="The label is true where a list column contains this value."
+    )
+    every_value: bool = Field(
+        False, description="One label for each value (or list member) that the column holds."
+    )
+    separator: str | None = Field(
+        None,
+        description="What separates the members of a list in a CSV column, such as `|`.",
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        ways = [
+            key
+            for key, given in (
+                ("positive", self.positive is not None),
+                ("at_least", self.at_least is not None),
+                ("contains", self.contains is not None),
+                ("every_value", self.every_value),
+            )
+            if given
+        ]
+        if len(ways) > 1:
+            raise ValueError(f"the label '{self.name}' has {' and '.join(ways)}; give one of them")
+        if self.negative is not None and self.positive is None:
+            raise ValueError(f"the label '{self.name}' has 'negative' without 'positive'")
+        if self.below is not None and (self.at_least is None or self.below > self.at_least):
+            raise ValueError(f"the label '{self.name}' needs 'at_least' no smaller than 'below'")
+        if self.separator is not None and not (self.every_value or self.contains is not None):
+            raise ValueError(
+                f"the label '{self.name}' has 'separator', which needs 'contains' or 'every_value'"
+            )
+        return self
+
+    @property
+    def source_column(self) -> str:
+        """The column that is read."""
+        return self.column or self.name
+
+
+class Filter(Settings):
+    """Keep rows by the value of one column; what does not match is set aside and counted."""
+
+    column: str = Field(description="Column to look at.", min_length=1)
+    keep: list[Value] | None = Field(None, description="Values to keep.", min_length=1)
+    drop: list[Value] | None = Field(None, description="Values to set aside.", min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.keep is None) == (self.drop is None):
+            raise ValueError(f"the filter on '{self.column}' needs either 'keep' or 'drop'")
+        return self
+
+
+class Dataset(Settings):
+    """Texts with labels or a relation, from exactly one of `builtin`, `path`, `hub`."""
+
+    name: str = Field(
+        description="Short name, used in paths, tables and figures.", pattern=NAME_PATTERN
+    )
+    kind: Literal["texts", "relation"] = Field(
+        "texts", description="`texts` with labels, or a `relation` of subjects and answers."
+    )
+    builtin: TextsBuiltin | RelationBuiltin | None = Field(
+        None, description="A data set that comes with the project (docs/data.md)."
+    )
+    path: str | None = Field(
+        None,
+        description="CSV, TSV, JSONL or Parquet file, by its suffix; text may be gzipped.",
+    )
+    hub: str | None = Field(
+        None,
+        description="Hugging Face data set id; needs `revision`, `split` and the package datasets.",
+    )
+    revision: str | None = Field(
+        None, description="Commit (best), tag or branch of the `hub` data."
+    )
+    subset: str | None = Field(
+        None, description="Configuration of the `hub` data, where it has several."
+    )
+    split: str | None = Field(None, description="Split of the `hub` data, such as `train`.")
+
+    text: str = Field("text", description="Column with the text, for `texts`.", min_length=1)
+    id: str | None = Field(
+        None, description="Column with unique ids; without it rows are numbered.", min_length=1
+    )
+    labels: list[Label] = Field(
+        [],
+        description="The labels, each a column name or a mapping; builtin data brings its own.",
+    )
+    subject: str = Field(
+        "subject", description="Column with the subject, for a `relation`.", min_length=1
+    )
+    answer: str = Field(
+        "answer", description="Column with the answer, for a `relation`.", min_length=1
+    )
+    answers: str | None = Field(
+        None,
+        description="Column with further accepted answers: a list, or text separated by `|`.",
+    )
+    prompt: str | None = Field(
+        None,
+        description="Column with a ready prompt per example, in place of a study's templates.",
+    )
+
+    encoding: str = Field(
+        "utf-8", description="Text encoding of the file; a byte order mark is understood."
+    )
+    delimiter: str | None = Field(
+        None,
+        description="Field separator; comma for CSV and tab for TSV when left out.",
+        min_length=1,
+        max_length=1,
+    )
+    quotes: bool = Field(
+        True,
+        description="Whether double quotes enclose fields that hold separators or line breaks.",
+    )
+    filters: list[Filter] = Field([], description="Rows to keep or to set aside, by column values.")
+    duplicates: Literal["set_aside", "keep"] = Field(
+        "set_aside",
+        description="What happens to later copies of a text; kept copies leak between folds.",
+    )
+    max_rows: int | None = Field(
+        None, ge=1, description="Most rows to use; a seeded sample is drawn from what is usable."
+    )
+    balance: str | None = Field(
+        None, description="Label of which as many true as false rows are drawn."
+    )
+    seed: int | None = Field(
+        None, ge=0, description="Seed of the sample; the configuration's `seed` when left out."
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _plain_names(cls, labels: Any) -> Any:
+        if isinstance(labels, list):
+            return [{"name": label} if isinstance(label, str) else label for label in labels]
+        return labels
+
+    @field_validator("name")
+    @classmethod
+    def _no_intake(cls, name: str) -> str:
+        if name.endswith(".intake"):
+            raise ValueError(
+                "a name that ends in '.intake' is taken by the table of set-aside rows"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [kind for kind in ("builtin", "path", "hub") if getattr(self, kind)]
+        if len(given) != 1:
+            found = f"has {' and '.join(given)}" if given else "has none of them"
+            raise ValueError(
+                f"the data set '{self.name}' {found}; give exactly one of 'builtin', 'path', 'hub'"
+            )
+        if self.hub and not (self.revision and self.split):
+            lacking = " and ".join(k for k in ("revision", "split") if not getattr(self, k))
+            raise ValueError(f"the data set '{self.name}' has 'hub' without {lacking}")
+        if not self.hub and (self.revision or self.split or self.subset):
+            raise ValueError(
+                f"the data set '{self.name}' has revision, split or subset, which need 'hub'"
+            )
+        if self.path and self.file_suffix not in FILE_SUFFIXES:
+            raise ValueError(
+                f"the data set '{self.name}' has the path '{self.path}', whose suffix is not "
+                f"known; known are {', '.join(FILE_SUFFIXES)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> Self:
+        if self.builtin and (self.builtin in get_args(RelationBuiltin)) != (
+            self.kind == "relation"
+        ):
+            right = "texts" if self.kind == "relation" else "relation"
+            raise ValueError(
+                f"the data set '{self.name}' has the builtin '{self.builtin}', which "
+                f"needs kind: {right}"
+            )
+        if self.builtin and (self.labels or self.filters):
+            raise ValueError(
+                f"the data set '{self.name}' is builtin and brings its labels and rows; "
+                "'labels' and 'filters' belong to 'path' and 'hub'"
+            )
+        if self.kind == "relation" and (self.labels or self.balance):
+            raise ValueError(
+                f"the relation '{self.name}' has answers, not labels to list or balance"
+            )
+        names = [label.name for label in self.labels]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise ValueError(f"the data set '{self.name}' has two labels named '{twice}'")
+        dynamic = any(label.every_value for label in self.labels)
+        if self.balance and not self.builtin and not dynamic and self.balance not in names:
+            raise ValueError(
+                f"the data set '{self.name}' is balanced on '{self.balance}', which is none of "
+                f"its labels ({', '.join(names) or 'none'})"
+            )
+        return self
+
+    @property
+    def file_suffix(self) -> str:
+        """The suffix of `path` that says its format, in lower case and without `.gz`."""
+        found = re.search(r"(\.[a-z]+)(\.gz)?$", (self.path or "").lower())
+        return found.group(1) if found else ""
+
+
+DEFAULT_DATASETS: tuple[Dataset, ...] = (
+    Dataset(name="harmful_responses", builtin="harmful_responses"),
+    Dataset(name="toxicity_types", builtin="toxicity_types"),
+    Dataset(name="domains", builtin="domains"),
+    *(Dataset(name=name, kind="relation", builtin=name) for name in get_args(RelationBuiltin)),
+)

