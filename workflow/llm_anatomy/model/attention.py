@@ -111,8 +111,8 @@ def attention_rows(
         softcap: Cap of `c * tanh(scores / c)` (Gemma 2), or None.
     """
     batch, heads, asked, head_dim = queries.shape
-    grouped = queries.float().view(batch, keys.shape[1], -1, head_dim)
-    scores = (grouped @ keys.float().transpose(-1, -2)).view(batch, heads, asked, -1) * scaling
+    grouped = queries.float().reshape(batch, keys.shape[1], -1, head_dim)
+    scores = (grouped @ keys.float().transpose(-1, -2)).reshape(batch, heads, asked, -1) * scaling
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if allowed.dtype == torch.bool:

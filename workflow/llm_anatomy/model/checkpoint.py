@@ -1,0 +1,119 @@
+"""Where a model's weights lie in its safetensors files, for stages that never build the model."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.norm import Norm
+from llm_anatomy.model.projection import Projection
+
+
+def tensor_files(weights: Path) -> dict[str, str]:
+    """Tensor name to file name, from the headers of a folder's safetensors files.
+
+    Raises:
+        UserError: There is no safetensors file, a shard of the index is missing, or a header
+            cannot be read.
+    """
+    index = weights / "model.safetensors.index.json"
+    if index.exists():
+        mapping: dict[str, str] = json.loads(index.read_text())["weight_map"]
+        missing = sorted({f for f in mapping.values() if not (weights / f).exists()})
+        if missing:
+            raise UserError(f"{weights} lacks the shard {missing[0]} that {index.name} names")
+        return mapping
+    files = sorted(weights.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{weights} holds no safetensors file; convert the weights to safetensors")
+    return {name: file.name for file in files for name in _header(file) if name != "__metadata__"}
+
+
+def _header(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        try:
+            header: dict[str, Any] = json.loads(stream.read(size))
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise UserError(f"{file} is not a readable safetensors file") from error
+    return header
+
+
+def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
+    """Map each role of a decoder to the tensor that holds it; works for a meta-device model.
+
+    Returns:
+        `n_layers`, `d_model`, `vocab_size`, `model_type`, `logit_scale`, `logit_softcap`;
+        `head` {tensor, rows, transposed, tied}; `final_norm` {tensor, offset, centred, eps};
+        `layers`, per layer `gate` (or null), `up`, `down` {tensor, rows, transposed}, where
+        `rows` is [start, stop] of a fused tensor or null, and `mlp_norm` as `final_norm` or null.
+
+    Raises:
+        UserError: A tensor of the model is not in the files.
+    """
+    files = tensor_files(weights)
+    head = _projection(decoder.head, files, required=False)
+    tied = head is None
+    if head is None:
+        embedding = decoder.model.get_input_embeddings()
+        names = {module: name for name, module in decoder.model.named_modules()}
+        tensor = _stored(f"{names[embedding]}.weight", files)
+        head = {"tensor": tensor, "rows": None, "transposed": False}
+    return {
+        "model_type": decoder.config.model_type,
+        "n_layers": decoder.n_layers,
+        "d_model": decoder.d_model,
+        "vocab_size": decoder.vocab_size,
+        "logit_scale": decoder.logit_scale,
+        "logit_softcap": decoder.logit_softcap,
+        "head": {**head, "tied": tied},
+        "final_norm": _norm(decoder.final_norm, files),
+        "layers": [
+            {
+                "gate": _projection(block.mlp.gate, files) if block.mlp else None,
+                "up": _projection(block.mlp.up, files) if block.mlp else None,
+                "down": _projection(block.mlp.down, files) if block.mlp else None,
+                "mlp_norm": _norm(block.mlp_norm, files),
+            }
+            for block in decoder.blocks
+        ],
+    }
+
+
+def _projection(
+    projection: Projection | None, files: dict[str, str], required: bool = True
+) -> dict[str, Any] | None:
+    if projection is None:
+        return None
+    tensor = _stored(f"{projection.name}.weight", files, required)
+    if tensor is None:
+        return None
+    rows = None
+    if projection.rows is not None:
+        rows = [int(projection.rows[0]), int(projection.rows[-1]) + 1]
+    return {"tensor": tensor, "rows": rows, "transposed": projection.transposed}
+
+
+def _norm(norm: Norm | None, files: dict[str, str]) -> dict[str, Any] | None:
+    if norm is None:
+        return None
+    has_weight = getattr(norm.module, "weight", None) is not None
+    return {
+        "tensor": _stored(f"{norm.name}.weight", files) if has_weight else None,
+        "offset": norm.gain_offset,
+        "centred": norm.centred,
+        "eps": norm.eps,
+    }
+
+
+def _stored(name: str, files: dict[str, str], required: bool = True) -> str | None:
+    """The stored name of a parameter; checkpoints may lack or add the base model's prefix."""
+    candidates = [name, name.split(".", 1)[-1]]
+    candidates += [f"{prefix}.{name}" for prefix in ("model", "transformer", "language_model")]
+    found = next((candidate for candidate in candidates if candidate in files), None)
+    if found is None and required:
+        raise UserError(f"the tensor '{name}' is in none of the model's safetensors files")
+    return found

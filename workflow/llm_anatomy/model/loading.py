@@ -1,0 +1,136 @@
+"""Load a prepared model: verify its files, build it, resolve its parts, prove them."""
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.devices import choose_device
+from llm_anatomy.model.proof import prove
+from llm_anatomy.model.resolve import resolve
+
+READ_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for study.
+
+    Attributes:
+        decoder: The model with its parts resolved and proven.
+        tokenizer: Its tokenizer.
+        provenance: What to record in every table made with it.
+    """
+
+    decoder: Decoder
+    tokenizer: Any
+    provenance: dict[str, Any]
+
+
+def load_model(provenance_path: Path, precision: Precision, compute: Compute) -> LoadedModel:
+    """Load the model that `prepare_model` left beside its `provenance.json`.
+
+    Raises:
+        UserError: A file is missing or damaged, the device is not there, or the model's parts
+            cannot be resolved or proven.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    record = verified_record(provenance_path)
+    weights = provenance_path.parent / "weights"
+    device = choose_device(compute)
+    options: dict[str, Any] = {}
+    if precision.quantisation != "none":
+        options["quantization_config"] = _quantisation(precision)
+    if device == "auto" or precision.quantisation != "none":
+        options["device_map"] = "auto" if device == "auto" else {"": device}
+    trust = bool(record.get("trust_remote_code", False))
+    model = AutoModelForCausalLM.from_pretrained(
+        weights,
+        dtype=getattr(torch, precision.dtype),
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=trust,
+        **options,
+    )
+    if "device_map" not in options and device != "cpu":
+        model = model.to(device)
+    model.eval().requires_grad_(False)
+    decoder = resolve(model)
+    prove(decoder)
+    tokenizer = AutoTokenizer.from_pretrained(
+        weights, local_files_only=True, trust_remote_code=trust
+    )
+    return LoadedModel(decoder, tokenizer, table_provenance(record, precision))
+
+
+def verified_record(provenance_path: Path) -> dict[str, Any]:
+    """A model's provenance record, after checking the sha256 of every file it names.
+
+    Raises:
+        UserError: A file is missing or its bytes are not the recorded ones.
+    """
+    record: dict[str, Any] = json.loads(provenance_path.read_text())
+    weights = provenance_path.parent / "weights"
+    remake = f"remake it with: snakemake --forcerun prepare_model -- {provenance_path}"
+    for name, expected in sorted(record["files"].items()):
+        file = weights / name
+        if not file.exists():
+            raise UserError(f"{file} is missing; it is made by the rule prepare_model; {remake}")
+        if sha256_file(file) != expected:
+            raise UserError(
+                f"{file} is damaged (its sha256 is not the recorded one); it is made by the rule "
+                f"prepare_model; {remake}"
+            )
+    return record
+
+
+def sha256_file(path: Path) -> str:
+    """Hash of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def table_provenance(record: dict[str, Any], precision: Precision) -> dict[str, Any]:
+    """What every table made with a model says about it; holds no path, time or secret."""
+    return {
+        "model": record["model"],
+        "revision": record["revision"],
+        "weights_sha256": record["weights_sha256"],
+        "dtype": precision.dtype,
+        "quantisation": precision.quantisation,
+        "packages": package_versions(),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on."""
+    names = ("llm-anatomy", "torch", "transformers", "tokenizers", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _quantisation(precision: Precision) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    try:
+        importlib.metadata.version("bitsandbytes")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UserError(
+            f"precision.quantisation is '{precision.quantisation}' but bitsandbytes is not "
+            "installed; install it with: pip install 'llm-anatomy[quantised]'"
+        ) from error
+    return BitsAndBytesConfig(
+        load_in_8bit=precision.quantisation == "8bit",
+        load_in_4bit=precision.quantisation == "4bit",
+        bnb_4bit_compute_dtype=getattr(torch, precision.dtype),
+    )

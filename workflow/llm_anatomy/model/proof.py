@@ -1,0 +1,199 @@
+"""The proof, at load, that a model's resolved parts are what they are taken for.
+
+One short probe is run through the model and taken apart; every identity that the four studies
+build on is checked on it. A model that fails is refused, because its numbers would be wrong.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.architecture import Block, Decoder
+from llm_anatomy.model.attention import record_attention
+from llm_anatomy.model.hooks import first_tensor, hidden_input, hooked
+from llm_anatomy.model.resolve import module_tree
+
+PROBE_TOKENS = 6
+# Largest accepted deviation, relative to the largest value compared: rounding, not structure.
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
+
+
+def prove(decoder: Decoder) -> None:
+    """Check the resolved parts against the model's own forward pass.
+
+    Raises:
+        UserError: An identity does not hold; the message names it and ends with the module tree.
+    """
+    with torch.no_grad():
+        failure = _first_failure(decoder)
+    if failure is not None:
+        raise UserError(
+            f"the model type '{decoder.config.model_type}' does not compute what its structure "
+            f"suggests: {failure}; its numbers would be wrong, so it is refused; its module tree "
+            f"is:\n{module_tree(decoder.model)}"
+        )
+
+
+def _first_failure(decoder: Decoder) -> str | None:
+    ids = _probe_ids(decoder)
+    expected = decoder.model(input_ids=ids, use_cache=False).logits
+    parts = _Parts(decoder)
+    with parts.recording(), record_attention(decoder) as attention:
+        observed = decoder.model(input_ids=ids, use_cache=False).logits
+    if not torch.equal(observed, expected):
+        return "hooks that change nothing change the logits"
+    wrong = [block.index for block in decoder.blocks if parts.calls[block.index] != 1]
+    if wrong:
+        return f"layer {wrong[0]} ran {parts.calls[wrong[0]]} times in one forward pass"
+    if not _close(decoder, decoder.logits(parts.outputs[decoder.n_layers - 1]), expected):
+        return "final norm and LM head on the last block's output are not the model's logits"
+    for block in decoder.blocks:
+        layer = block.index
+        failure = _block_failure(decoder, block, parts, attention.weights[layer])
+        if failure is not None:
+            return f"in layer {layer}, {failure}"
+    short = decoder.model(input_ids=ids[:1, : PROBE_TOKENS - 2], use_cache=False).logits
+    if not _close(decoder, short[0], expected[0, : PROBE_TOKENS - 2]):
+        return "tokens behind a text change its own logits, so padded batches would be wrong"
+    return None
+
+
+def _block_failure(
+    decoder: Decoder, block: Block, parts: "_Parts", weights: Tensor
+) -> str | None:
+    layer = block.index
+    before, after = parts.inputs[layer], parts.outputs[layer]
+    attention_out, mlp_out = parts.attention[layer], parts.mlp.get(layer)
+    if mlp_out is not None and not _close(decoder, before + attention_out + mlp_out, after):
+        return "the residual stream is not its input plus attention's and the MLP's outputs"
+    values = block.v.select(block.v.module(parts.attention_inputs[layer]))
+    clip = getattr(decoder.config, "clip_qkv", None) or getattr(
+        getattr(decoder.config, "attn_config", None), "clip_qkv", None
+    )
+    if clip:
+        values = values.clamp(-clip, clip)
+    values = values.unflatten(-1, (block.n_kv_heads, block.head_dim)).transpose(1, 2)
+    values = values.repeat_interleave(block.n_heads // block.n_kv_heads, dim=1).float()
+    mixed = (weights @ values).transpose(1, 2).flatten(2)
+    if not _close(decoder, mixed, parts.o_inputs[layer]):
+        return "attention weights times value states are not the output projection's input"
+    if block.mlp is None or mlp_out is None:
+        return None
+    stream = before if block.parallel else before + attention_out
+    normed = stream if block.mlp_norm is None else block.mlp_norm.module(stream)
+    if not _close(decoder, normed, parts.mlp_inputs[layer]):
+        return "the MLP does not read the normalised residual stream"
+    up = block.up.select(parts.up_outputs[layer])
+    if block.gate is None:
+        coefficients = block.activation(up)
+    else:
+        coefficients = block.activation(block.gate.select(parts.gate_outputs[layer])) * up
+    if not _close(decoder, coefficients, parts.coefficients[layer]):
+        return "the down projection does not read act(gate) * up"
+    return None
+
+
+class _Parts:
+    """What flows between the parts of each block during one forward pass."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.calls: Counter[int] = Counter()
+        self.inputs: dict[int, Tensor] = {}
+        self.outputs: dict[int, Tensor] = {}
+        self.attention: dict[int, Tensor] = {}
+        self.attention_inputs: dict[int, Tensor] = {}
+        self.o_inputs: dict[int, Tensor] = {}
+        self.mlp: dict[int, Tensor] = {}
+        self.mlp_inputs: dict[int, Tensor] = {}
+        self.up_outputs: dict[int, Tensor] = {}
+        self.gate_outputs: dict[int, Tensor] = {}
+        self.coefficients: dict[int, Tensor] = {}
+
+    def recording(self) -> Any:
+        """Hooks on every part of every block."""
+        forward: dict[nn.Module, Callable[..., None]] = {}
+        pre: dict[nn.Module, Callable[..., None]] = {}
+        for block in self.decoder.blocks:
+            pre[block.module] = self._block_input(block.index)
+            forward[block.module] = self._block_output(block.index)
+            forward[block.v.module] = self._projection(block.index, self.attention_inputs, None)
+            forward[block.o.module] = self._sublayer(block, self.o_inputs, self.attention)
+            if block.mlp is None:
+                continue
+            forward[block.down.module] = self._sublayer(block, self.coefficients, self.mlp)
+            forward[block.up.module] = self._projection(
+                block.index, self.mlp_inputs, self.up_outputs
+            )
+            if block.gate is not None:
+                outputs = self.gate_outputs
+                if block.gate.module is block.up.module:
+                    forward[block.up.module] = self._fused(block.index)
+                else:
+                    forward[block.gate.module] = self._projection(block.index, None, outputs)
+        return hooked(forward=forward, pre=pre)
+
+    def _block_input(self, layer: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.calls[layer] += 1
+            # Some families update the residual stream in place.
+            self.inputs[layer] = hidden_input(args, kwargs).clone()
+
+        return hook
+
+    def _block_output(self, layer: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self.outputs[layer] = first_tensor(output).clone()
+
+        return hook
+
+    def _projection(
+        self, layer: int, inputs: dict[int, Tensor] | None, outputs: dict[int, Tensor] | None
+    ) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            shape = self.inputs[layer].shape[:2]
+            if inputs is not None:
+                # OPT flattens batch and tokens around its MLP.
+                inputs[layer] = args[0].reshape(*shape, -1)
+            if outputs is not None:
+                outputs[layer] = output.reshape(*shape, -1)
+
+        return hook
+
+    def _fused(self, layer: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self.mlp_inputs[layer] = args[0]
+            self.up_outputs[layer] = self.gate_outputs[layer] = output
+
+        return hook
+
+    def _sublayer(
+        self, block: Block, inputs: dict[int, Tensor], outputs: dict[int, Tensor]
+    ) -> Callable[..., None]:
+        norm = block.attention_post_norm if outputs is self.attention else block.mlp_post_norm
+
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            shape = self.inputs[block.index].shape[:2]
+            inputs[block.index] = args[0].reshape(*shape, -1)
+            added = output.reshape(*shape, -1).clone()
+            if norm is not None:
+                added = norm.module(added)
+            outputs[block.index] = added * block.residual_scale
+
+        return hook
+
+
+def _probe_ids(decoder: Decoder) -> Tensor:
+    # Spread over the vocabulary, the same for every load; no tokenizer is needed.
+    steps = torch.arange(2 * PROBE_TOKENS) * 7919 + 13
+    return (steps % decoder.vocab_size).view(2, PROBE_TOKENS).to(decoder.device)
+
+
+def _close(decoder: Decoder, actual: Tensor, expected: Tensor) -> bool:
+    expected, actual = expected.double(), actual.double().to(expected.device)
+    largest = expected.abs().amax().clamp_min(1e-6)
+    return bool((actual - expected).abs().amax() <= TOLERANCE[decoder.dtype] * largest)
