@@ -21,7 +21,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.tables.core import CONTENT_KEY, atomic_path
+from llm_anatomy.tables.core import atomic_path, read_content_sha256
 
 EXHIBITS_FILE = "exhibits.json"
 DPI = 160
@@ -128,7 +128,7 @@ def write_exhibits(folder: Path, study: str, exhibits: Sequence[Exhibit]) -> Non
     tables = sorted({str(exhibit.table) for exhibit in exhibits if exhibit.table is not None})
     document = {
         "study": study,
-        "content_sha256": {table: stored_hash(Path(table)) for table in tables},
+        "content_sha256": {table: read_content_sha256(Path(table)) for table in tables},
         "exhibits": [
             asdict(exhibit) | {"table": None if exhibit.table is None else str(exhibit.table)}
             for exhibit in exhibits
@@ -166,12 +166,6 @@ def read_exhibits(folder: Path) -> StudyExhibits:
             f"{path} is missing or damaged; remake it with: "
             f"snakemake --forcerun figures_{folder.name} -- {folder}"
         ) from error
-
-
-def stored_hash(table: Path) -> str:
-    """The content hash that a table of the workflow carries in its metadata."""
-    metadata = pq.read_schema(table).metadata or {}
-    return str(metadata.get(CONTENT_KEY, b"").decode())
 
 
 def _check(folder: Path, exhibit: Exhibit) -> None:

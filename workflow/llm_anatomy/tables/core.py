@@ -175,6 +175,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return provenance
 
 
+def read_content_sha256(path: Path) -> str:
+    """The content hash stored in a table's metadata; empty in a file of another origin."""
+    metadata = pq.read_schema(path).metadata or {}
+    return str(metadata.get(CONTENT_KEY, b"").decode())
+
+
 def content_sha256(table: pa.Table) -> str:
     """Hash of a table's column names, types, values and metadata, whatever its chunking."""
     digest = hashlib.sha256()

@@ -1,0 +1,198 @@
+"""Tables as the report shows them: read again from Parquet, never retyped."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.figures.exhibit import Exhibit
+from llm_anatomy.report.cells import Cell, column_kind, format_cell
+from llm_anatomy.tables.core import (
+    TABLE_KEY,
+    TableSchema,
+    read_arrow,
+    read_content_sha256,
+    read_provenance,
+)
+
+MAX_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Heading:
+    """One column's heading, with what its schema says about it."""
+
+    name: str
+    unit: str
+    meaning: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """The part of a table that the report shows.
+
+    Attributes:
+        source: Path of the Parquet file.
+        load: A pandas expression that loads exactly what is shown.
+        headings: One per shown column.
+        rows: Formatted cells.
+        n_rows: Rows in the file.
+    """
+
+    source: str
+    load: str
+    headings: tuple[Heading, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    n_rows: int
+
+    @property
+    def marked(self) -> bool:
+        """Whether a cell shows whitespace by a mark, which then needs explaining."""
+        return any(cell.marked for row in self.rows for cell in row)
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """Where the numbers of a table come from.
+
+    Attributes:
+        source: Path of the Parquet file.
+        rule: Rule that makes it.
+        n_rows: Rows in the file.
+        content_sha256: Hash over its columns, values and metadata.
+        provenance: What was recorded with it.
+    """
+
+    source: str
+    rule: str
+    n_rows: int
+    content_sha256: str
+    provenance: dict[str, Any]
+
+
+class TableReader:
+    """Reads declared tables, each once, and checks that they are those the figures show."""
+
+    def __init__(self, schemas: Mapping[str, TableSchema]) -> None:
+        self._schemas = schemas
+        self._tables: dict[Path, pa.Table] = {}
+        self._records: dict[str, TableRecord] = {}
+
+    @property
+    def records(self) -> list[TableRecord]:
+        """Every table that was shown or named so far, by path."""
+        return [self._records[source] for source in sorted(self._records)]
+
+    def show(self, exhibit: Exhibit, content_sha256: str) -> ShownTable | None:
+        """Read the rows and columns that an exhibit names.
+
+        Args:
+            exhibit: Something to show.
+            content_sha256: Hash of its table's content when the exhibit was made.
+
+        Returns:
+            What to show; nothing when the exhibit has no table.
+
+        Raises:
+            UserError: The table is missing, damaged, undeclared, or no longer the one that the
+                exhibit was made from.
+        """
+        if exhibit.table is None:
+            return None
+        record = self.record(exhibit.table)
+        if record.content_sha256 != content_sha256:
+            raise UserError(
+                f"{exhibit.table} has changed since the figures were made from it; run the same "
+                "command again so that they are made anew"
+            )
+        if exhibit.rows == ():
+            load = _load_expression(exhibit.table, exhibit.columns, None, record.n_rows)
+            return ShownTable(record.source, load, (), (), record.n_rows)
+        return self._part(exhibit.table, exhibit.columns, exhibit.rows)
+
+    def whole(self, path: Path) -> ShownTable:
+        """Show every row and column of a table, however long."""
+        self.record(path)
+        return self._part(path, (), range(self._read(path).num_rows))
+
+    def record(self, path: Path) -> TableRecord:
+        """Where the numbers of a table come from.
+
+        Raises:
+            UserError: The file is missing or is not a table of this workflow.
+        """
+        source = str(path)
+        if source not in self._records:
+            schema, file = self._schema(path), pq.ParquetFile(path)
+            self._records[source] = TableRecord(
+                source=source,
+                rule=schema.rule,
+                n_rows=file.metadata.num_rows,
+                content_sha256=read_content_sha256(path),
+                provenance=read_provenance(path),
+            )
+        return self._records[source]
+
+    def _part(self, path: Path, columns: Sequence[str], rows: Sequence[int] | None) -> ShownTable:
+        table = self._read(path)
+        names = list(columns) or table.column_names
+        declared = self._schema(path).declare(table.column_names, str(path))
+        by_name = dict(zip(table.column_names, declared, strict=True))
+        positions = range(min(table.num_rows, MAX_ROWS)) if rows is None else rows
+        part = table.select(names).take(pa.array(list(positions), type=pa.int64()))
+        return ShownTable(
+            source=str(path),
+            load=_load_expression(path, columns, positions, table.num_rows),
+            headings=tuple(
+                Heading(
+                    name,
+                    by_name[name].unit,
+                    by_name[name].meaning,
+                    column_kind(part.schema.field(name).type),
+                )
+                for name in names
+            ),
+            rows=tuple(
+                tuple(format_cell(value) for value in row)
+                for row in zip(*(part.column(name).to_pylist() for name in names), strict=True)
+            ),
+            n_rows=table.num_rows,
+        )
+
+    def _read(self, path: Path) -> pa.Table:
+        if path not in self._tables:
+            self._tables[path] = read_arrow(path, self._schema(path))
+        return self._tables[path]
+
+    def _schema(self, path: Path) -> TableSchema:
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(
+                f"{path} is missing or damaged ({' '.join(str(error).split())}); run the same "
+                "command again, with --forcerun and the rule that makes it if that does not help"
+            ) from error
+        name = metadata.get(TABLE_KEY, b"").decode(errors="replace")
+        if name not in self._schemas:
+            raise UserError(f"{path} is not a table of this workflow; remove it and run again")
+        return self._schemas[name]
+
+
+def _load_expression(
+    path: Path, columns: Sequence[str], positions: Sequence[int] | None, n_rows: int
+) -> str:
+    """The pandas expression that loads these columns and rows."""
+    text = f'pandas.read_parquet("{path}")'
+    if columns:
+        text += "[[" + ", ".join(f'"{name}"' for name in columns) + "]]"
+    if positions is None or list(positions) == list(range(n_rows)):
+        return text
+    places = list(positions)
+    if places == list(range(places[0], places[0] + len(places))):
+        return f"{text}.iloc[{places[0]}:{places[-1] + 1}]"
+    return f"{text}.iloc[{places}]"
