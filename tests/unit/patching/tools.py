@@ -1,0 +1,29 @@
+"""A tiny decoder with prompts, for the patching tests."""
+
+from functools import cache
+
+import torch
+
+from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.resolve import resolve
+from tests.tiny import tiny_model
+
+FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "mistral")
+TOLERANCE = 1e-4
+
+
+@cache
+def replay_of(family: str, n_layers: int = 4) -> Replay:
+    return Replay(resolve(tiny_model(family, num_hidden_layers=n_layers)))
+
+
+def prompts(rows: int, length: int, shared: int = 0, seed: int = 0) -> torch.Tensor:
+    """Random prompts of equal length with a common beginning."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(1, 300, (rows, length), generator=generator)
+    tokens[:, :shared] = tokens[:1, :shared]
+    return tokens
+
+
+def names(rows: int) -> tuple[str, ...]:
+    return tuple(f"example {row}" for row in range(rows))
