@@ -63,7 +63,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def tiny_model(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
+def tiny_model(
+    family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any
+) -> Any:
     """A random model of a family, weights drawn wide enough that every part matters."""
     model_type, overrides = FAMILIES[family]
     config = AutoConfig.for_model(model_type, **(overrides | changes))
@@ -87,7 +89,18 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level tokenizer: one token per byte, after one special token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<|end|>": 0} | {symbol: index + 1 for index, symbol in enumerate(alphabet)}
-    words = ("Ġthe", "Ġis", "Ġof", "Ġcapital", "Ġcity", "ĠParis", "ĠRome", "ĠFrance", "ĠItaly", "The")
+    words = (
+        "Ġthe",
+        "Ġis",
+        "Ġof",
+        "Ġcapital",
+        "Ġcity",
+        "ĠParis",
+        "ĠRome",
+        "ĠFrance",
+        "ĠItaly",
+        "The",
+    )
     merges = []
     for word in words:
         piece = word[0]

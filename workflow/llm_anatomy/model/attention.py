@@ -245,7 +245,7 @@ def _output_hook(block: Block, asked: Tensor | None, report: OnAttention) -> Cal
 
 def _projected_values(block: Block, states: Tensor) -> Tensor:
     """Value states of families that apply nothing but the projection to them."""
-    values = block.v.select(block.v.module(states))
+    values: Tensor = block.v.select(block.v.module(states))
     return values.unflatten(-1, (block.n_kv_heads, block.head_dim)).transpose(1, 2)
 
 

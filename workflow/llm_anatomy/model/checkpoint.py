@@ -55,13 +55,14 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
         UserError: A tensor of the model is not in the files.
     """
     files = tensor_files(weights)
-    head = _projection(decoder.head, files, required=False)
-    tied = head is None
-    if head is None:
-        embedding = decoder.model.get_input_embeddings()
+    embedding = decoder.model.get_input_embeddings()
+    tied = decoder.head.module.weight is embedding.weight
+    if tied:
         names = {module: name for name, module in decoder.model.named_modules()}
         tensor = _stored(f"{names[embedding]}.weight", files)
-        head = {"tensor": tensor, "rows": None, "transposed": False}
+    else:
+        tensor = _stored(f"{decoder.head.name}.weight", files)
+    head = {"tensor": tensor, "rows": None, "transposed": False}
     return {
         "model_type": decoder.config.model_type,
         "n_layers": decoder.n_layers,
@@ -83,14 +84,10 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
     }
 
 
-def _projection(
-    projection: Projection | None, files: dict[str, str], required: bool = True
-) -> dict[str, Any] | None:
+def _projection(projection: Projection | None, files: dict[str, str]) -> dict[str, Any] | None:
     if projection is None:
         return None
-    tensor = _stored(f"{projection.name}.weight", files, required)
-    if tensor is None:
-        return None
+    tensor = _stored(f"{projection.name}.weight", files)
     rows = None
     if projection.rows is not None:
         rows = [int(projection.rows[0]), int(projection.rows[-1]) + 1]
@@ -109,11 +106,17 @@ def _norm(norm: Norm | None, files: dict[str, str]) -> dict[str, Any] | None:
     }
 
 
-def _stored(name: str, files: dict[str, str], required: bool = True) -> str | None:
-    """The stored name of a parameter; checkpoints may lack or add the base model's prefix."""
+def _stored(name: str, files: dict[str, str]) -> str:
+    """The stored name of a parameter.
+
+    Checkpoints may lack or add the base model's prefix, and GPT-NeoX stores its head as
+    `embed_out`.
+    """
     candidates = [name, name.split(".", 1)[-1]]
     candidates += [f"{prefix}.{name}" for prefix in ("model", "transformer", "language_model")]
+    if name == "lm_head.weight":
+        candidates = [name, "embed_out.weight"]
     found = next((candidate for candidate in candidates if candidate in files), None)
-    if found is None and required:
+    if found is None:
         raise UserError(f"the tensor '{name}' is in none of the model's safetensors files")
     return found

@@ -52,7 +52,7 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
     if device == "auto" or precision.quantisation != "none":
         options["device_map"] = "auto" if device == "auto" else {"": device}
     trust = bool(record.get("trust_remote_code", False))
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         weights,
         dtype=getattr(torch, precision.dtype),
         local_files_only=True,

@@ -72,7 +72,11 @@ def read_norm(name: str, module: nn.Module, d_model: int) -> Norm:
             parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
     probe = torch.randn(4, d_model, generator=generator) + 0.7
     eps = next(
-        (float(getattr(module, key)) for key in ("variance_epsilon", "eps") if hasattr(module, key)),
+        (
+            float(getattr(module, key))
+            for key in ("variance_epsilon", "eps")
+            if hasattr(module, key)
+        ),
         0.0,
     )
     for centred in (False, True):

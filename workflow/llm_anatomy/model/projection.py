@@ -38,10 +38,10 @@ class Projection:
 
     def bias(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, " out"] | None:
         """The bias, or None."""
-        bias = getattr(self.module, "bias", None)
-        if bias is None:
+        stored: Tensor | None = getattr(self.module, "bias", None)
+        if stored is None:
             return None
-        bias = bias.detach()
+        bias = stored.detach()
         if self.rows is not None:
             bias = bias[self.rows.to(bias.device)]
         return bias.to(dtype)
@@ -63,14 +63,14 @@ class Projection:
 
 def output_features(module: nn.Module) -> int:
     """Output width of a linear module."""
-    width = module.nf if isinstance(module, Conv1D) else module.out_features
-    return int(width)
+    width: int = module.nf if isinstance(module, Conv1D) else vars(module)["out_features"]
+    return width
 
 
 def input_features(module: nn.Module) -> int:
     """Input width of a linear module."""
-    width = module.nx if isinstance(module, Conv1D) else module.in_features
-    return int(width)
+    width: int = module.nx if isinstance(module, Conv1D) else vars(module)["in_features"]
+    return width
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -82,7 +82,7 @@ def is_linear(module: nn.Module) -> bool:
 
 def _dense(module: nn.Module) -> Tensor:
     weight = module.weight
-    assert isinstance(weight, Tensor)
+    assert isinstance(weight, nn.Parameter)
     if type(weight).__name__ in {"Params4bit", "Int8Params"}:
         from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 

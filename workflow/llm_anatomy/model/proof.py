@@ -62,9 +62,7 @@ def _first_failure(decoder: Decoder) -> str | None:
     return None
 
 
-def _block_failure(
-    decoder: Decoder, block: Block, parts: "_Parts", weights: Tensor
-) -> str | None:
+def _block_failure(decoder: Decoder, block: Block, parts: "_Parts", weights: Tensor) -> str | None:
     layer = block.index
     before, after = parts.inputs[layer], parts.outputs[layer]
     attention_out, mlp_out = parts.attention[layer], parts.mlp.get(layer)

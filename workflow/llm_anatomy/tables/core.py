@@ -165,7 +165,8 @@ def read_arrow(path: Path, schema: TableSchema) -> pa.Table:
 
 def read_table(path: Path, schema: TableSchema) -> pd.DataFrame:
     """Read a table as a pandas frame; see `read_arrow` for what is verified."""
-    return read_arrow(path, schema).to_pandas()
+    frame: pd.DataFrame = read_arrow(path, schema).to_pandas()
+    return frame
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class atomic_path:  # noqa: N801 - a context manager, used like a function
                 self.temporary.chmod(0o666 & ~umask)
                 with self.temporary.open("rb") as file:
                     os.fsync(file.fileno())
-                os.replace(self.temporary, self.path)
+                self.temporary.replace(self.path)
         finally:
             with suppress(FileNotFoundError):
                 self.temporary.unlink()
