@@ -36,7 +36,7 @@ unit: $(INSTALLED) ## Run the tests.
 	$(BIN)/python -m pytest
 
 docs: $(INSTALLED) ## Rewrite docs/tables.md and config/README.md from the code.
-	$(BIN)/python -m llm_anatomy.docs
+	$(BIN)/python -m llm_anatomy.reference
 
 verify: $(INSTALLED) ## Check every result against results/manifest.json.
 	$(BIN)/python -m llm_anatomy.verify

@@ -84,7 +84,9 @@ def _imports(root: Path, module: str) -> tuple[str, ...]:
             names.add(base)
             # `from package import module` names a module; `from module import thing` does not.
             names.update(
-                name for a in node.names if _is_ours(name := f"{base}.{a.name}") and _source(root, name)
+                name
+                for a in node.names
+                if _is_ours(name := f"{base}.{a.name}") and _source(root, name)
             )
     ours = sorted(name for name in names if _is_ours(name))
     for name in ours:

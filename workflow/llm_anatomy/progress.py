@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, heartbeat lines with rate and time left in the log."""
+"""Progress of long work: a bar on a terminal, heartbeats with rate and time left in the log."""
 
 import logging
 import sys

@@ -47,11 +47,13 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
             dest=name,
             required=True,
             type=Path,
-            nargs="+" if many else None,
+            nargs="*" if many else None,
         )
     options = vars(parser.parse_args(arguments))
     _set_up_logging(options.pop("log"))
-    paths = {k: tuple(options[k]) if isinstance(options[k], list) else options[k] for k in path_types}
+    paths = {
+        k: tuple(options[k]) if isinstance(options[k], list) else options[k] for k in path_types
+    }
     try:
         run(_parse_settings(settings_type, options["settings"]), **paths)
     except UserError as error:
