@@ -46,7 +46,7 @@ def test_hooks_are_removed_when_the_forward_pass_fails():
 
 
 def test_a_layer_that_is_no_norm_is_named():
-    with pytest.raises(ValueError, match="'ln' .* neither an RMSNorm nor a LayerNorm"):
+    with pytest.raises(ValueError, match=r"'ln' .* neither an RMSNorm nor a LayerNorm"):
         read_norm("ln", nn.Sequential(nn.Linear(8, 8), nn.ReLU()), 8)
 
 

@@ -213,7 +213,7 @@ class _KernelRecorder(TorchFunctionMode):
         self.asked = asked
         self.weights: Tensor | None = None
 
-    def __torch_function__(  # noqa: D105, PLW3201
+    def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
@@ -246,7 +246,8 @@ def _output_hook(block: Block, asked: Tensor | None, report: OnAttention) -> Cal
 def _projected_values(block: Block, states: Tensor) -> Tensor:
     """Value states of families that apply nothing but the projection to them."""
     values: Tensor = block.v.select(block.v.module(states))
-    return values.unflatten(-1, (block.n_kv_heads, block.head_dim)).transpose(1, 2)
+    split: Tensor = values.unflatten(-1, (block.n_kv_heads, block.head_dim))
+    return split.transpose(1, 2)
 
 
 def _register() -> None:
