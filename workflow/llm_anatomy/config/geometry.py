@@ -18,7 +18,7 @@ class Extraction(Settings):
     max_length: int = Field(
         1024,
         ge=1,
-        description="Tokens of a text that are read; the rest is cut off and flagged (paper: 1024).",
+        description="Tokens of a text that are read; the rest is cut and flagged (paper: 1024).",
     )
     relative_threshold: float = Field(
         0.1,
@@ -148,7 +148,7 @@ class PromptDimension(Settings):
     formats: list[Literal["raw", "chat"]] = Field(
         default=["raw", "chat"],
         min_length=1,
-        description="Prompts as raw text (paper), or in the model's chat template where it has one.",
+        description="Prompts as raw text (paper), or in the model's chat template if it has one.",
     )
     max_new_tokens: int = Field(
         48, ge=1, description="Most tokens of a greedy answer (paper: 100)."
