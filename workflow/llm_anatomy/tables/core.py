@@ -188,7 +188,7 @@ def content_sha256(table: pa.Table) -> str:
     for key, value in sorted((table.schema.metadata or {}).items()):
         digest.update(b"%d:%s=%d:%s;" % (len(key), key, len(value), value))
     for field, column in zip(table.schema, table.columns, strict=True):
-        digest.update(f"{field.name}:{field.type}:{len(column)};".encode())
+        digest.update(f"{field.name}:{_type_name(field.type)}:{len(column)};".encode())
         _hash_column(digest, column)
     return digest.hexdigest()
 
@@ -221,6 +221,11 @@ class atomic_path:  # noqa: N801 - a context manager, used like a function
         finally:
             with suppress(FileNotFoundError):
                 self.temporary.unlink()
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """A type's name; Parquet renames the inner field of lists, so it is left out."""
+    return f"list<{_type_name(kind.value_type)}>" if pa.types.is_list(kind) else str(kind)
 
 
 def _hash_column(digest: Any, column: pa.ChunkedArray) -> None:
