@@ -11,6 +11,7 @@ SIGNIFICANT_DIGITS = 4
 # Whitespace is part of a token: ` Paris` and `Paris` are two different ones.
 _MARKS = {"\n": "↵", "\r": "␍", "\t": "⇥", "\v": "␋", "\f": "␌"}
 _MARK_SPACE = "␣"
+_SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def format_cell(value: Any) -> Cell:
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if isinstance(value, int):
-        return Cell(str(value), str(value))
+        return Cell(str(value).replace("-", "−"), str(value))
     if isinstance(value, float):
         return Cell(format_number(value), repr(value))
     if isinstance(value, list):
@@ -63,11 +64,11 @@ def format_number(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value)).replace("-", "−")
     text = f"{value:.{SIGNIFICANT_DIGITS}g}"
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        text = f"{mantissa}·10^{int(exponent)}"
-    elif abs(value) >= 10**SIGNIFICANT_DIGITS:
+    if SIGNIFICANT_DIGITS <= math.log10(abs(value)) < 6:
         text = f"{value:.0f}"
+    elif "e" in text:
+        mantissa, exponent = text.split("e")
+        text = f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
     return text.replace("-", "−")
 
 

@@ -1,0 +1,128 @@
+"""A small run's results on disk: tables, figures, exhibits, claims and provenance."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pyarrow as pa
+import pytest
+from llm_anatomy.figures.exhibit import Exhibit, save_figure, set_style, write_exhibits
+from llm_anatomy.report.shown import TableReader
+from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS, claim_row
+from llm_anatomy.tables.core import Column, TableSchema, write_table
+
+MEASURES = TableSchema(
+    name="test/measures",
+    path="results/test/measures.parquet",
+    rule="measure",
+    description="One measurement.",
+    columns=(
+        Column("token", pa.string(), "A token."),
+        Column("layer", pa.int32(), "The layer."),
+        Column("value", pa.float64(), "What was measured.", unit="nats", nullable=True),
+        Column("right", pa.bool_(), "Whether it was right."),
+        Column("answers", pa.list_(pa.string()), "Accepted answers."),
+    ),
+)
+
+
+@dataclass
+class Run:
+    """Paths of a small run, relative to the working directory."""
+
+    measures: Path
+    frame: pd.DataFrame
+    figures: Path
+    claims: Path
+    gathered: Path
+    model: Path
+    lock: Path
+
+
+def draw(path: Path, values: pd.Series) -> None:
+    set_style()
+    figure, axes = plt.subplots()
+    axes.plot(values)
+    axes.set_xlabel("row")
+    axes.set_ylabel("value (nats)")
+    save_figure(figure, path)
+
+
+@pytest.fixture
+def reader() -> TableReader:
+    schemas = (MEASURES, CLAIMS, ALL_CLAIMS)
+    return TableReader({schema.name: schema for schema in schemas})
+
+
+@pytest.fixture
+def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    results = Path("results")
+    frame = pd.DataFrame(
+        {
+            "token": [" Paris", "<b>&amp;", "\n\n", "Rome", "x" * 300],
+            "layer": [0, 1, 2, 3, 4],
+            "value": [0.123456789, -1e-7, None, 12345.678, 3.0],
+            "right": [True, False, True, True, False],
+            "answers": [["a", "b"], [], [" c"], ["d"], ["e"]],
+        }
+    )
+    run = Run(
+        measures=results / "facts" / "measures.parquet",
+        frame=frame,
+        figures=results / "figures" / "facts",
+        claims=results / "facts" / "claims.parquet",
+        gathered=results / "claims.parquet",
+        model=results / "models" / "tiny" / "provenance.json",
+        lock=Path("requirements.lock"),
+    )
+    provenance = {"seed": 0, "dtype": "float32", "packages": {"torch": "2.13.0"}}
+    write_table(run.measures, MEASURES, frame, provenance)
+    draw(run.figures / "values.png", frame["value"])
+    claims = [
+        claim_row(
+            "Yu 2024",
+            "The last layers <i>matter</i> most.",
+            "tiny",
+            paper_value="71 % (Llama-7B)",
+            measured_value=0.625,
+            low=0.5,
+            high=0.75,
+            holds=True,
+            note="Share above one half; 95 % bootstrap interval over 8 prompts.",
+        ),
+        claim_row("Yu 2024", "It fails here.", "tiny", paper_value="1", measured_value=-2.0,
+                  unit="nats", holds=False, note="Measured on 8 prompts."),
+        claim_row("Yu 2024", "Needs a larger model.", "tiny", paper_value="3", note="Not run."),
+    ]  # fmt: skip
+    write_table(run.claims, CLAIMS, pd.DataFrame(claims), provenance)
+    run.model.parent.mkdir(parents=True)
+    run.model.write_text(
+        json.dumps({"model": "tiny", "revision": "r1", "weights_sha256": "ab" * 32})
+    )
+    run.lock.write_text("torch==2.13.0\n")
+    write_exhibits(
+        run.figures,
+        "facts",
+        [
+            Exhibit(
+                title="Values by row",
+                caption="They rise.\n\nThe paper saw <them> fall & rise.",
+                figure="values.png",
+                table=run.measures,
+                rows=(),
+                alt="A line of four points",
+            ),
+            Exhibit(
+                title="Some rows",
+                caption="Rows out of order.",
+                table=run.measures,
+                columns=("token", "value", "right"),
+                rows=(3, 0, 1),
+            ),
+            Exhibit(title="All rows", caption="Everything.", table=run.measures),
+        ],
+    )
+    return run

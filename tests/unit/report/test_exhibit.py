@@ -1,0 +1,63 @@
+"""Exhibits refuse what the report could not show."""
+
+from pathlib import Path
+
+import pytest
+from llm_anatomy.errors import UserError
+from llm_anatomy.figures.exhibit import Exhibit, read_exhibits, write_exhibits
+from llm_anatomy.tables.claims import claim_row
+from PIL import Image
+
+from tests.unit.report.conftest import Run
+
+
+def test_exhibits_come_back_as_they_were_written(small_run: Run) -> None:
+    shown = read_exhibits(small_run.figures)
+    assert [exhibit.title for exhibit in shown.exhibits] == [
+        "Values by row",
+        "Some rows",
+        "All rows",
+    ]
+    assert shown.exhibits[1].rows == (3, 0, 1)
+    assert shown.exhibits[2].rows is None
+    assert list(shown.content_sha256) == [str(small_run.measures)]
+
+
+@pytest.mark.parametrize(
+    ("exhibit", "message"),
+    [
+        (Exhibit("Empty", "Nothing."), "neither a figure nor a table"),
+        (Exhibit("Gone", "…", figure="gone.png"), "gone.png"),
+        (Exhibit("Column", "…", table=Path("T"), columns=("nope",)), "nope"),
+        (Exhibit("Row", "…", table=Path("T"), rows=(5,)), "5 rows; there is no row 5"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(small_run: Run, exhibit: Exhibit, message: str) -> None:
+    small_run.measures.rename("T")
+    with pytest.raises(ValueError, match=message):
+        write_exhibits(small_run.figures, "facts", [exhibit])
+
+
+def test_row_positions_may_come_from_a_pandas_index(small_run: Run) -> None:
+    rows = tuple(small_run.frame.nlargest(2, "value").index)
+    exhibit = Exhibit("Largest", "…", table=small_run.measures, rows=rows)
+    write_exhibits(small_run.figures, "facts", [exhibit])
+    assert read_exhibits(small_run.figures).exhibits[0].rows == (3, 4)
+
+
+def test_damaged_exhibits_name_their_rule(small_run: Run) -> None:
+    (small_run.figures / "exhibits.json").write_text("{")
+    with pytest.raises(UserError, match="--forcerun figures_facts"):
+        read_exhibits(small_run.figures)
+
+
+def test_figures_hold_no_date_or_software(small_run: Run) -> None:
+    with Image.open(small_run.figures / "values.png") as image:
+        assert set(image.info) <= {"dpi"}
+
+
+def test_a_verdict_needs_a_measurement() -> None:
+    with pytest.raises(ValueError, match="no measured value"):
+        claim_row("P", "C", "m", paper_value="1", note="", holds=True)
+    with pytest.raises(ValueError, match="interval"):
+        claim_row("P", "C", "m", paper_value="1", note="", measured_value=1, low=2, high=1)

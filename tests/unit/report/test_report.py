@@ -1,0 +1,173 @@
+"""The report page says what the tables say, to anybody, anywhere."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from llm_anatomy.config.root import Configuration
+from llm_anatomy.errors import UserError
+from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.report.sections import make_sections
+from llm_anatomy.report.shown import TableReader
+from llm_anatomy.stages import gather_claims
+from llm_anatomy.stages import report as report_stage
+from llm_anatomy.tables.core import write_table
+
+from tests.unit.report.conftest import MEASURES, Run, draw
+
+
+class Page(HTMLParser):
+    """The tables of a page as a reader sees them, and every address that it would fetch."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: list[dict[str, Any]] = []
+        self.loads: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.tags: list[str] = []
+        self._open: list[str] = []
+        self._in_load = False
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self._open.append(tag)
+        if tag == "img":
+            self.images.append(values)
+        if tag == "table":
+            self.tables.append({"source": values.get("data-source"), "rows": []})
+        if tag == "tr":
+            self.tables[-1]["rows"].append([])
+        if tag in ("td", "th"):
+            self.tables[-1]["rows"][-1].append({"text": "", "values": []})
+        if tag == "data":
+            self.tables[-1]["rows"][-1][-1]["values"].append(values["value"])
+        self._in_load = tag == "code" and values.get("class") == "load"
+        if self._in_load:
+            self.loads.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+        self._in_load = False
+
+    def handle_data(self, data: str) -> None:
+        if "td" in self._open or "th" in self._open:
+            self.tables[-1]["rows"][-1][-1]["text"] += data
+        if self._in_load:
+            self.loads[-1] += data
+
+
+@pytest.fixture
+def page(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(report_stage, "all_tables", _tables)
+    gather_claims.run(
+        gather_claims.GatherClaims(), claims=(small_run.claims,), gathered=small_run.gathered
+    )
+    return _make(small_run)
+
+
+def _tables() -> list[Any]:
+    from llm_anatomy.reference import all_tables
+
+    return [*all_tables(), MEASURES]
+
+
+def _make(run: Run) -> str:
+    report = Path("results/report.html")
+    report_stage.run(
+        report_stage.ReportSettings(configuration=Configuration(studies=["facts"], seed=7)),
+        figures=(run.figures,),
+        claims=run.gathered,
+        models=(run.model,),
+        intakes=(),
+        lock=run.lock,
+        report=report,
+    )
+    return report.read_text(encoding="utf-8")
+
+
+def test_numbers_of_the_page_are_the_numbers_of_the_table(page: str, small_run: Run) -> None:
+    shown = [t for t in Page(page).tables if t["source"] == str(small_run.measures)]
+    some, everything = shown
+    expected = small_run.frame.iloc[[3, 0, 1]]
+    assert [cell["text"].strip() for cell in some["rows"][0]] == ["token", "valuenats", "right"]
+    assert [float(row[1]["values"][0]) for row in some["rows"][1:]] == list(expected["value"])
+    assert [row[0]["text"] for row in some["rows"][1:]] == ["Rome", "␣Paris", "<b>&amp;"]
+    assert [row[2]["text"] for row in some["rows"][1:]] == ["yes", "yes", "no"]
+    assert len(everything["rows"]) == 1 + len(small_run.frame)
+    assert everything["rows"][3][2]["text"] == "–"
+
+
+def test_the_load_expression_loads_what_is_shown(page: str, small_run: Run) -> None:
+    loads = [load for load in Page(page).loads if "measures" in load]
+    whole, some, _ = [eval(load, {"pandas": pd}) for load in loads]
+    pd.testing.assert_frame_equal(whole, pd.read_parquet(small_run.measures))
+    expected = small_run.frame[["token", "value", "right"]].iloc[[3, 0, 1]]
+    assert list(some["value"]) == list(expected["value"])
+    assert list(some["token"]) == list(expected["token"])
+
+
+def test_the_page_needs_nothing_from_outside(page: str) -> None:
+    parsed = Page(page)
+    assert not set(parsed.tags) & {"script", "link", "iframe", "object", "embed"}
+    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in parsed.images)
+    assert all(image["alt"] for image in parsed.images)
+    assert not re.search(r"url\(|@import", page)
+
+
+def test_text_of_tables_and_captions_cannot_become_markup(page: str) -> None:
+    assert "The paper saw &lt;them&gt; fall &amp; rise." in page
+    assert "The last layers &lt;i&gt;matter&lt;/i&gt; most." in page
+    assert "<b>" not in page
+
+
+def test_claims_stand_as_they_came_out(page: str, small_run: Run) -> None:
+    claims = next(t for t in Page(page).tables if t["source"] == str(small_run.gathered))
+    holds, fails, untested = claims["rows"][1:]
+    assert holds[3]["values"] == ["0.625", "0.5", "0.75"]
+    assert [row[4]["text"] for row in claims["rows"][1:]] == ["yes", "no", "cannot be tested here"]
+    assert fails[3]["text"].split() == ["−2", "nats"]
+    assert untested[3]["text"].strip() == "–"
+    assert "1 of 2 tested claims hold here." in page
+
+
+def test_the_head_names_what_ran(page: str, small_run: Run) -> None:
+    for expected in ("tiny", "r1", "ab" * 32, "Seed 7", "torch 2.13.0", "studies:", "- facts"):
+        assert expected in page
+    assert "compute:" not in page
+    assert "toxicity:" not in page
+
+
+def test_the_same_results_make_the_same_bytes(page: str, small_run: Run) -> None:
+    first = (small_run.figures / "values.png").read_bytes()
+    draw(small_run.figures / "values.png", small_run.frame["value"])
+    assert (small_run.figures / "values.png").read_bytes() == first
+    assert _make(small_run) == page
+
+
+def test_a_table_newer_than_its_figure_is_refused(small_run: Run, reader: TableReader) -> None:
+    write_table(small_run.measures, MEASURES, small_run.frame.iloc[:4], {"seed": 1})
+    with pytest.raises(UserError, match=r"measures\.parquet has changed since the figures"):
+        make_sections([read_exhibits(small_run.figures)], reader)
+
+
+def test_a_missing_figure_names_the_rule_that_makes_it(small_run: Run, reader: TableReader) -> None:
+    (small_run.figures / "values.png").unlink()
+    with pytest.raises(UserError, match="--forcerun figures_facts"):
+        make_sections([read_exhibits(small_run.figures)], reader)
+
+
+def test_a_damaged_table_is_not_shown(small_run: Run, reader: TableReader) -> None:
+    data = bytearray(small_run.measures.read_bytes())
+    data[len(data) // 4] ^= 1
+    small_run.measures.write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"measures\.parquet is damaged"):
+        make_sections([read_exhibits(small_run.figures)], reader)

@@ -1,0 +1,161 @@
+"""What ran: models, data, versions and configuration, as the head of the report."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.config.models import ModelSource
+from llm_anatomy.config.root import ALL_STUDIES, Configuration
+from llm_anatomy.errors import UserError
+from llm_anatomy.report.shown import ShownTable, TableReader, TableRecord
+
+_LINE_WIDTH = 88
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """One model of the run, as its provenance record names it."""
+
+    name: str
+    source: str
+    revision: str
+    precision: str
+    licence: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class DatasetLine:
+    """One data set of the run, with the table of rows in, used and set aside."""
+
+    name: str
+    description: str
+    intake: ShownTable
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that numbers depend on; several versions where tables are of different age."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The head of the report."""
+
+    models: tuple[ModelLine, ...]
+    datasets: tuple[DatasetLine, ...]
+    packages: tuple[Package, ...]
+    seed: int
+    lock_sha256: str
+    configuration: str
+
+
+def make_overview(
+    configuration: Configuration,
+    models: Sequence[Path],
+    intakes: Sequence[Path],
+    lock: Path,
+    reader: TableReader,
+) -> Overview:
+    """Gather what ran.
+
+    Args:
+        configuration: The configuration of the run.
+        models: `provenance.json` of every model.
+        intakes: Intake table of every data set, named `{dataset}.intake.parquet`.
+        lock: The file of locked package versions.
+        reader: Reads the intake tables, and knows every table shown so far.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    sources = {source.name: source for source in configuration.models}
+    datasets = {dataset.name: dataset for dataset in configuration.datasets}
+    return Overview(
+        models=tuple(_model_line(path, sources, configuration) for path in models),
+        datasets=tuple(_dataset_line(path, datasets, reader) for path in intakes),
+        packages=_packages(reader.records),
+        seed=configuration.seed,
+        lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest(),
+        configuration=configuration_yaml(configuration),
+    )
+
+
+def configuration_yaml(configuration: Configuration) -> str:
+    """The configuration as YAML, without what changes no number and without studies left out."""
+    left_out = {"compute"} | (set(ALL_STUDIES) - set(configuration.studies))
+    values = configuration.model_dump(mode="json", exclude=left_out)
+    return to_yaml(values)
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Values as readable YAML in their own order."""
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=_LINE_WIDTH)
+    return text
+
+
+def _model_line(
+    path: Path, sources: Mapping[str, ModelSource], configuration: Configuration
+) -> ModelLine:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is missing or damaged; remake it with: "
+            f"snakemake --forcerun prepare_model -- {path}"
+        ) from error
+    name = path.parent.name
+    source = sources.get(name)
+    precision = configuration.precision
+    quantised = "" if precision.quantisation == "none" else f", weights in {precision.quantisation}"
+    return ModelLine(
+        name=name,
+        source=_model_source(source) if source else "",
+        revision=str(record.get("revision") or ""),
+        precision=precision.dtype + quantised,
+        licence=str(record.get("licence") or "not stated"),
+        weights_sha256=str(record.get("weights_sha256") or ""),
+    )
+
+
+def _model_source(source: ModelSource) -> str:
+    words = {"wheel": "Python wheel", "hub": "Hugging Face", "path": "folder", "gguf": "GGUF file"}
+    return f"{words[source.kind]} {getattr(source, source.kind)}"
+
+
+def _dataset_line(path: Path, datasets: Mapping[str, Dataset], reader: TableReader) -> DatasetLine:
+    name = path.name.removesuffix(".intake.parquet")
+    dataset = datasets.get(name)
+    return DatasetLine(
+        name=name,
+        description=_dataset_source(dataset) if dataset else "",
+        intake=reader.whole(path),
+    )
+
+
+def _dataset_source(dataset: Dataset) -> str:
+    kind = "Texts" if dataset.kind == "texts" else "Subjects and answers"
+    if dataset.builtin:
+        return f"{kind} that come with LLM Anatomy ({dataset.builtin})."
+    if dataset.path:
+        return f"{kind} from the file {dataset.path}."
+    return f"{kind} from Hugging Face, {dataset.hub} at revision {dataset.revision}."
+
+
+def _packages(records: Sequence[TableRecord]) -> tuple[Package, ...]:
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        for name, version in record.provenance.get("packages", {}).items():
+            versions.setdefault(name, set()).add(version)
+    return tuple(
+        Package(name, " and ".join(sorted(found))) for name, found in sorted(versions.items())
+    )

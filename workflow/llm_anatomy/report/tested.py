@@ -1,0 +1,90 @@
+"""The claims table as the report shows it: grouped by paper, as it came out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_anatomy.report.cells import Cell, format_cell
+from llm_anatomy.tables.claims import ALL_CLAIMS
+from llm_anatomy.tables.core import read_arrow
+
+_VERDICTS = {
+    True: ("yes", "yes"),
+    False: ("no", "no"),
+    None: ("cannot be tested here", "untested"),
+}
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """One claim with its outcome; the interval's ends are both there or both missing."""
+
+    claim: str
+    model: str
+    paper_value: str
+    measured: Cell
+    low: Cell | None
+    high: Cell | None
+    unit: str
+    verdict: str
+    verdict_class: str
+    note: str
+
+
+@dataclass(frozen=True)
+class PaperClaims:
+    """The claims of one paper."""
+
+    paper: str
+    claims: tuple[ClaimLine, ...]
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Every claim, with a sentence that counts them."""
+
+    source: str
+    summary: str
+    groups: tuple[PaperClaims, ...]
+
+
+def read_claims(path: Path) -> Claims:
+    """Read the gathered claims and group them by paper, in the order of the table.
+
+    Raises:
+        UserError: The table is missing or damaged.
+    """
+    rows = read_arrow(path, ALL_CLAIMS).to_pylist()
+    papers = list(dict.fromkeys(row["paper"] for row in rows))
+    groups = tuple(
+        PaperClaims(paper, tuple(_tested(row) for row in rows if row["paper"] == paper))
+        for paper in papers
+    )
+    return Claims(str(path), _summary([row["holds"] for row in rows]), groups)
+
+
+def _tested(row: dict[str, Any]) -> ClaimLine:
+    verdict, verdict_class = _VERDICTS[row["holds"]]
+    has_interval = row["low"] is not None and row["high"] is not None
+    return ClaimLine(
+        claim=row["claim"],
+        model=row["model"],
+        paper_value=row["paper_value"],
+        measured=format_cell(row["measured_value"]),
+        low=format_cell(row["low"]) if has_interval else None,
+        high=format_cell(row["high"]) if has_interval else None,
+        unit=row["unit"],
+        verdict=verdict,
+        verdict_class=verdict_class,
+        note=row["note"],
+    )
+
+
+def _summary(verdicts: Sequence[bool | None]) -> str:
+    tested = [verdict for verdict in verdicts if verdict is not None]
+    text = f"{sum(tested)} of {len(tested)} tested claims hold here."
+    untested = len(verdicts) - len(tested)
+    if untested:
+        text += f" {untested} cannot be tested in this run; the note says why."
+    return text

@@ -1,0 +1,46 @@
+"""Write the report: one self-contained HTML page."""
+
+from pathlib import Path
+
+from llm_anatomy.config.base import Settings
+from llm_anatomy.config.root import Configuration
+from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.reference import all_tables
+from llm_anatomy.report.overview import make_overview
+from llm_anatomy.report.render import Report, render
+from llm_anatomy.report.sections import make_sections
+from llm_anatomy.report.shown import TableReader
+from llm_anatomy.report.tested import read_claims
+from llm_anatomy.runner import run_stage
+from llm_anatomy.tables.core import atomic_path
+
+
+class ReportSettings(Settings):
+    """What the head of the report names; `compute` in it is neither shown nor given."""
+
+    configuration: Configuration
+
+
+def run(
+    settings: ReportSettings,
+    *,
+    figures: tuple[Path, ...],
+    claims: Path,
+    models: tuple[Path, ...],
+    intakes: tuple[Path, ...],
+    lock: Path,
+    report: Path,
+) -> None:
+    """Read every study's exhibits, the tables they name, and the claims; write the page."""
+    reader = TableReader({schema.name: schema for schema in all_tables()})
+    sections = make_sections([read_exhibits(folder) for folder in figures], reader)
+    tested = read_claims(claims)
+    reader.record(claims)
+    overview = make_overview(settings.configuration, models, intakes, lock, reader)
+    page = render(Report(overview, sections, tested, reader.records))
+    with atomic_path(report) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_stage(run)
