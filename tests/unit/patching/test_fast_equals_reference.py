@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from llm_anatomy.model.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.clean import clean_run
 from llm_anatomy.patching.fast import Swept, sweep_edit, sweep_freeze, sweep_skip
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit
+
 from tests.unit.patching.tools import FAMILIES, TOLERANCE, names, prompts, replay_of
 
 pytestmark = pytest.mark.usefixtures("no_grad")

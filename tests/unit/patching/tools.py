@@ -3,9 +3,9 @@
 from functools import cache
 
 import torch
-
 from llm_anatomy.model.replay import Replay
 from llm_anatomy.model.resolve import resolve
+
 from tests.tiny import tiny_model
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "mistral")

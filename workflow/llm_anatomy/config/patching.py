@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from llm_anatomy.config.base import Settings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-Positions = Literal["previous", "subject", "not_subject"]
+Positions = Literal["previous", "subject", "not_subject"] | list[int]
 
 CONTROL = "none"
 
@@ -34,14 +34,15 @@ class Donors(Settings):
     )
     pairing: Literal["same_length", "shift", "all"] = Field(
         "same_length",
-        description="Which examples exchange subjects: a fixed random cycle among subjects of equal "
-        "token length (a subject alone in its length joins the others), a fixed random cycle over "
-        "all, or every ordered pair.",
+        description="Which examples exchange subjects: a fixed random cycle among subjects of "
+        "equal token length (a subject alone in its length takes any donor), a fixed random cycle "
+        "over all, or every ordered pair.",
     )
     unequal: Literal["skip_pair", "last_token", "pad_left_with_first"] = Field(
         "last_token",
         description="What to do when the two subjects differ in token length: set the pair aside, "
-        "switch the last token only, or align right and repeat the donor's first state to the left.",
+        "switch the last token only, or align right and repeat the donor's first state to the "
+        "left.",
     )
 
 
@@ -196,7 +197,7 @@ class _States(ManipulationSettings):
     positions: Positions = Field(
         "previous",
         description="Manipulated positions: every token but the current one (paper), the subject's "
-        "tokens, or every previous token outside the subject.",
+        "tokens, every previous token outside the subject, or a list of positions from 0.",
     )
     keep_first: bool = Field(
         False, description="Leave the first position, the attention sink, as it is (paper: false)."
@@ -207,8 +208,8 @@ class _Random(_States):
     seeds: int = Field(3, ge=1, description="Independent draws of every example and layer.")
     shared: bool = Field(
         False,
-        description="Draw the same noise for every example; a prompt prefix that all examples share "
-        "is then computed once.",
+        description="Draw the same noise for every example; a prompt prefix that all examples "
+        "share is then computed once.",
     )
     redraw: bool = Field(
         False,
@@ -296,13 +297,13 @@ class PatchingSettings(Settings):
     )
     layers: list[int] | None = Field(
         None,
-        description="Layers k to sweep, counted from 0 in the paper's convention (the input of block "
-        "k is manipulated); null sweeps all.",
+        description="Layers k to sweep, counted from 0 in the paper's convention (the input of "
+        "block k is manipulated); null sweeps all.",
     )
     method: Literal["fast", "reference"] = Field(
         "fast",
-        description="`reference` runs one full forward pass with hooks per layer, seed and example, "
-        "which `fast` must equal.",
+        description="`reference` runs one full forward pass with hooks per layer, seed and "
+        "example, which `fast` must equal.",
     )
     summary: PatchingSummary = Field(default_factory=lambda: PatchingSummary())
 

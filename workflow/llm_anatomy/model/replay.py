@@ -9,7 +9,7 @@ Rows share their geometry: the same number of tokens at the same positions, and 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -137,14 +137,10 @@ class Replay:
         """
         block = self.decoder.blocks[index]
         slot = _Slot(start, None, stop=True)
-        unused = (
-            {} if block.q.module in (block.k.module, block.v.module) else {block.q.module: block.q}
-        )
-        with replaced_forward({module: _zeros(p) for module, p in unused.items()}):
-            try:
-                self._call(index, states, start, slot)
-            except _RecordedError:
-                pass
+        fused = block.q.module in (block.k.module, block.v.module)
+        unused = {} if fused else {block.q.module: _zeros(block.q)}
+        with replaced_forward(unused), suppress(_RecordedError):
+            self._call(index, states, start, slot)
         assert slot.recorded is not None
         return slot.recorded
 

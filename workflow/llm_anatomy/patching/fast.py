@@ -119,10 +119,14 @@ def _staircase(
     """Walk the blocks once; rows of variant k join at block k.
 
     Args:
+        replay: The decoder's blocks.
+        clean: The clean run of the prompts.
+        layers: Layers k in ascending order.
         start: First position that is recomputed; earlier ones keep their clean keys and values.
         shared: Positions `start` to `shared - 1` are the same for all prompts of a variant.
         join: Input states of block k for the positions from `start` on.
         held: Positions, counted from `start`, that are put back to X^k before every block.
+        keep: Whether to return every block's keys and values.
     """
     n_layers, rows = replay.decoder.n_layers, clean.rows
     whole = clean.states[0][:0, start:]

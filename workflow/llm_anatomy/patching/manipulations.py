@@ -1,6 +1,6 @@
 """What is done to the residual-stream states of chosen positions at layer k (paper, section 3).
 
-`X^k` is the input of block k, counted from 0; positions count from 0; the current token is the last.
+`X^k` is the input of block k; blocks and positions count from 0; the current token is the last.
 """
 
 import math
@@ -160,7 +160,7 @@ class SwitchEdit:
     """Another prompt's states put in place of the target's span (paper: information injection).
 
     Attributes:
-        states: Donor states of every layer k at the aligned positions, [layers, rows, span, d_model].
+        states: Donor states Y^k at the aligned positions, for every layer k of the model.
         start: Absolute position of the first switched token.
     """
 
