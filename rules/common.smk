@@ -1,5 +1,4 @@
 # The validated configuration, and the functions that every rule file shares.
-import json
 import os
 import sys
 from pathlib import Path
@@ -7,7 +6,7 @@ from pathlib import Path
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.modules import module_files
-from llm_anatomy.runner import COMPUTE_VARIABLE
+from llm_anatomy.snakefile import settings_json, stage_environment
 
 # A configuration file that the user names stands for itself: merging the default file into it
 # would keep the default models and datasets beside the user's own.
@@ -25,7 +24,8 @@ def validated_configuration():
     try:
         for file in files:
             check_file(file)
-        return load_configuration(config, source=", ".join(map(display_path, files)))
+        source = ", ".join(map(display_path, files)) or "configuration"
+        return load_configuration(config, source)
     except UserError as error:
         sys.exit(f"Error: {error}")
 
@@ -40,12 +40,7 @@ MODELS = [model.name for model in CONFIG.models]
 DATASETS = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "texts"]
 RELATIONS = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "relation"]
 
-# Where and how fast things run reaches the stages beside the rules, so that it reruns nothing.
-os.environ[COMPUTE_VARIABLE] = CONFIG.compute.model_dump_json()
-# `.venv/bin/snakemake` works without activating the environment: stages run in the same one.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-)
+os.environ.update(stage_environment(CONFIG.compute))
 
 
 # Names never hold a slash, so that every results path has one reading.
@@ -54,22 +49,6 @@ wildcard_constraints:
     dataset=r"[^/]+",
     relation=r"[^/]+",
     task=r"[^/]+",
-
-
-def settings_json(**sections):
-    """The settings of a stage as one deterministic line: exactly the sections that it reads."""
-    return json.dumps(
-        {
-            name: (
-                section.model_dump(mode="json")
-                if hasattr(section, "model_dump")
-                else section
-            )
-            for name, section in sections.items()
-        },
-        sort_keys=True,
-        ensure_ascii=False,
-    )
 
 
 def growing(amount):

@@ -1,5 +1,8 @@
-"""Checks the tensor shapes of every public signature while tests run."""
+"""Checks the types and tensor shapes of the science's signatures while tests run."""
 
 from jaxtyping import install_import_hook
 
-install_import_hook("llm_anatomy", "beartype.beartype")
+STUDIES = ("geometry", "toxicity", "neurons", "patching", "facts")
+install_import_hook(
+    [f"llm_anatomy.{name}" for name in ("model", "data", *STUDIES)], "beartype.beartype"
+)

@@ -1,0 +1,19 @@
+"""Generated pages say what the code says."""
+
+from pathlib import Path
+
+import pytest
+from llm_anatomy.reference import all_tables, reference_pages
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", reference_pages(), ids=str)
+def test_is_in_sync_with_the_code(page):
+    assert (ROOT / page).read_text() == reference_pages()[page], f"{page} is old; run `make docs`"
+
+
+def test_every_column_says_what_it_means():
+    for schema in all_tables():
+        for column in schema.columns:
+            assert column.meaning, f"{schema.name}.{column.name} has no meaning"
