@@ -1,0 +1,72 @@
+# Claims of every picked study in one table, and the report.
+from llm_anatomy.config.root import ALL_STUDIES
+from llm_anatomy.modules import package_root
+
+# In reading order, whatever the order in the configuration.
+PICKED_STUDIES = [study for study in ALL_STUDIES if study in CONFIG.studies]
+
+
+def shown_configuration():
+    """What the report shows of the configuration: all that can change one of its numbers."""
+    left_out = {"compute"} | (set(ALL_STUDIES) - set(PICKED_STUDIES))
+    return CONFIG.model_dump(mode="json", exclude=left_out)
+
+
+def lock_file():
+    """The locked package versions, of this checkout or of the workflow that it imports."""
+    local = Path("envs/requirements.lock")
+    return (
+        str(local)
+        if local.exists()
+        else workflow.source_path("../envs/requirements.lock")
+    )
+
+
+def template_files():
+    """The page's template and style sheet, which no import names."""
+    folder = package_root() / "report" / "templates"
+    return sorted(display_path(path) for path in folder.iterdir())
+
+
+rule gather_claims:
+    """Join the claims of every picked study into one table."""
+    input:
+        claims=expand("results/{study}/claims.parquet", study=PICKED_STUDIES),
+        code=module_files("llm_anatomy.stages.gather_claims"),
+    output:
+        gathered="results/claims.parquet",
+    log:
+        "logs/gather_claims.log",
+    benchmark:
+        "logs/benchmarks/gather_claims.tsv"
+    params:
+        settings=settings_json(),
+    shell:
+        "python -m llm_anatomy.stages.gather_claims --settings {params.settings:q} "
+        "--claims {input.claims:q} --gathered {output.gathered:q} --log {log:q}"
+
+
+rule report:
+    """One self-contained page with every figure, table, claim and hash: results/report.html."""
+    input:
+        figures=expand("results/figures/{study}", study=PICKED_STUDIES),
+        claims="results/claims.parquet",
+        models=expand("results/models/{model}/provenance.json", model=MODELS),
+        intakes=expand(
+            "results/data/{dataset}.intake.parquet", dataset=DATASETS + RELATIONS
+        ),
+        lock=lock_file(),
+        templates=template_files(),
+        code=module_files("llm_anatomy.stages.report"),
+    output:
+        report="results/report.html",
+    log:
+        "logs/report.log",
+    benchmark:
+        "logs/benchmarks/report.tsv"
+    params:
+        settings=settings_json(configuration=shown_configuration()),
+    shell:
+        "python -m llm_anatomy.stages.report --settings {params.settings:q} "
+        "--figures {input.figures:q} --claims {input.claims:q} --models {input.models:q} "
+        "--intakes {input.intakes:q} --lock {input.lock:q} --report {output.report:q} --log {log:q}"
