@@ -10,8 +10,26 @@ min_version("9.20")
 include: "rules/common.smk"
 
 
+from pathlib import Path as _P
+
+for _name in (
+    "models",
+    "data",
+    "geometry",
+    "toxicity",
+    "neurons",
+    "patching",
+    "facts",
+    "report",
+):
+    if _P(workflow.basedir, "rules", f"{_name}.smk").exists():
+
+        include: f"rules/{_name}.smk"
+
+
 rule all:
     """Every study that the configuration names, and the report."""
     default_target: True
     input:
-        [],
+        [getattr(rules, study).input for study in CONFIG.studies if hasattr(rules, study)],
+        "results/report.html",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.modules import module_files
-from llm_anatomy.snakefile import settings_json, stage_environment
+from llm_anatomy.modules import module_files, package_files
+from llm_anatomy.snakefile import settings_json, stage_environment, without_compute
 
 # A configuration file that the user names stands for itself: merging the default file into it
 # would keep the default models and datasets beside the user's own.

@@ -108,3 +108,12 @@ def test_packages_stay_empty_and_nothing_is_imported_by_a_computed_name():
                 c for c in calls if ast.unparse(c.func) in ("importlib.import_module", "__import__")
             ]
             assert not dynamic, f"{file} imports by a computed name, which code tracking cannot see"
+
+
+def test_lists_data_files_of_the_package_but_no_modules(package):
+    (package / "report").mkdir()
+    for name in ("page.html", "style.css", "render.py", "render.pyc"):
+        (package / "report" / name).write_text("")
+    assert names(modules.package_files("report")) == {"report/page.html", "report/style.css"}
+    with pytest.raises(FileNotFoundError):
+        modules.package_files("nowhere")

@@ -42,6 +42,19 @@ def module_files(module: str) -> list[str]:
     return sorted({_display(path) for name in found if (path := _source(root, name))})
 
 
+def package_files(folder: str) -> list[str]:
+    """Every file of a folder inside the package that is not a module, such as report templates.
+
+    Raises:
+        FileNotFoundError: The folder does not exist or holds no such file.
+    """
+    root = package_root() / folder
+    found = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix[:3] != ".py")
+    if not found:
+        raise FileNotFoundError(f"{root} holds no files")
+    return [_display(path) for path in found]
+
+
 def package_root() -> Path:
     """The folder of the package that `python -m llm_anatomy…` runs."""
     spec = importlib.util.find_spec(PACKAGE)

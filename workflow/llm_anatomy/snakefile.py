@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from llm_anatomy.config.base import Compute
+from llm_anatomy.config.root import Configuration
 from llm_anatomy.runner import COMPUTE_VARIABLE
 
 
@@ -25,6 +26,11 @@ def settings_json(**sections: Any) -> str:
     text = json.dumps({name: _plain(part) for name, part in sections.items()}, sort_keys=True)
     # Snakemake would take a placeholder such as {subject} inside a text for a wildcard.
     return re.sub(r'"(?:[^"\\]|\\.)*"', lambda found: _escape_braces(found.group()), text)
+
+
+def without_compute(configuration: Configuration) -> dict[str, Any]:
+    """The configuration without the settings that change no result, for `settings_json`."""
+    return configuration.model_dump(mode="json", exclude={"compute"})
 
 
 def stage_environment(compute: Compute) -> dict[str, str]:
