@@ -1,6 +1,5 @@
 """Load a prepared model: verify its files, build it, resolve its parts, prove them."""
 
-import hashlib
 import importlib.metadata
 import json
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ import torch
 
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.errors import UserError
+from llm_anatomy.files import sha256_file
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.devices import choose_device
 from llm_anatomy.model.proof import prove
 from llm_anatomy.model.resolve import resolve
-
-READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,10 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
             cannot be resolved or proven.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
+    # Its bars would tear the log; stages report their own progress.
+    transformers_logging.disable_progress_bar()
     record = verified_record(provenance_path)
     weights = provenance_path.parent / "weights"
     device = choose_device(compute)
@@ -90,15 +91,6 @@ def verified_record(provenance_path: Path) -> dict[str, Any]:
                 f"prepare_model; {remake}"
             )
     return record
-
-
-def sha256_file(path: Path) -> str:
-    """Hash of a file's bytes, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def table_provenance(record: dict[str, Any], precision: Precision) -> dict[str, Any]:
