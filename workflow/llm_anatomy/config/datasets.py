@@ -17,8 +17,8 @@ FILE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 class Label(Settings):
     """One label, or with `every_value` one label for each value of a column.
 
-    Without further keys the column holds booleans: true/false, yes/no, 1/0. Where a value is missing,
-    or meets neither condition, the label is missing in that row; a row without any label is set aside.
+    Without further keys the column holds booleans: true/false, yes/no, 1/0. Where a value is
+    missing, or meets neither condition, the label is missing; a row without any label is set aside.
     """
 
     name: str = Field(

@@ -1,7 +1,6 @@
 """Load a prepared model: verify its files, build it, resolve its parts, prove them."""
 
 import importlib.metadata
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ from llm_anatomy.files import sha256_file
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.devices import choose_device
 from llm_anatomy.model.proof import prove
+from llm_anatomy.model.record import package_versions as package_versions
+from llm_anatomy.model.record import sha256_file as sha256_file
+from llm_anatomy.model.record import table_provenance, verified_record
 from llm_anatomy.model.resolve import resolve
 
 
@@ -70,45 +72,6 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
         weights, local_files_only=True, trust_remote_code=trust
     )
     return LoadedModel(decoder, tokenizer, table_provenance(record, precision))
-
-
-def verified_record(provenance_path: Path) -> dict[str, Any]:
-    """A model's provenance record, after checking the sha256 of every file it names.
-
-    Raises:
-        UserError: A file is missing or its bytes are not the recorded ones.
-    """
-    record: dict[str, Any] = json.loads(provenance_path.read_text())
-    weights = provenance_path.parent / "weights"
-    remake = f"remake it with: snakemake --forcerun prepare_model -- {provenance_path}"
-    for name, expected in sorted(record["files"].items()):
-        file = weights / name
-        if not file.exists():
-            raise UserError(f"{file} is missing; it is made by the rule prepare_model; {remake}")
-        if sha256_file(file) != expected:
-            raise UserError(
-                f"{file} is damaged (its sha256 is not the recorded one); it is made by the rule "
-                f"prepare_model; {remake}"
-            )
-    return record
-
-
-def table_provenance(record: dict[str, Any], precision: Precision) -> dict[str, Any]:
-    """What every table made with a model says about it; holds no path, time or secret."""
-    return {
-        "model": record["model"],
-        "revision": record["revision"],
-        "weights_sha256": record["weights_sha256"],
-        "dtype": precision.dtype,
-        "quantisation": precision.quantisation,
-        "packages": package_versions(),
-    }
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that numbers depend on."""
-    names = ("llm-anatomy", "torch", "transformers", "tokenizers", "numpy")
-    return {name: importlib.metadata.version(name) for name in names}
 
 
 def _quantisation(precision: Precision) -> Any:

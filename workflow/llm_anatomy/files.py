@@ -1,0 +1,56 @@
+"""Files as bytes: hashing and folders that appear whole or not at all."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+READ_BYTES = 1 << 22
+
+
+def sha256_file(path: Path) -> str:
+    """Hash of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class atomic_folder:  # noqa: N801 - a context manager, used like a function
+    """Yield a temporary folder beside `path`; rename it on success, remove it on any failure.
+
+    A folder that lies at `path` already is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.temporary = Path(
+            tempfile.mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".partial")
+        )
+        return self.temporary
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                # mkdtemp makes private folders; results follow the user's umask.
+                umask = os.umask(0)
+                os.umask(umask)
+                self.temporary.chmod(0o777 & ~umask)
+                if self.path.is_symlink() or self.path.is_file():
+                    self.path.unlink()
+                elif self.path.exists():
+                    shutil.rmtree(self.path)
+                self.temporary.rename(self.path)
+        finally:
+            shutil.rmtree(self.temporary, ignore_errors=True)

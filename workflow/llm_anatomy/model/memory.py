@@ -1,0 +1,121 @@
+"""Whether a model can fit this machine, from its configuration alone."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.models import ModelSource
+from llm_anatomy.errors import UserError
+
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+QUANTISED_BYTES = {"8bit": 1.0, "4bit": 0.5}
+GIGABYTE = 1e9
+
+
+def empty_model(folder: Path, source: ModelSource, **options: Any) -> Any:
+    """Build a model's modules without weights (on the meta device) from its `config.json`.
+
+    Args:
+        folder: Folder with the configuration.
+        source: The configured model.
+        **options: Further options of `AutoConfig.from_pretrained`, such as `gguf_file`.
+
+    Raises:
+        UserError: transformers knows no such decoder, or it needs code that is not trusted.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    trust = source.trust_remote_code
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust, **options
+        )
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    except (ValueError, KeyError, OSError, ImportError, AttributeError, TypeError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"the model '{source.name}' comes with its own Python code, which is not run; read "
+                "that code and set trust_remote_code: true for this model if you trust it"
+            ) from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the model '{source.name}' is no decoder that transformers can build ({reason[:300]})"
+        ) from error
+
+
+def count_parameters(model: Any) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def weight_bytes(parameters: int, precision: Precision) -> float:
+    """Bytes of a model's weights at a precision."""
+    per_weight = QUANTISED_BYTES.get(precision.quantisation, BYTES[precision.dtype])
+    return parameters * per_weight
+
+
+def check_memory(parameters: int, name: str, precision: Precision, compute: Compute) -> None:
+    """Check that a model's weights fit the memory of the device that is configured.
+
+    Where the configured cards are not on this machine (a cluster's login node), nothing is checked.
+
+    Raises:
+        UserError: They do not; the sentence says how much is needed and there, and what helps.
+    """
+    available, where = device_memory(compute)
+    needed = weight_bytes(parameters, precision)
+    if available is None or needed <= available:
+        return
+    smaller = [
+        f"precision.{key}: {value} ({amount / GIGABYTE:.0f} GB)"
+        for key, value, amount in (
+            ("dtype", "bfloat16", weight_bytes(parameters, Precision(dtype="bfloat16"))),
+            ("quantisation", "4bit", weight_bytes(parameters, Precision(quantisation="4bit"))),
+        )
+        if amount <= available
+    ]
+    remedy = f"set {' or '.join(smaller)}, or " if smaller else ""
+    raise UserError(
+        f"the model '{name}' has {parameters / 1e9:.1f} billion parameters and needs "
+        f"{needed / GIGABYTE:.0f} GB in {_label(precision)}, but {where} has "
+        f"{available / GIGABYTE:.0f} GB; {remedy}use a smaller model or a larger machine"
+    )
+
+
+def device_memory(compute: Compute) -> tuple[float | None, str]:
+    """Bytes of memory of the configured device, and its name; None where it is not here."""
+    if compute.device == "cpu":
+        return machine_memory(), "this machine"
+    if not torch.cuda.is_available():
+        return None, compute.device
+    totals = [
+        torch.cuda.get_device_properties(index).total_memory
+        for index in range(torch.cuda.device_count())
+    ]
+    if compute.device == "auto":
+        return sum(totals) + machine_memory(), "this machine with its cards"
+    return max(totals), "a card of this machine"
+
+
+def machine_memory() -> float:
+    """Bytes of this machine's memory, or of the control group that limits this process."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limits = (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    )
+    for limit in limits:
+        try:
+            total = min(total, float(limit.read_text()))
+        except (OSError, ValueError):
+            # No such control group, or "max": the machine's memory is the limit.
+            continue
+    return total
+
+
+def _label(precision: Precision) -> str:
+    return precision.dtype if precision.quantisation == "none" else precision.quantisation

