@@ -228,6 +228,12 @@ REGION_CHECKS = TableSchema(
             pa.int64(),
             "Regions on the straight line from this text's MLP input to the next text's",
         ),
+        Column(
+            "log10_regions_bound",
+            pa.float64(),
+            "log10 of the most regions that the layer's hyperplanes can cut a space of the text's "
+            "intrinsic dimension (relative) into",
+        ),
     ),
 )
 
