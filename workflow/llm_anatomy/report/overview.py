@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.models import ModelSource
@@ -94,13 +95,31 @@ def configuration_yaml(configuration: Configuration) -> str:
     """The configuration as YAML, without what changes no number and without studies left out."""
     left_out = {"compute"} | (set(ALL_STUDIES) - set(configuration.studies))
     values = configuration.model_dump(mode="json", exclude=left_out)
-    return to_yaml(values)
+    return to_yaml(_without_empty_defaults(configuration, values))
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """Values as readable YAML in their own order."""
     text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=_LINE_WIDTH)
     return text
+
+
+def _without_empty_defaults(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out keys that hold nothing and are left out of a configuration file, too."""
+    kept = {}
+    for name, value in values.items():
+        field, part = type(model).model_fields[name], getattr(model, name)
+        if value in (None, []) and value == field.get_default(call_default_factory=True):
+            continue
+        if isinstance(part, BaseModel):
+            value = _without_empty_defaults(part, value)
+        elif isinstance(part, list):
+            value = [
+                _without_empty_defaults(item, plain) if isinstance(item, BaseModel) else plain
+                for item, plain in zip(part, value, strict=True)
+            ]
+        kept[name] = value
+    return kept
 
 
 def _model_line(

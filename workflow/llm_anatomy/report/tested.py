@@ -83,8 +83,8 @@ def _tested(row: dict[str, Any]) -> ClaimLine:
 
 def _summary(verdicts: Sequence[bool | None]) -> str:
     tested = [verdict for verdict in verdicts if verdict is not None]
-    text = f"{sum(tested)} of {len(tested)} tested claims hold here."
+    text = f"Of the papers' claims that could be tested, {sum(tested)} of {len(tested)} hold here."
     untested = len(verdicts) - len(tested)
     if untested:
-        text += f" {untested} cannot be tested in this run; the note says why."
+        text += f" {untested} could not be tested in this run; the note of each says why."
     return text
