@@ -59,7 +59,11 @@ rule report:
         templates=template_files(),
         code=module_files("llm_anatomy.stages.report"),
     output:
-        report="results/report.html",
+        report=report(
+            "results/report.html",
+            caption="../workflow/report/report.rst",
+            category="Report",
+        ),
     log:
         "logs/report.log",
     benchmark:
