@@ -19,24 +19,25 @@ class VocabularyMap(Settings):
     matrices: list[Matrix] = Field(
         ["up", "gate", "down"],
         min_length=1,
-        description="Weight matrices to decode: rows of `up` (the paper's) and `gate`, columns of `down`.",
+        description="Weight matrices to decode: rows of `up` (the paper's) and `gate`, columns "
+        "of `down`.",
     )
     normalisation: Normalisation = Field(
         "raw",
-        description="What the vectors go through before the LM head: `raw` nothing, `final_gain` the "
-        "gain of the final norm, `rms` the whole final norm, `input_gain` the gain of the norm before "
-        "the MLP (rows only), `cosine` unit vectors and unit head rows.",
+        description="What the vectors go through before the LM head: `raw` nothing, `final_gain` "
+        "the gain of the final norm, `rms` the whole final norm, `input_gain` the gain of the "
+        "norm before the MLP (rows only), `cosine` unit vectors and unit head rows.",
     )
     top_k: int = Field(10, ge=1, description="Tokens kept at each end of every neuron's logits.")
     screen: Literal["none", "bfloat16"] = Field(
         "none",
-        description="`bfloat16` finds candidates in bfloat16 and ranks them in float32: about twice as "
-        "fast where the processor multiplies bfloat16; `none` computes everything in float32.",
+        description="`bfloat16` finds candidates in bfloat16, ranks them in float32: about twice "
+        "as fast where the processor multiplies bfloat16; `none` computes all in float32.",
     )
     parts: int = Field(
         1,
         ge=1,
-        description="Jobs that share the layers of a model; as many as layers gives a table per layer.",
+        description="Jobs that share the layers of a model; as many as layers: a table per layer.",
     )
 
 
@@ -47,8 +48,8 @@ class Concept(Settings):
         description="Short name, used in tables and figures.", pattern=r"^[A-Za-z0-9_.-]+$"
     )
     words: list[str] = Field(
-        description="Words for the concept. Each is looked up with and without a leading space, in lower "
-        "case, with a capital and in capitals; the variants that are one token are merged."
+        description="Words for the concept. Each is looked up with and without a leading space, in "
+        "lower case, with a capital and in capitals; variants that are one token are merged."
     )
 
     @field_validator("words")
@@ -78,7 +79,7 @@ class ConceptSearch(Settings):
     reference_tokens: int = Field(
         2048,
         ge=16,
-        description="Seeded sample of word tokens against which a neuron's specificity is measured.",
+        description="Seeded sample of word tokens that a neuron's specificity is measured against.",
     )
     neighbours: int = Field(
         10,
@@ -125,8 +126,8 @@ class Clamping(Settings):
     sites: list[Site] = Field(
         ["up", "gate", "activation"],
         min_length=1,
-        description="Tensors to clamp: output of the up projection, of the gate projection before its "
-        "non-linearity, or the activation that enters the down projection.",
+        description="Tensors to clamp: output of the up projection, of the gate projection before "
+        "its non-linearity, or the activation that enters the down projection.",
     )
     operations: list[Operation] = Field(
         ["set"],
@@ -143,15 +144,16 @@ class Clamping(Settings):
     )
     kl_targets: list[float] = Field(
         [0.25, 0.5],
-        description="KL divergences from the clean model, in nats, to which clamps are calibrated in "
-        "both directions (bisection).",
+        description="KL divergences from the clean model, in nats, to which clamps are calibrated "
+        "in both directions (bisection).",
     )
     kl_bound: float = Field(
         1000.0, gt=0, description="Largest absolute value tried while calibrating to a KL target."
     )
     held_text: str = Field(
-        "The river rises in the hills north of the town and flows through two lakes before it reaches "
-        "the sea. In spring the water is high, and the mills along its banks used to run day and night.",
+        "The river rises in the hills north of the town and flows through two lakes before it "
+        "reaches the sea. In spring the water is high, and the mills along its banks used to run "
+        "day and night.",
         description="Text whose perplexity under the clamp shows how much fluency is lost.",
         min_length=1,
     )
@@ -228,9 +230,7 @@ class FineTune(Settings):
     """A short fine-tune that gives the model a counterpart to compare with."""
 
     model: str = Field("", description="Model to tune; empty for the first configured one.")
-    dataset: str = Field(
-        "", description="Data set to train on; empty for the first configured one."
-    )
+    dataset: str = Field("", description="Data set to train on; empty for the first one.")
     name: str = Field("tuned", description="The tuned model is called `{model}-{name}`.")
     steps: int = Field(24, ge=1, description="Optimiser steps.")
     batch: int = Field(4, ge=1, description="Texts per step.")

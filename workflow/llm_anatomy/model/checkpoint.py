@@ -1,7 +1,5 @@
 """Where a model's weights lie in its safetensors files, for stages that never build the model."""
 
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +7,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.norm import Norm
 from llm_anatomy.model.projection import Projection
-
-
-def tensor_files(weights: Path) -> dict[str, str]:
-    """Tensor name to file name, from the headers of a folder's safetensors files.
-
-    Raises:
-        UserError: There is no safetensors file, a shard of the index is missing, or a header
-            cannot be read.
-    """
-    index = weights / "model.safetensors.index.json"
-    if index.exists():
-        mapping: dict[str, str] = json.loads(index.read_text())["weight_map"]
-        missing = sorted({f for f in mapping.values() if not (weights / f).exists()})
-        if missing:
-            raise UserError(f"{weights} lacks the shard {missing[0]} that {index.name} names")
-        return mapping
-    files = sorted(weights.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{weights} holds no safetensors file; convert the weights to safetensors")
-    return {name: file.name for file in files for name in _header(file) if name != "__metadata__"}
-
-
-def _header(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        try:
-            header: dict[str, Any] = json.loads(stream.read(size))
-        except (ValueError, OverflowError, MemoryError) as error:
-            raise UserError(f"{file} is not a readable safetensors file") from error
-    return header
+from llm_anatomy.model.shards import tensor_files as tensor_files
 
 
 def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:

@@ -9,12 +9,11 @@ import torch
 
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file
+from llm_anatomy.files import sha256_file as sha256_file
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.devices import choose_device
 from llm_anatomy.model.proof import prove
 from llm_anatomy.model.record import package_versions as package_versions
-from llm_anatomy.model.record import sha256_file as sha256_file
 from llm_anatomy.model.record import table_provenance, verified_record
 from llm_anatomy.model.resolve import resolve
 
