@@ -100,7 +100,16 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     write_table(run.claims, CLAIMS, pd.DataFrame(claims), provenance)
     run.model.parent.mkdir(parents=True)
     run.model.write_text(
-        json.dumps({"model": "tiny", "revision": "r1", "weights_sha256": "ab" * 32})
+        json.dumps(
+            {
+                "model": "tiny",
+                "revision": "r1",
+                "source": {"kind": "path", "id": "models/tiny"},
+                "licence": "mit",
+                "parameters": 12_300_000,
+                "weights_sha256": "ab" * 32,
+            }
+        )
     )
     run.lock.write_text("torch==2.13.0\n")
     write_exhibits(

