@@ -69,7 +69,7 @@ class TaskSettings(Settings):
 class RelationTask(TaskSettings):
     """Subjects with an answer each, such as countries and capitals."""
 
-    kind: Literal["relation"] = "relation"
+    kind: Literal["relation"] = Field("relation", description="Selects this kind.")
     relation: str | None = Field(
         None, description="Name of a relation in the configuration's data, such as `capitals`."
     )
@@ -110,7 +110,8 @@ class RelationTask(TaskSettings):
 class ArithmeticTask(TaskSettings):
     """Generated sums, differences, products or powers."""
 
-    kind: Literal["arithmetic"] = "arithmetic"
+    kind: Literal["arithmetic"] = Field("arithmetic", description="Selects this kind.")
+    max_new_tokens: int = Field(3, ge=1, description="Most tokens of a result.")
     operation: Literal["add", "subtract", "multiply", "power"] = Field(
         "add", description="What to compute; differences are never negative."
     )
@@ -150,7 +151,7 @@ class _TextTask(TaskSettings):
 class ExtractiveQaTask(_TextTask):
     """Questions whose answer is a span of a passage, in SQuAD's format."""
 
-    kind: Literal["extractive_qa"] = "extractive_qa"
+    kind: Literal["extractive_qa"] = Field("extractive_qa", description="Selects this kind.")
     file: Path | None = Field(
         None, description="SQuAD JSON, or CSV, JSONL, Parquet with `context, question, answers`."
     )
@@ -163,7 +164,7 @@ class ExtractiveQaTask(_TextTask):
 class SummarisationTask(_TextTask):
     """Articles with a reference summary, in CNN/Daily Mail's format."""
 
-    kind: Literal["summarisation"] = "summarisation"
+    kind: Literal["summarisation"] = Field("summarisation", description="Selects this kind.")
     file: Path | None = Field(
         None, description="CSV, JSONL or Parquet with `article` and `highlights`."
     )
@@ -193,7 +194,9 @@ class ManipulationSettings(Settings):
         return name
 
 
-class _States(ManipulationSettings):
+class StatesManipulation(ManipulationSettings):
+    """What the manipulations of previous tokens' states share."""
+
     positions: Positions = Field(
         "previous",
         description="Manipulated positions: every token but the current one (paper), the subject's "
@@ -204,7 +207,10 @@ class _States(ManipulationSettings):
     )
 
 
-class _Random(_States):
+class RandomManipulation(StatesManipulation):
+    """What the manipulations with random numbers share."""
+
+    kind: Literal["noise", "shuffle", "angle"] = Field(description="Which manipulation this is.")
     seeds: int = Field(3, ge=1, description="Independent draws of every example and layer.")
     shared: bool = Field(
         False,
@@ -218,22 +224,22 @@ class _Random(_States):
     )
 
 
-class Noise(_Random):
+class Noise(RandomManipulation):
     """Previous tokens' states are replaced by Gaussian vectors of equal norm."""
 
-    kind: Literal["noise"] = "noise"
+    kind: Literal["noise"] = Field("noise", description="Selects this kind.")
 
 
-class Shuffle(_Random):
+class Shuffle(RandomManipulation):
     """The coordinates of previous tokens' states are permuted."""
 
-    kind: Literal["shuffle"] = "shuffle"
+    kind: Literal["shuffle"] = Field("shuffle", description="Selects this kind.")
 
 
-class Angle(_Random):
+class Angle(RandomManipulation):
     """Previous tokens' states are turned by an angle towards a random direction, norm kept."""
 
-    kind: Literal["angle"] = "angle"
+    kind: Literal["angle"] = Field("angle", description="Selects this kind.")
     degrees: list[float] = Field(
         [15, 30, 45, 60, 90], min_length=1, description="Angles; 90 is close to `noise`."
     )
@@ -246,16 +252,16 @@ class Angle(_Random):
         return degrees
 
 
-class Freeze(_States):
+class Freeze(StatesManipulation):
     """Previous tokens stop being updated at layer k."""
 
-    kind: Literal["freeze"] = "freeze"
+    kind: Literal["freeze"] = Field("freeze", description="Selects this kind.")
 
 
 class Skip(ManipulationSettings):
     """The attention sublayer is left out from layer k on, or in a window that starts at k."""
 
-    kind: Literal["skip"] = "skip"
+    kind: Literal["skip"] = Field("skip", description="Selects this kind.")
     width: int | None = Field(
         None, ge=1, description="Blocks without attention, from k on; null means all up to the top."
     )
@@ -264,7 +270,7 @@ class Skip(ManipulationSettings):
 class Switch(ManipulationSettings):
     """The subject's states at layer k are replaced by those of another prompt's subject."""
 
-    kind: Literal["switch"] = "switch"
+    kind: Literal["switch"] = Field("switch", description="Selects this kind.")
 
 
 Manipulation = Annotated[

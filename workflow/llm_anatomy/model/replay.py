@@ -258,11 +258,11 @@ class _RecordedError(Exception):
     """Leaves a block whose keys and values are all that is wanted."""
 
 
-class _Slot(CacheLayerMixin):  # type: ignore[misc] # transformers is not typed
+class _Slot(CacheLayerMixin):
     """One block's cache: what came before, and what the block adds."""
 
     def __init__(self, length: int, past: KeyValues | None, stop: bool = False) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # transformers is not typed
         self.length, self.past, self.stop = length, past, stop
         self.recorded: KeyValues | None = None
 

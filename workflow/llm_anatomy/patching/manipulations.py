@@ -24,7 +24,8 @@ def rescale(
     """Vectors at the L2 norms of the states they replace: v / ||v|| * ||x||, in float32."""
     norms = states.float().norm(dim=-1, keepdim=True)
     unit = vectors.float() / vectors.float().norm(dim=-1, keepdim=True)
-    return (unit * norms).to(states.dtype)
+    rescaled: Tensor = (unit * norms).to(states.dtype)
+    return rescaled
 
 
 def noise(
@@ -93,7 +94,7 @@ class RandomEdit:
 
     Attributes:
         kind: `noise`, `shuffle` or `angle`.
-        seed: Seed of the draw.
+        seed: Which of several independent draws.
         examples: Example id of each row; one shared name for all makes them share the noise.
         positions: Which previous positions are replaced.
         degrees: The angle, for `angle`.
@@ -101,7 +102,7 @@ class RandomEdit:
     """
 
     kind: str
-    seed: int
+    seed: str | int
     examples: tuple[str, ...]
     positions: Positions
     degrees: float = 90.0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.hooks import (
     PreHook,
+    first_tensor,
     hidden_input,
     hooked,
     replace_first,
@@ -104,6 +105,20 @@ def continued(
         following = next_logits(tokens, step).argmax(-1, keepdim=True)
         tokens = torch.cat([tokens, following], dim=1)
     return tokens[:, length:]
+
+
+def final_state(
+    decoder: Decoder, next_logits: Callable[[Tokens, int], Logits], tokens: Tokens
+) -> Float[Tensor, "rows d_model"]:
+    """State of the current token after the last block, under a manipulation."""
+    seen: list[Tensor] = []
+
+    def record(_module: nn.Module, _args: object, output: object) -> None:
+        seen.append(first_tensor(output)[:, -1])
+
+    with hooked(forward={decoder.blocks[-1].module: record}):
+        next_logits(tokens, 0)
+    return seen[0]
 
 
 def _on_input(function: Callable[[Tensor], Tensor]) -> PreHook:

@@ -1,0 +1,154 @@
+"""From items to token ids: subject spans, first tokens of answers, and what cannot be used."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm_anatomy.patching.keyed import keyed_generator
+from llm_anatomy.patching.tasks import Item, SetAside
+
+
+@dataclass(frozen=True)
+class Example:
+    """An item as the model reads it; columns of the table `patching/examples`.
+
+    Attributes:
+        item: The item.
+        tokens: Token ids of the prompt, special tokens included.
+        span: First and one past the last token of the subject; None without one in the prompt.
+        gold_token: First token of the canonical answer.
+        first_tokens: First tokens of every accepted answer.
+        answer_tokens: Tokens of the canonical answer.
+    """
+
+    item: Item
+    tokens: tuple[int, ...]
+    span: tuple[int, int] | None
+    gold_token: int
+    first_tokens: tuple[int, ...]
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a prompt and its answer must fit.
+
+    Attributes:
+        context: Most tokens that the model can read; None where it has no limit.
+        max_new_tokens: Tokens that are generated.
+        whole_answer: Whether an answer must fit into the generated tokens to be reached.
+    """
+
+    context: int | None
+    max_new_tokens: int
+    whole_answer: bool
+
+
+def tokenise(
+    tokenizer: Any, text: str, at: int | None, length: int
+) -> tuple[tuple[int, ...], tuple[int, int] | None]:
+    """Token ids of a text, and the tokens that overlap its characters `at` to `at + length - 1`."""
+    tokens, offsets = _encode(tokenizer, text)
+    if at is None or length == 0:
+        return tokens, None
+    inside = [
+        index
+        for index, (start, end) in enumerate(offsets)
+        if start < at + length and end > at and end > start
+    ]
+    return tokens, (inside[0], inside[-1] + 1) if inside else None
+
+
+def make_example(tokenizer: Any, item: Item, limits: Limits) -> Example | SetAside:
+    """Tokenise an item, or say why it cannot be used."""
+    tokens, span = tokenise(tokenizer, item.prompt, item.subject_at, len(item.subject or ""))
+
+    def refuse(category: str, reason: str) -> SetAside:
+        return SetAside(item.example_id, item.subject, category, reason)
+
+    total = len(tokens) + limits.max_new_tokens - 1
+    if limits.context is not None and total > limits.context:
+        return refuse(
+            "prompt_too_long",
+            f"its {len(tokens)} tokens and {limits.max_new_tokens} new ones exceed the model's "
+            f"context of {limits.context}",
+        )
+    if not tokens:
+        return refuse("prompt_too_long", "its prompt has no token at all")
+    continuations = [
+        _continuation(tokenizer, item.prompt, tokens, answer) for answer in item.answers
+    ]
+    # Some tokenizers write the space before a number as its own token: it belongs to the prompt.
+    while all(ids and not tokenizer.decode(ids[:1]).strip() for ids in continuations):
+        tokens = (*tokens, continuations[0][0])
+        continuations = [ids[1:] if ids[0] == tokens[-1] else () for ids in continuations]
+    reachable = [
+        ids
+        for ids in continuations
+        if ids and (not limits.whole_answer or len(ids) <= limits.max_new_tokens)
+    ]
+    if not reachable:
+        shortest = min((len(ids) for ids in continuations if ids), default=0)
+        reason = (
+            f"the answer '{item.answers[0]}' needs {shortest} tokens, and {limits.max_new_tokens} "
+            "are generated"
+            if shortest
+            else f"the tokenizer cannot write '{item.answers[0]}' after the prompt"
+        )
+        return refuse("answer_unreachable", reason)
+    gold = continuations[0] or reachable[0]
+    firsts = {ids[0] for ids in continuations if ids}
+    # A model may also go on without the space that separates an answer from the prompt.
+    joined = (_continuation(tokenizer, item.prompt, tokens, a, "") for a in item.answers)
+    firsts |= {ids[0] for ids in joined if ids}
+    return Example(item, tokens, span, gold[0], tuple(sorted(firsts)), len(gold))
+
+
+def _encode(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+    """Token ids and their characters, without special tokens that a tokenizer puts at the end."""
+    encoded = tokenizer(text, return_offsets_mapping=True)
+    tokens = [int(token) for token in encoded["input_ids"]]
+    offsets = [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+    special = set(tokenizer.all_special_ids)
+    while tokens and tokens[-1] in special and offsets[-1][0] == offsets[-1][1]:
+        tokens.pop()
+        offsets.pop()
+    return tuple(tokens), offsets
+
+
+def _continuation(
+    tokenizer: Any, prompt: str, tokens: tuple[int, ...], answer: str, separator: str = " "
+) -> tuple[int, ...]:
+    """Tokens of an answer after the prompt; none when it would change the prompt's tokens."""
+    if prompt[-1:].isspace():
+        separator = ""
+    whole, _ = _encode(tokenizer, prompt + separator + answer)
+    if whole[: len(tokens)] != tokens:
+        return ()
+    rest = whole[len(tokens) :]
+    unknown = tokenizer.unk_token_id
+    return () if unknown is not None and unknown in rest else rest
+
+
+def sample(
+    examples: Sequence[Example], count: int | None, keep: Sequence[str], seed: int, task: str
+) -> tuple[list[Example], list[SetAside]]:
+    """A keyed random sample, in the source's order; subjects in `keep` are always in it."""
+    if count is None or len(examples) <= count:
+        return list(examples), []
+    kept = {subject.casefold() for subject in keep}
+    order = keyed_generator(seed, "sample", task).permutation(len(examples))
+    first = [i for i in order if (examples[i].item.subject or "").casefold() in kept]
+    others = [i for i in order if (examples[i].item.subject or "").casefold() not in kept]
+    chosen = set((first + others)[:count])
+    left = [
+        SetAside(
+            example.item.example_id,
+            example.item.subject,
+            "not_sampled",
+            f"it is not in the sample of {count} out of {len(examples)}",
+        )
+        for index, example in enumerate(examples)
+        if index not in chosen
+    ]
+    return [example for index, example in enumerate(examples) if index in chosen], left

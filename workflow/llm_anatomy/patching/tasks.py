@@ -1,0 +1,229 @@
+"""The four kinds of task as items: a prompt, accepted answers, and where the subject stands."""
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_anatomy.config.patching import (
+    ArithmeticTask,
+    ExtractiveQaTask,
+    RelationTask,
+    SummarisationTask,
+)
+from llm_anatomy.errors import UserError
+from llm_anatomy.patching.keyed import keyed_generator
+from llm_anatomy.patching.records import Record, require_columns
+
+OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
+    "add": ("+", lambda a, b: a + b),
+    "subtract": ("-", lambda a, b: a - b),
+    "multiply": ("*", lambda a, b: a * b),
+    "power": ("^", lambda a, b: a**b),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example before tokenisation.
+
+    Attributes:
+        example_id: Unique within the task.
+        prompt: Text up to where the answer begins.
+        answers: Accepted answers, the canonical one first.
+        subject: What the prompt asks about.
+        subject_at: Character where the subject's last mention in the prompt begins; None when it
+            is not mentioned.
+        source: Text that random answers are drawn from, for the chance floor.
+        note: What happened to the text, such as a cut; None when nothing did.
+    """
+
+    example_id: str
+    prompt: str
+    answers: tuple[str, ...]
+    subject: str | None = None
+    subject_at: int | None = None
+    source: str = ""
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """An example that is not used, and why."""
+
+    example_id: str
+    subject: str | None
+    category: str
+    reason: str
+    scope: str = "task"
+    used: bool = False
+
+
+@dataclass
+class Items:
+    """What a task's source gives."""
+
+    items: list[Item] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+
+
+def relation_items(task: RelationTask, records: Sequence[Record], source: str) -> Items:
+    """Items of a relation; the subjects of its demonstrations are set aside.
+
+    Args:
+        task: The task.
+        records: Rows with `subject`, `answer` or `answers`, and optionally `prompt`, `example_id`.
+        source: Where they come from, for error messages.
+    """
+    require_columns(list(records), ("subject",), source)
+    demonstrations = "".join(
+        task.demonstration.format(
+            prompt=task.prompt.replace("{subject}", shown.subject), answer=shown.answer
+        )
+        for shown in task.demonstrations
+    )
+    shown_subjects = {shown.subject.casefold() for shown in task.demonstrations}
+    made = Items()
+    for number, record in enumerate(records, start=1):
+        subject = str(record["subject"])
+        example_id = str(record.get("example_id") or subject)
+        if subject.casefold() in shown_subjects:
+            made.set_aside.append(
+                SetAside(
+                    example_id, subject, "demonstration", "it is a solved example of the prompt"
+                )
+            )
+            continue
+        answers = _answers(record, f"{source}: row {number}")
+        if record.get("prompt"):
+            prompt = demonstrations + str(record["prompt"])
+            at = prompt.rfind(subject)
+        else:
+            prompt = demonstrations + task.prompt.replace("{subject}", subject)
+            before = task.prompt[: task.prompt.rfind("{subject}")].replace("{subject}", subject)
+            at = len(demonstrations) + len(before)
+        made.items.append(Item(example_id, prompt, answers, subject, at if at >= 0 else None))
+    return made
+
+
+def donor_text(task: RelationTask, item: Item) -> tuple[str, int | None]:
+    """The prompt in which an item's subject is a donor, and where the subject begins in it."""
+    if task.donors.prompt is None:
+        return item.prompt, item.subject_at
+    assert item.subject is not None
+    template = task.donors.prompt
+    before = template[: template.rfind("{subject}")].replace("{subject}", item.subject)
+    return template.replace("{subject}", item.subject), len(before)
+
+
+def arithmetic_items(task: ArithmeticTask, seed: int) -> Items:
+    """All questions of the operand ranges, in a keyed random order; the solved ones set aside."""
+    symbol, compute = OPERATORS[task.operation]
+    pairs = [
+        (a, b)
+        for a, b in itertools.product(
+            range(task.first[0], task.first[1] + 1), range(task.second[0], task.second[1] + 1)
+        )
+        if task.operation != "subtract" or a >= b
+    ]
+    if len(pairs) <= task.shots:
+        raise UserError(
+            f"patching.tasks: the task '{task.name}' has {len(pairs)} questions in its operand "
+            f"ranges, too few for {task.shots} solved examples; widen `first` and `second`"
+        )
+    order = keyed_generator(seed, "arithmetic", task.name).permutation(len(pairs))
+    ordered = [pairs[index] for index in order]
+    questions = [task.prompt.format(a=a, b=b, operator=symbol) for a, b in ordered]
+    results = [str(compute(a, b)) for a, b in ordered]
+    shown = "".join(
+        f"{question} {result}\n"
+        for question, result in list(zip(questions, results, strict=True))[: task.shots]
+    )
+    made = Items()
+    for number, ((a, b), question, result) in enumerate(
+        zip(ordered, questions, results, strict=True)
+    ):
+        example_id = f"{a}{symbol}{b}"
+        if number < task.shots:
+            made.set_aside.append(
+                SetAside(example_id, None, "demonstration", "it is a solved example of the prompt")
+            )
+        else:
+            made.items.append(Item(example_id, shown + question, (result,)))
+    return made
+
+
+def qa_items(task: ExtractiveQaTask, records: Sequence[Record], source: str) -> Items:
+    """Items of an extractive task; questions without an answer are set aside."""
+    require_columns(list(records), ("context", "question", "answers"), source)
+    made = Items()
+    for number, record in enumerate(records, start=1):
+        example_id = str(record.get("id") or record.get("example_id") or number)
+        texts = _answer_texts(record["answers"])
+        if not texts:
+            made.set_aside.append(
+                SetAside(
+                    example_id, None, "unanswerable", "the question has no answer in the context"
+                )
+            )
+            continue
+        context = str(record["context"])
+        prompt = task.prompt.replace("{question}", str(record["question"]))
+        made.items.append(
+            Item(example_id, prompt.replace("{context}", context), texts, source=context)
+        )
+    return made
+
+
+def summarisation_items(
+    task: SummarisationTask, records: Sequence[Record], tokenizer: Any, source: str
+) -> Items:
+    """Items of a summarisation task; long articles are cut, and say so."""
+    require_columns(list(records), ("article", "highlights"), source)
+    made = Items()
+    for number, record in enumerate(records, start=1):
+        example_id = str(record.get("id") or record.get("example_id") or number)
+        article, note = str(record["article"]), None
+        encoded = tokenizer(article, add_special_tokens=False, return_offsets_mapping=True)
+        count = len(encoded["input_ids"])
+        if count > task.max_article_tokens:
+            article = article[: encoded["offset_mapping"][task.max_article_tokens - 1][1]]
+            note = f"the article has {count} tokens and is cut to {task.max_article_tokens}"
+        made.items.append(
+            Item(
+                example_id,
+                task.prompt.replace("{article}", article),
+                (str(record["highlights"]),),
+                source=article,
+                note=note,
+            )
+        )
+    return made
+
+
+def _answers(record: Record, where: str) -> tuple[str, ...]:
+    """Accepted answers of a relation's row: a list, or text with `|` between spellings."""
+    value = record.get("answers") if record.get("answers") is not None else record.get("answer")
+    if isinstance(value, str):
+        value = value.split("|")
+    texts = [str(text).strip() for text in (value if value is not None else [])]
+    accepted = tuple(dict.fromkeys(text for text in texts if text))
+    if not accepted:
+        raise UserError(f"{where} (subject '{record['subject']}') has no answer; give one")
+    return accepted
+
+
+def _answer_texts(value: Any) -> tuple[str, ...]:
+    """Answer texts in any of SQuAD's forms: [{"text": …}], {"text": […]}, a list, or one text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return (value,) if value.strip() else ()
+    if isinstance(value, dict):
+        value = value.get("text", [])
+    if not isinstance(value, list):
+        value = [value]
+    texts = [str(part["text"] if isinstance(part, dict) else part).strip() for part in value]
+    return tuple(dict.fromkeys(text for text in texts if text))
