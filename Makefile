@@ -55,6 +55,6 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	$(PIP) install -q --no-deps "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
 	|| $(PIP) install -q --no-deps --retries 0 --timeout 20 --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)" 2>/dev/null \
 	|| $(PIP) install -q "torch==$(TORCH_VERSION)")
-	$(PIP) install -q -r envs/requirements.lock
+	$(PIP) install -q --no-deps -r envs/requirements.lock
 	$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@

@@ -31,5 +31,9 @@ rule all:
     """Every study that the configuration names, and the report."""
     default_target: True
     input:
-        [getattr(rules, study).input for study in CONFIG.studies if hasattr(rules, study)],
+        [
+            getattr(rules, study).input
+            for study in CONFIG.studies
+            if study in [rule.name for rule in workflow.rules]
+        ],
         "results/report.html",
