@@ -1,0 +1,33 @@
+# What can be asked for as a whole. Every study's file has a target of the study's name.
+STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
+
+
+rule all:
+    """Every study that the configuration names, the report and the manifest."""
+    default_target: True
+    input:
+        STUDY_RESULTS,
+        "results/report.html",
+        "results/manifest.json",
+
+
+rule write_manifest:
+    """Hash, rule, inputs, parameters and code of every result; `make verify` checks them."""
+    input:
+        STUDY_RESULTS,
+        report="results/report.html",
+        code=module_files("llm_anatomy.stages.write_manifest"),
+    output:
+        manifest="results/manifest.json",
+    log:
+        "logs/write_manifest.log",
+    benchmark:
+        "logs/benchmarks/write_manifest.tsv"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        settings=settings_json(),
+    shell:
+        "python -m llm_anatomy.stages.write_manifest --settings {params.settings:q} "
+        "--manifest {output.manifest:q} --log {log:q}"

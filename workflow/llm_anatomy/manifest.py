@@ -1,0 +1,145 @@
+"""What every result came from, and whether it is still the file that was written.
+
+The manifest lists every file below a results folder with its hash, the rule that made it, that
+rule's inputs and parameters, a hash of the code that ran, and the provenance stored in the file.
+It holds no times, so the same run gives the same manifest.
+"""
+
+import hashlib
+import json
+import os
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.files import sha256_file
+from llm_anatomy.tables.core import read_provenance
+
+FORMAT = 1
+NAME = "manifest.json"
+# Pages that belong to the project, and files of a writer that was killed.
+NOT_RESULTS = ("README.md", ".gitkeep")
+UNFINISHED = ".partial"
+
+
+def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Describe every file below a results folder.
+
+    Args:
+        results: The folder.
+        records: Snakemake's record of every output, by path, from `read_records`.
+    """
+    hashes: dict[Path, str] = {}
+
+    def hash_once(path: Path) -> str:
+        if path not in hashes:
+            hashes[path] = sha256_file(path)
+        return hashes[path]
+
+    files, sources = {}, {}
+    for path in result_files(results):
+        record = _record_of(path, records)
+        entry: dict[str, Any] = {"sha256": hash_once(path), "bytes": path.stat().st_size}
+        if record is not None:
+            inputs = [Path(name) for name in record["input"]]
+            code = [name for name in inputs if name.suffix == ".py"]
+            entry |= {
+                "rule": record["rule"],
+                "inputs": [name.as_posix() for name in inputs if name not in code],
+                "parameters": list(record["params"]),
+                "code_sha256": _code_hash(code),
+            }
+            for name in inputs:
+                if name.is_file() and not name.is_relative_to(results) and name not in code:
+                    sources[name.as_posix()] = hash_once(name)
+        if path.suffix == ".parquet":
+            entry["provenance"] = read_provenance(path)
+        files[path.relative_to(results).as_posix()] = entry
+    return sealed({"format": FORMAT, "files": files, "sources": sources})
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a hash of itself."""
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(body, sort_keys=True)
+    return {**body, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def result_files(results: Path) -> list[Path]:
+    """Every finished file below a results folder but the manifest itself, sorted."""
+    found = []
+    for folder, _, names in os.walk(results, followlinks=True):
+        for name in names:
+            path = Path(folder, name)
+            finished = not any(part.endswith(UNFINISHED) for part in path.parts)
+            if finished and name not in NOT_RESULTS and path != results / NAME:
+                found.append(path)
+    return sorted(found)
+
+
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """Snakemake's records of finished outputs, by output path.
+
+    Snakemake names a record after its output, in URL-safe base64 that is split into folders
+    (marked with `@`) where it is too long for a file name.
+    """
+    records = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            *folders, name = path.relative_to(folder).parts
+            encoded = "".join(part.removeprefix("@") for part in folders) + name
+            try:
+                records[urlsafe_b64decode(encoded).decode()] = json.loads(path.read_text())
+            except (Base64Error, ValueError):
+                continue
+    return records
+
+
+def find_problems(results: Path) -> Iterator[str]:
+    """Compare a results folder with its manifest; one sentence for every file that is not right.
+
+    Raises:
+        UserError: There is no manifest, or it is itself damaged.
+    """
+    path = results / NAME
+    if not path.exists():
+        raise UserError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        intact = sealed(manifest) == manifest
+    except (ValueError, AttributeError):
+        intact = False
+    if not intact:
+        raise UserError(
+            f"{path} is damaged, so that nothing can be checked against it; remake it with: "
+            f"snakemake --cores 1 --forcerun write_manifest -- {path}"
+        )
+    there = {file.relative_to(results).as_posix() for file in result_files(results)}
+    for name, entry in manifest["files"].items():
+        file = results / name
+        remake = f"remake it with: snakemake --cores 1 --forcerun {entry.get('rule')} -- {file}"
+        if name not in there:
+            yield f"{file} is missing; {remake}"
+        elif sha256_file(file) != entry["sha256"]:
+            yield f"{file} is not the file that the manifest describes; {remake}"
+    for name in sorted(there - set(manifest["files"])):
+        yield f"{results / name} is not in the manifest; bring it up to date with: snakemake"
+
+
+def _record_of(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The record of an output, or of the output folder around it."""
+    for place in (path, *path.parents):
+        if place.as_posix() in records:
+            return records[place.as_posix()]
+    return None
+
+
+def _code_hash(files: list[Path]) -> str | None:
+    """One hash over the modules that a stage ran, whatever folder the package lies in."""
+    if not files or not all(path.exists() for path in files):
+        return None
+    lines = sorted(f"{sha256_file(path)} {path.parent.name}/{path.name}" for path in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
