@@ -54,7 +54,8 @@ class DenseMlp:
     def _down(self, hidden: Tensor, inputs: Tensor) -> Tensor:
         if self.up_weight is not None and self.up_bias is not None:
             hidden = hidden * (inputs @ self.up_weight.T + self.up_bias)
-        return hidden @ self.down_weight.T + self.down_bias
+        output: Tensor = hidden @ self.down_weight.T + self.down_bias
+        return output
 
 
 def dense_mlp(block: Block) -> DenseMlp:

@@ -1,0 +1,112 @@
+"""Prompts of growing context, with and without a topical link to the request.
+
+The paper compares no prefix, unrelated sentences and related sentences. Length and topic grow
+together there, so three controls are as long as the related prefix: unrelated text cut to that
+length, the related tokens in random order, and random tokens. (papers/geometry, section 1.4)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llm_anatomy.config.geometry import PromptCategory
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt before it is put into a format.
+
+    Attributes:
+        category: Which request.
+        condition: What stands before it.
+        step: How many related or unrelated sentences the prefix has, or is as long as.
+        prefix: The text before the request; empty for the condition `none`.
+        request: The request.
+    """
+
+    category: str
+    condition: str
+    step: int
+    prefix: str
+    request: str
+
+    @property
+    def text(self) -> str:
+        """Prefix and request."""
+        return f"{self.prefix} {self.request}" if self.prefix else self.request
+
+
+def build_prompts(
+    categories: Sequence[PromptCategory],
+    unrelated: Sequence[str],
+    conditions: Sequence[str],
+    tokenizer: Any,
+    seed: int,
+) -> list[Prompt]:
+    """Every prompt of the experiment, category by category and condition by condition.
+
+    Args:
+        categories: Requests with their related sentences.
+        unrelated: Sentences on other topics.
+        conditions: Which kinds of prefix.
+        tokenizer: The model's tokenizer; the controls are built from its tokens.
+        seed: Seed of shuffled and random tokens.
+    """
+    rng = np.random.default_rng(seed)
+    prompts = []
+    for category in categories:
+        for condition in conditions:
+            sentences = unrelated if condition == "unrelated" else category.related
+            steps = range(1) if condition == "none" else range(1, len(sentences) + 1)
+            for step in steps:
+                prefix = " ".join(sentences[:step])
+                if condition in ("length_matched", "shuffled", "random"):
+                    tokens = tokenizer(prefix, add_special_tokens=False)["input_ids"]
+                    prefix = _control(condition, tokens, unrelated, tokenizer, rng)
+                prompts.append(Prompt(category.name, condition, step, prefix, category.request))
+    return prompts
+
+
+def formatted_ids(tokenizer: Any, text: str, form: str) -> list[int]:
+    """Token ids of a prompt as raw text, or as a user's turn in the model's chat template."""
+    if form == "raw":
+        ids: list[int] = tokenizer(text, add_special_tokens=True)["input_ids"]
+        return ids
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+    )
+    # The template writes the special tokens itself.
+    chat: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    return chat
+
+
+def _control(
+    condition: str,
+    tokens: list[int],
+    unrelated: Sequence[str],
+    tokenizer: Any,
+    rng: np.random.Generator,
+) -> str:
+    if condition == "shuffled":
+        chosen = [tokens[i] for i in rng.permutation(len(tokens))]
+    elif condition == "random":
+        chosen = _random_tokens(len(tokens), tokenizer, rng)
+    else:
+        filler = tokenizer(" ".join(unrelated), add_special_tokens=False)["input_ids"]
+        chosen = [filler[i % len(filler)] for i in range(len(tokens))]
+    return str(tokenizer.decode(chosen)).strip()
+
+
+def _random_tokens(count: int, tokenizer: Any, rng: np.random.Generator) -> list[int]:
+    """Random ordinary tokens that survive being written as text."""
+    special = set(tokenizer.all_special_ids)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        token = int(rng.integers(len(tokenizer)))
+        written = tokenizer.decode([token])
+        again = tokenizer(written, add_special_tokens=False)["input_ids"]
+        if token not in special and written.strip() and again == [token]:
+            chosen.append(token)
+    return chosen
