@@ -58,7 +58,7 @@ class Classifiers(Settings):
         min_length=1,
         description="Fewest texts in a leaf of the forest (paper: 100, for 36,790 texts).",
     )
-    boosting_iterations: int = Field(60, ge=1, description="Trees of gradient boosting.")
+    boosting_iterations: int = Field(100, ge=1, description="Trees of gradient boosting.")
     learning_rate: list[float] = Field(
         [0.1], min_length=1, description="Learning rates of gradient boosting."
     )
@@ -178,8 +178,10 @@ class EarlyExit(Settings):
         [3], description="Numbers of first layers (paper: 3); more than the model has is an error."
     )
     timed_texts: int = Field(
-        16, ge=1, description="Texts, one at a time, over which latency is measured; `n_layers` "
-        "of the model are timed beside the whole model."
+        16,
+        ge=1,
+        description="Texts, one at a time, over which latency is measured; `n_layers` "
+        "of the model are timed beside the whole model.",
     )
 
 

@@ -1,0 +1,102 @@
+# Toxicity detection and classification: spline features beside baselines, on the same folds.
+#
+# Runs on every text dataset that has labels; a dataset without any takes no part.
+LABELLED = [
+    dataset.name
+    for dataset in CONFIG.datasets
+    if dataset.kind == "texts" and (dataset.builtin or dataset.labels)
+]
+TOXICITY = CONFIG.toxicity
+TOXICITY_MEMORY = 4000
+
+if "toxicity" in CONFIG.studies and not LABELLED:
+    sys.exit(
+        "Error: the study 'toxicity' needs a dataset of texts with labels, and the key 'datasets' "
+        "names none; give one 'labels', or leave 'toxicity' out of 'studies'"
+    )
+
+
+def state_shards(wildcards):
+    """The hidden states of a dataset, one table per shard."""
+    shards = CONFIG.geometry.extraction.shards
+    return [
+        f"results/activations/{wildcards.model}/{wildcards.dataset}/{k}-of-{shards}/states.parquet"
+        for k in range(1, shards + 1)
+    ]
+
+
+rule split_texts:
+    """Find copies among a dataset's texts and assign every labelled text to a test fold."""
+    input:
+        texts="results/data/{dataset}.parquet",
+        code=module_files("llm_anatomy.stages.split_texts"),
+    output:
+        folds="results/folds/{dataset}/folds.parquet",
+        labels="results/folds/{dataset}/labels.parquet",
+        duplicates="results/folds/{dataset}/duplicates.parquet",
+    log:
+        "logs/split_texts/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/split_texts/{dataset}.tsv"
+    resources:
+        mem_mb=growing(TOXICITY_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(seed=CONFIG.seed, folds=TOXICITY.folds),
+    shell:
+        "python -m llm_anatomy.stages.split_texts --settings {params.settings:q} "
+        "--texts {input.texts:q} --folds {output.folds:q} --labels {output.labels:q} "
+        "--duplicates {output.duplicates:q} --log {log:q}"
+
+
+rule detect_toxicity:
+    """Out-of-fold metrics of the classifiers on spline features, and of the baselines."""
+    input:
+        texts="results/data/{dataset}.parquet",
+        folds="results/folds/{dataset}/folds.parquet",
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
+        states=state_shards,
+        code=module_files("llm_anatomy.stages.detect_toxicity"),
+    output:
+        predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
+        metrics="results/toxicity/{model}/{dataset}/metrics.parquet",
+        choices="results/toxicity/{model}/{dataset}/choices.parquet",
+    log:
+        "logs/detect_toxicity/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/detect_toxicity/{model}/{dataset}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(TOXICITY_MEMORY),
+        runtime=growing(120),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            baselines=TOXICITY.baselines.model_dump(
+                mode="json", exclude={"hub_classifiers"}
+            ),
+            scoring=TOXICITY.scoring,
+            early_exit=TOXICITY.early_exit.model_dump(
+                mode="json", include={"n_layers"}
+            ),
+        ),
+    shell:
+        "python -m llm_anatomy.stages.detect_toxicity --settings {params.settings:q} "
+        "--texts {input.texts:q} --folds {input.folds:q} "
+        "--spline-features {input.spline_features:q} "
+        "--intrinsic-dimension {input.intrinsic_dimension:q} --states {input.states:q} "
+        "--predictions {output.predictions:q} --metrics {output.metrics:q} "
+        "--choices {output.choices:q} --log {log:q}"
+
+
+rule toxicity:
+    """The toxicity study: detection, baselines, ablations, detector, figures and claims."""
+    input:
+        expand(
+            "results/toxicity/{model}/{dataset}/metrics.parquet",
+            model=MODELS,
+            dataset=LABELLED,
+        ),

@@ -1,0 +1,150 @@
+"""Classify texts from their spline features, beside the baselines, on the same folds."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from llm_anatomy.config.base import Settings
+from llm_anatomy.config.toxicity import Baselines, Classifiers, EarlyExit, Folds, Scoring
+from llm_anatomy.runner import compute_settings, run_stage
+from llm_anatomy.tables.core import read_provenance, read_table, write_table
+from llm_anatomy.tables.data import TEXTS
+from llm_anatomy.tables.toxicity import CHOICES, FOLDS, METRICS, PREDICTIONS
+from llm_anatomy.toxicity.classifiers import baseline_recipe, recipe
+from llm_anatomy.toxicity.evaluate import (
+    OutOfFold,
+    in_parallel,
+    labelled_texts,
+    measured_rows,
+    out_of_fold,
+)
+from llm_anatomy.toxicity.features import Dense, FeatureSet, first_layers, length_features, tfidf
+from llm_anatomy.toxicity.inputs import (
+    SplineTable,
+    read_dimension_profile,
+    read_spline_features,
+    read_state_baselines,
+    rows_of,
+)
+
+
+class DetectStage(Settings):
+    """What this stage reads of the configuration."""
+
+    seed: int
+    folds: Folds
+    classifiers: Classifiers
+    baselines: Baselines
+    scoring: Scoring
+    early_exit: EarlyExit
+
+
+def run(
+    settings: DetectStage,
+    *,
+    texts: Path,
+    folds: Path,
+    spline_features: Path,
+    intrinsic_dimension: Path,
+    states: tuple[Path, ...],
+    predictions: Path,
+    metrics: Path,
+    choices: Path,
+) -> None:
+    """Read features and folds; write out-of-fold scores, their metrics and what was chosen."""
+    spline = read_spline_features(spline_features)
+    ours = spline_sets(spline, settings.early_exit)
+    baselines = baseline_sets(settings.baselines, spline, texts, intrinsic_dimension, states)
+    # The longest calls come first, so that no core waits for the last one.
+    made = [
+        (features, recipe(name, settings.classifiers))
+        for name in settings.classifiers.names
+        for features in ours
+    ] + [(features, baseline_recipe(features, settings.classifiers)) for features in baselines]
+    calls = [
+        (out_of_fold, (label, features, classifier, settings.folds.n_inner_folds, settings.seed))
+        for label in labelled_texts(read_table(folds, FOLDS), spline.text_ids)
+        for features, classifier in made
+    ]
+    threads = compute_settings().threads
+    results = in_parallel(calls, threads, "detect_toxicity")
+    measured = in_parallel(
+        [(measured_rows, (result, settings.scoring, settings.seed)) for result in results],
+        threads,
+        "measure",
+    )
+    provenance = read_provenance(spline_features) | {"toxicity": settings.model_dump()}
+    write_table(predictions, PREDICTIONS, pd.concat([_predictions(r) for r in results]), provenance)
+    order = [column.name for column in METRICS.columns]
+    rows = [row for part in measured for row in part]
+    write_table(metrics, METRICS, pd.DataFrame(rows)[order], provenance)
+    write_table(choices, CHOICES, pd.concat([_choices(r) for r in results]), provenance)
+
+
+def spline_sets(spline: SplineTable, early_exit: EarlyExit) -> list[Dense]:
+    """The spline features of all layers, and of the first layers for an early exit."""
+    sets = [Dense("spline", spline.features.reshape(len(spline.text_ids), -1))]
+    for n_layers in early_exit.n_layers:
+        values = first_layers(spline.features, n_layers, "toxicity.early_exit.n_layers")
+        sets.append(Dense(f"spline_first_{n_layers}_layers", values))
+    return sets
+
+
+def baseline_sets(
+    asked: Baselines,
+    spline: SplineTable,
+    texts: Path,
+    intrinsic_dimension: Path,
+    states: tuple[Path, ...],
+) -> list[FeatureSet]:
+    """What the spline features are compared with."""
+    table = read_table(texts, TEXTS)
+    table = table.iloc[rows_of(spline.text_ids, list(table["text_id"]), texts)]
+    strings = list(table["text"])
+    sets: list[FeatureSet] = []
+    if "length" in asked.names:
+        sets.append(Dense("length", length_features(strings, spline.n_tokens)))
+    if "tfidf" in asked.names:
+        sets.append(tfidf(strings))
+    kinds = [kind for kind in ("mean", "last") if f"{kind}_state" in asked.names]
+    sets += read_state_baselines(
+        states, kinds, asked.state_depths, spline.features.shape[1], spline.text_ids
+    )
+    if "intrinsic_dimension" in asked.names:
+        sets.append(read_dimension_profile(intrinsic_dimension, spline.text_ids))
+    return sets
+
+
+def _predictions(result: OutOfFold) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "text_id": result.texts.text_ids,
+            "label": result.texts.label,
+            "feature_set": result.features,
+            "classifier": result.classifier,
+            "fold": result.texts.folds,
+            "truth": result.texts.truth,
+            "score": result.scores,
+        }
+    )
+
+
+def _choices(result: OutOfFold) -> pd.DataFrame:
+    folds = result.texts.fold_numbers
+    return pd.DataFrame(
+        {
+            "feature_set": result.features,
+            "classifier": result.classifier,
+            "label": result.texts.label,
+            "fold": folds,
+            "hyperparameter": result.hyperparameter,
+            "chosen": [choice.value for choice in result.choices],
+            "inner_roc_auc": [choice.inner_roc_auc for choice in result.choices],
+            "n_inner_folds": [choice.n_inner_folds for choice in result.choices],
+            "n_train": [len(result.texts.fold_split(fold)[0]) for fold in folds],
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_stage(run)

@@ -1,0 +1,189 @@
+"""The classifiers, and the nested choice of their one hyperparameter.
+
+A recipe's `path` fits one classifier at several values of its hyperparameter and gives the test
+rows' probabilities of the positive class, [values, test rows]. Inner folds of the training texts
+choose the value; the test texts take no part.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.class_weight import compute_sample_weight
+
+from llm_anatomy.config.toxicity import ClassifierName, Classifiers
+from llm_anatomy.toxicity.features import FeatureSet, Tfidf
+from llm_anatomy.toxicity.folds import Split
+from llm_anatomy.toxicity.metrics import ranking_metrics
+
+
+@dataclass(frozen=True)
+class LogisticRecipe:
+    """Logistic regression with an L2 penalty and balanced classes."""
+
+    values: tuple[float, ...]
+    max_iter: int
+    name: str = "logistic_regression"
+    hyperparameter: str = "C"
+
+    def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
+        """Scores at every value; a fit starts from the solution of the next stronger penalty."""
+        scores = np.empty((len(values), test.shape[0]))
+        model = logistic_regression(1.0, self.max_iter, warm_start=True)
+        for index in np.argsort(values, kind="stable"):
+            model.C = values[index]
+            fit_logistic(model, x, y)
+            scores[index] = model.predict_proba(test)[:, 1]
+        return scores
+
+
+@dataclass(frozen=True)
+class ForestRecipe:
+    """A random forest with balanced classes."""
+
+    values: tuple[float, ...]
+    n_trees: int
+    name: str = "random_forest"
+    hyperparameter: str = "min_samples_leaf"
+
+    def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
+        """Scores at every value."""
+        fits = (random_forest(int(v), self.n_trees, seed).fit(_float32(x), y) for v in values)
+        return np.stack([fit.predict_proba(_float32(test))[:, 1] for fit in fits])
+
+
+@dataclass(frozen=True)
+class BoostingRecipe:
+    """Gradient-boosted trees of depth 3, with balanced classes and a random part of the features
+    per split.
+    """
+
+    values: tuple[float, ...]
+    iterations: int
+    name: str = "gradient_boosting"
+    hyperparameter: str = "learning_rate"
+
+    def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
+        """Scores at every value."""
+        scores = np.empty((len(values), test.shape[0]))
+        for index, rate in enumerate(values):
+            model = GradientBoostingClassifier(
+                learning_rate=rate,
+                n_estimators=self.iterations,
+                max_features="sqrt",
+                random_state=seed,
+            )
+            model.fit(_float32(x), y, sample_weight=compute_sample_weight("balanced", y))
+            scores[index] = model.predict_proba(_float32(test))[:, 1]
+        return scores
+
+
+Recipe = LogisticRecipe | ForestRecipe | BoostingRecipe
+
+
+def recipe(name: ClassifierName, settings: Classifiers) -> Recipe:
+    """The recipe of a classifier on dense features."""
+    if name == "logistic_regression":
+        return LogisticRecipe(tuple(settings.c), settings.max_iter)
+    if name == "random_forest":
+        return ForestRecipe(tuple(map(float, settings.min_samples_leaf)), settings.n_trees)
+    return BoostingRecipe(tuple(settings.learning_rate), settings.boosting_iterations)
+
+
+def baseline_recipe(features: FeatureSet, settings: Classifiers) -> Recipe:
+    """Logistic regression, with the penalties that suit the features' scale."""
+    values = settings.c_tfidf if isinstance(features, Tfidf) else settings.c
+    return LogisticRecipe(tuple(values), settings.max_iter)
+
+
+def logistic_regression(c: float, max_iter: int, warm_start: bool = False) -> LogisticRegression:
+    """Balanced logistic regression; C is the inverse strength of the L2 penalty."""
+    return LogisticRegression(
+        C=c, class_weight="balanced", max_iter=max_iter, warm_start=warm_start
+    )
+
+
+def fit_logistic(model: LogisticRegression, x: Any, y: ndarray) -> None:
+    """Fit; a fit that runs out of iterations is a ranking all the same, so it only costs accuracy.
+
+    The limit is a setting, `toxicity.classifiers.max_iter`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x, y)
+
+
+def random_forest(min_samples_leaf: int, n_trees: int, seed: int) -> RandomForestClassifier:
+    """Balanced random forest."""
+    return RandomForestClassifier(
+        n_trees,
+        min_samples_leaf=min_samples_leaf,
+        class_weight="balanced",
+        random_state=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the inner folds chose.
+
+    Attributes:
+        value: The hyperparameter's value.
+        inner_roc_auc: Mean ROC-AUC of the inner folds there; None when there was no choice.
+        n_inner_folds: Number of inner folds; 0 when there was no choice.
+    """
+
+    value: float
+    inner_roc_auc: float | None
+    n_inner_folds: int
+
+
+def choose(
+    features: FeatureSet,
+    truth: Bool[ndarray, " train"],
+    train: ndarray,
+    inner: Sequence[Split],
+    made: Recipe,
+    seed: int,
+) -> Choice:
+    """Choose the hyperparameter with the largest mean ROC-AUC over the inner folds.
+
+    Ties go to the smaller value. With one value, or no inner folds, there is no choice: the middle
+    value is taken.
+
+    Args:
+        features: The features of all texts.
+        truth: Labels of the training texts.
+        train: Rows of the training texts in `features`.
+        inner: Positions among the training texts.
+        made: The classifier.
+        seed: Seed of the classifier.
+    """
+    values = tuple(sorted(made.values))
+    if len(values) == 1 or not inner:
+        return Choice(values[len(values) // 2], None, 0)
+    areas = np.zeros((len(inner), len(values)))
+    for number, (known, held_out) in enumerate(inner):
+        x, test = features.split(train[known], train[held_out])
+        for index, scores in enumerate(made.path(x, truth[known], test, values, seed)):
+            areas[number, index] = roc_auc(scores, truth[held_out])
+    means = areas.mean(axis=0)
+    best = int(means.argmax())
+    return Choice(values[best], float(means[best]), len(inner))
+
+
+def roc_auc(scores: Float[ndarray, " texts"], truth: Bool[ndarray, " texts"]) -> float:
+    """Area under the ROC curve."""
+    return float(ranking_metrics(scores, truth, np.ones((1, len(scores))), [])[0, 0])
+
+
+def _float32(x: Any) -> Any:
+    """What scikit-learn's trees convert to anyway, done once."""
+    return x.astype(np.float32)

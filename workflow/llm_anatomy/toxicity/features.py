@@ -1,0 +1,130 @@
+"""Feature sets: what a classifier sees of a text, prepared without a look at the test texts.
+
+`split(train, test)` gives matrices of training and test rows; everything that is learned, is
+learned from the training rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+from scipy import sparse
+from sklearn.feature_extraction.text import CountVectorizer
+
+from llm_anatomy.errors import UserError
+
+MIN_TRAINING_TEXTS = 2
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Numbers per text, standardised with the training texts' mean and deviation."""
+
+    name: str
+    values: Float[ndarray, "texts features"]
+
+    def split(
+        self, train: Int[ndarray, " train"], test: Int[ndarray, " test"]
+    ) -> tuple[Float[ndarray, "train features"], Float[ndarray, "test features"]]:
+        """Matrices of training and test rows."""
+        known = self.values[train]
+        mean, scale = mean_and_scale(known)
+        return (known - mean) / scale, (self.values[test] - mean) / scale
+
+
+def mean_and_scale(
+    values: Float[ndarray, "texts features"],
+) -> tuple[Float[ndarray, " features"], Float[ndarray, " features"]]:
+    """Mean and standard deviation of every feature; 1 for a feature that does not vary.
+
+    A deviation below 1e-9 of the largest value is rounding of a constant, not variation.
+    """
+    deviation = values.std(axis=0)
+    varies = deviation > 1e-9 * np.abs(values).max(axis=0)
+    return values.mean(axis=0), np.where(varies, deviation, 1.0)
+
+
+@dataclass(frozen=True)
+class Tfidf:
+    """TF-IDF of words and word pairs, equal to scikit-learn's `TfidfVectorizer` fitted in the fold.
+
+    (1 + ln tf) · (1 + ln((1 + n) / (1 + df))), rows of length 1, terms in at least two training
+    texts. Words are counted once for the dataset; which of them count, and their weights, are
+    learned from the training texts.
+    """
+
+    name: str
+    counts: sparse.csr_matrix
+
+    def split(
+        self, train: Int[ndarray, " train"], test: Int[ndarray, " test"]
+    ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        """Matrices of training and test rows."""
+        known = self.counts[train]
+        document_frequency = np.bincount(known.indices, minlength=known.shape[1])
+        kept = np.flatnonzero(document_frequency >= MIN_TRAINING_TEXTS)
+        idf = 1 + np.log((1 + len(train)) / (1 + document_frequency[kept]))
+        return _weighted(known[:, kept], idf), _weighted(self.counts[test][:, kept], idf)
+
+
+FeatureSet = Dense | Tfidf
+
+
+def tfidf(texts: Sequence[str]) -> Tfidf:
+    """Count the words and word pairs of texts."""
+    try:
+        counts = CountVectorizer(ngram_range=(1, 2), min_df=MIN_TRAINING_TEXTS).fit_transform(texts)
+    except ValueError:
+        # No term in two texts: a baseline without any feature, which scores all texts alike.
+        counts = sparse.csr_matrix((len(texts), 1))
+    return Tfidf("tfidf", counts.astype(np.float64).tocsr())
+
+
+def _weighted(counts: sparse.csr_matrix, idf: Float[ndarray, " terms"]) -> sparse.csr_matrix:
+    weights = counts.copy()
+    weights.data = (1 + np.log(weights.data)) * idf[weights.indices]
+    norms = np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1)).ravel())
+    scale = sparse.diags(1 / np.where(norms > 0, norms, 1.0))
+    return (scale @ weights).tocsr()
+
+
+def length_features(
+    texts: Sequence[str], n_tokens: Int[ndarray, " texts"]
+) -> Float[ndarray, "texts 6"]:
+    """Logarithms of the numbers of characters, words and tokens, and their squares."""
+    counts = np.array([[len(text), len(text.split())] for text in texts], dtype=np.float64)
+    logs = np.log1p(np.column_stack([counts, n_tokens]))
+    return np.concatenate([logs, logs**2], axis=1)
+
+
+def state_layers_at(
+    depths: Sequence[float] | str, stored: Sequence[int], n_layers: int
+) -> list[int]:
+    """Layers at shares of the model's depth; the nearest stored layer stands for each.
+
+    Args:
+        depths: Shares, 1 for the last layer, or `all`.
+        stored: Layers whose states are stored.
+        n_layers: Layers of the model.
+    """
+    if isinstance(depths, str):
+        return list(stored)
+    wanted = [max(0, round(depth * n_layers) - 1) for depth in depths]
+    return sorted({min(stored, key=lambda s: (abs(s - layer), s)) for layer in wanted})
+
+
+def first_layers(
+    features: Float[ndarray, "texts layers 7"], n_layers: int, key: str
+) -> Float[ndarray, "texts features"]:
+    """Flattened features of the first layers, layer by layer.
+
+    Raises:
+        UserError: The model has fewer layers; the sentence names the configuration key.
+    """
+    if n_layers > features.shape[1]:
+        raise UserError(
+            f"the key '{key}' is {n_layers}, but the model has {features.shape[1]} layers"
+        )
+    return features[:, :n_layers].reshape(len(features), -1)

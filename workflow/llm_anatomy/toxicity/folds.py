@@ -1,0 +1,133 @@
+"""Which labels can be learned, and in which fold each text is tested."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int
+from numpy import ndarray
+
+LABEL_PREFIX = "label_"
+Split = tuple[ndarray, ndarray]
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many texts carry a label, and why it cannot be learned (empty: it can)."""
+
+    label: str
+    n_texts: int
+    n_missing: int
+    n_positive: int
+    n_negative: int
+    why: str
+
+
+def label_names(texts: pd.DataFrame) -> list[str]:
+    """The labels of a dataset's table, in its order."""
+    return [c.removeprefix(LABEL_PREFIX) for c in texts.columns if c.startswith(LABEL_PREFIX)]
+
+
+def label_values(
+    texts: pd.DataFrame, label: str
+) -> tuple[Int[ndarray, " labelled"], Bool[ndarray, " labelled"]]:
+    """Rows in which a label has a value, and the values."""
+    column = texts[LABEL_PREFIX + label]
+    rows = np.flatnonzero(column.notna().to_numpy())
+    return rows, column.to_numpy()[rows].astype(bool)
+
+
+def count_label(
+    texts: pd.DataFrame, label: str, copies: Int[ndarray, " texts"], n_folds: int
+) -> LabelCounts:
+    """Count a label's values and say whether every fold can have texts of both classes.
+
+    Near-duplicates share a fold, so a class needs at least `n_folds` sets of them.
+    """
+    rows, truth = label_values(texts, label)
+    positive, negative = int(truth.sum()), int((~truth).sum())
+    why = ""
+    for count, value, where in (
+        (positive, "positive", truth),
+        (negative, "negative", ~truth),
+    ):
+        sets = len(np.unique(copies[rows[where]]))
+        if count == 0:
+            why = f"no text is {value}, so there is nothing to tell apart"
+        elif count < n_folds:
+            why = f"{count} {value} texts are fewer than the {n_folds} folds"
+        elif sets < n_folds:
+            why = (
+                f"its {count} {value} texts are {sets} sets of near-duplicates, fewer than the "
+                f"{n_folds} folds"
+            )
+        if why:
+            break
+    return LabelCounts(label, len(texts), len(texts) - len(rows), positive, negative, why)
+
+
+def assign_folds(
+    truth: Bool[ndarray, " labelled"],
+    copies: Int[ndarray, " labelled"],
+    n_folds: int,
+    seed: int,
+) -> Int[ndarray, " labelled"]:
+    """Fold in which each text is tested: classes in equal shares, copies together.
+
+    Sets of copies come in random order, larger ones first. Each goes to the fold that holds least
+    of its classes: the least sum over classes of (set's texts) · (fold's texts) / (all texts).
+    """
+    _, member = np.unique(copies, return_inverse=True)
+    sizes = np.stack([np.bincount(member[truth == v], minlength=member.max() + 1) for v in (0, 1)])
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(sizes.shape[1])
+    order = order[np.argsort(-sizes[:, order].sum(0), kind="stable")]
+    totals = np.maximum(sizes.sum(1), 1)
+    # Plain numbers: one small decision per set, far below the overhead of an array call.
+    held = [[0.0, 0.0] for _ in range(n_folds)]
+    fold_of = np.empty(sizes.shape[1], dtype=np.int64)
+    for number, negatives, positives in zip(
+        order.tolist(), *(sizes[:, order] / totals[:, None]).tolist(), strict=True
+    ):
+        fold = min(
+            range(n_folds),
+            key=lambda f: (held[f][0] * negatives + held[f][1] * positives, sum(held[f])),
+        )
+        held[fold][0] += negatives
+        held[fold][1] += positives
+        fold_of[number] = fold
+    return fold_of[member]
+
+
+def stratified_splits(
+    truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
+) -> list[Split]:
+    """Seeded (train, test) positions with classes in equal shares and copies on one side."""
+    folds = assign_folds(truth, copies, n_folds, seed)
+    return [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(n_folds)]
+
+
+def inner_splits(
+    truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
+) -> list[Split]:
+    """Splits of training texts for choosing a hyperparameter.
+
+    Fewer than `n_folds` where a class is small, and none where it cannot be split at all.
+    """
+    sets = min(len(np.unique(copies[truth])), len(np.unique(copies[~truth])))
+    possible = min(n_folds, sets)
+    if possible < 2:
+        return []
+    splits = stratified_splits(truth, copies, possible, seed)
+    return [s for s in splits if all(_both(truth[part]) for part in s)]
+
+
+def most_common(labels: Sequence[str], counts: Sequence[int], most: int) -> list[str]:
+    """The labels with most positive texts, in the order given."""
+    ranked = sorted(range(len(labels)), key=lambda i: (-counts[i], i))[:most]
+    return [labels[i] for i in sorted(ranked)]
+
+
+def _both(values: Bool[ndarray, " n"]) -> bool:
+    return bool(values.any() and not values.all())
