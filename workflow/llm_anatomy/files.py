@@ -1,9 +1,10 @@
-"""Files as bytes: hashing and folders that appear whole or not at all."""
+"""Files as bytes: hashes, and files and folders that appear whole or not at all."""
 
 import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +18,36 @@ def sha256_file(path: Path) -> str:
         while piece := stream.read(READ_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+class atomic_path:  # noqa: N801 - a context manager, used like a function
+    """Yield a temporary name beside `path`; rename it on success, remove it on any failure."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".partial"
+        )
+        os.close(handle)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                # mkstemp makes private files; results follow the user's umask like any other file.
+                umask = os.umask(0)
+                os.umask(umask)
+                self.temporary.chmod(0o666 & ~umask)
+                with self.temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                self.temporary.replace(self.path)
+        finally:
+            with suppress(FileNotFoundError):
+                self.temporary.unlink()
 
 
 class atomic_folder:  # noqa: N801 - a context manager, used like a function

@@ -7,11 +7,8 @@ and a hash over the whole content, so a damaged or foreign file is an error and 
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_anatomy.errors import UserError
+from llm_anatomy.files import atomic_path as atomic_path
 
 PROVENANCE_KEY = b"llm_anatomy.provenance"
 TABLE_KEY = b"llm_anatomy.table"
@@ -191,36 +189,6 @@ def content_sha256(table: pa.Table) -> str:
         digest.update(f"{field.name}:{_type_name(field.type)}:{len(column)};".encode())
         _hash_column(digest, column)
     return digest.hexdigest()
-
-
-class atomic_path:  # noqa: N801 - a context manager, used like a function
-    """Yield a temporary name beside `path`; rename it on success, remove it on any failure."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".partial"
-        )
-        os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                # mkstemp makes private files; results follow the user's umask like any other file.
-                umask = os.umask(0)
-                os.umask(umask)
-                self.temporary.chmod(0o666 & ~umask)
-                with self.temporary.open("rb") as file:
-                    os.fsync(file.fileno())
-                self.temporary.replace(self.path)
-        finally:
-            with suppress(FileNotFoundError):
-                self.temporary.unlink()
 
 
 def _type_name(kind: pa.DataType) -> str:
