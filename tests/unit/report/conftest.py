@@ -12,6 +12,7 @@ from llm_anatomy.figures.exhibit import Exhibit, save_figure, set_style, write_e
 from llm_anatomy.report.shown import TableReader
 from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS, claim_row
 from llm_anatomy.tables.core import Column, TableSchema, write_table
+from llm_anatomy.tables.data import INTAKE
 
 MEASURES = TableSchema(
     name="test/measures",
@@ -39,6 +40,7 @@ class Run:
     gathered: Path
     model: Path
     lock: Path
+    intake: Path
 
 
 def draw(path: Path, values: pd.Series) -> None:
@@ -77,6 +79,7 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         gathered=results / "claims.parquet",
         model=results / "models" / "tiny" / "provenance.json",
         lock=Path("requirements.lock"),
+        intake=results / "data" / "letters.intake.parquet",
     )
     provenance = {"seed": 0, "dtype": "float32", "packages": {"torch": "2.13.0"}}
     write_table(run.measures, MEASURES, frame, provenance)
@@ -111,6 +114,15 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             }
         )
     )
+    tally = pd.DataFrame(
+        {
+            "outcome": ["in", "used", "set aside", "set aside"],
+            "reason": ["", "", "empty text", "copy of an earlier text"],
+            "rows": [12, 9, 1, 2],
+            "examples": ["", "", "row 3", "rows 5, 7"],
+        }
+    )
+    write_table(run.intake, INTAKE, tally, {"source": "letters.csv", "licence": "CC0-1.0"})
     run.lock.write_text("torch==2.13.0\n")
     write_exhibits(
         run.figures,

@@ -89,7 +89,7 @@ def _make(run: Run) -> str:
         figures=(run.figures,),
         claims=run.gathered,
         models=(run.model,),
-        intakes=(),
+        intakes=(run.intake,),
         lock=run.lock,
         report=report,
     )
@@ -156,6 +156,14 @@ def test_the_head_names_what_ran(page: str, small_run: Run) -> None:
         assert expected in page
     assert "compute:" not in page
     assert "toxicity:" not in page
+
+
+def test_every_row_of_the_data_is_accounted_for(page: str) -> None:
+    (data,) = [t for t in Page(page).tables if t["rows"][0][0]["text"] == "data set"]
+    assert [cell["text"] for cell in data["rows"][1]] == [
+        "letters", "letters.csv", "CC0-1.0", "12", "9", "3",
+        "1 empty text; 2 copy of an earlier text",
+    ]  # fmt: skip
 
 
 def test_the_shown_configuration_is_the_configuration_of_the_run() -> None:

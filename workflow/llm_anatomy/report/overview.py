@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.root import ALL_STUDIES, Configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.report.shown import ShownTable, TableReader, TableRecord
+from llm_anatomy.report.shown import TableReader, TableRecord
 
+INTAKE_SUFFIX = ".intake.parquet"
 _LINE_WIDTH = 88
 _SOURCES = {
     "wheel": "Python wheel",
@@ -39,11 +39,16 @@ class ModelLine:
 
 @dataclass(frozen=True)
 class DatasetLine:
-    """One data set of the run, with the table of rows in, used and set aside."""
+    """One data set of the run, with what became of its rows and the table that says so."""
 
     name: str
-    description: str
-    intake: ShownTable
+    source: str
+    licence: str
+    rows_in: int
+    used: int
+    set_aside: int
+    reasons: str
+    intake: str
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,9 @@ def make_overview(
     Raises:
         UserError: A file is missing or damaged.
     """
-    datasets = {dataset.name: dataset for dataset in configuration.datasets}
     return Overview(
         models=tuple(_model_line(path, configuration) for path in models),
-        datasets=tuple(_dataset_line(path, datasets, reader) for path in intakes),
+        datasets=tuple(_dataset_line(path, reader) for path in intakes),
         packages=_packages(reader.records),
         seed=configuration.seed,
         lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest(),
@@ -149,23 +153,24 @@ def _model_line(path: Path, configuration: Configuration) -> ModelLine:
         ) from error
 
 
-def _dataset_line(path: Path, datasets: Mapping[str, Dataset], reader: TableReader) -> DatasetLine:
-    name = path.name.removesuffix(".intake.parquet")
-    dataset = datasets.get(name)
+def _dataset_line(path: Path, reader: TableReader) -> DatasetLine:
+    record = reader.record(path)
+    rows = reader.read(path).to_pylist()
+    counts = {
+        outcome: sum(row["rows"] for row in rows if row["outcome"] == outcome)
+        for outcome in ("in", "used", "set aside")
+    }
+    reasons = [f"{row['rows']} {row['reason']}" for row in rows if row["outcome"] == "set aside"]
     return DatasetLine(
-        name=name,
-        description=_dataset_source(dataset) if dataset else "",
-        intake=reader.whole(path),
+        name=path.name.removesuffix(INTAKE_SUFFIX),
+        source=str(record.provenance.get("source", "")),
+        licence=str(record.provenance.get("licence", "")),
+        rows_in=counts["in"],
+        used=counts["used"],
+        set_aside=counts["set aside"],
+        reasons="; ".join(reasons),
+        intake=record.source,
     )
-
-
-def _dataset_source(dataset: Dataset) -> str:
-    kind = "Texts" if dataset.kind == "texts" else "Subjects and answers"
-    if dataset.builtin:
-        return f"{kind} that come with LLM Anatomy ({dataset.builtin})."
-    if dataset.path:
-        return f"{kind} from the file {dataset.path}."
-    return f"{kind} from Hugging Face, {dataset.hub} at revision {dataset.revision}."
 
 
 def _packages(records: Sequence[TableRecord]) -> tuple[Package, ...]:

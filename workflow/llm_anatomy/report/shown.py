@@ -115,11 +115,6 @@ class TableReader:
             return ShownTable(record.source, load, (), (), record.n_rows)
         return self._part(exhibit.table, exhibit.columns, exhibit.rows)
 
-    def whole(self, path: Path) -> ShownTable:
-        """Show every row and column of a table, however long."""
-        self.record(path)
-        return self._part(path, (), range(self._read(path).num_rows))
-
     def record(self, path: Path) -> TableRecord:
         """Where the numbers of a table come from.
 
@@ -139,7 +134,7 @@ class TableReader:
         return self._records[source]
 
     def _part(self, path: Path, columns: Sequence[str], rows: Sequence[int] | None) -> ShownTable:
-        table = self._read(path)
+        table = self.read(path)
         names = list(columns) or table.column_names
         declared = self._schema(path).declare(table.column_names, str(path))
         by_name = dict(zip(table.column_names, declared, strict=True))
@@ -164,7 +159,12 @@ class TableReader:
             n_rows=table.num_rows,
         )
 
-    def _read(self, path: Path) -> pa.Table:
+    def read(self, path: Path) -> pa.Table:
+        """The whole table, verified.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
         if path not in self._tables:
             self._tables[path] = read_arrow(path, self._schema(path))
         return self._tables[path]
