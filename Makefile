@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
-TARGET ?=
+# Your own configuration: `make run CONFIG=mine.yaml`.
+CONFIG ?=
 # The CPU build of torch comes without gigabytes of CUDA; `TORCH=torch==2.13.0` takes PyPI's own.
 TORCH ?=
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' envs/requirements.lock)
@@ -19,8 +20,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-run: $(INSTALLED) ## Run config/config.yaml and name the report.
-	@$(BIN)/snakemake --cores $(CORES) $(TARGET)
+run: $(INSTALLED) ## Run config/config.yaml (or CONFIG=mine.yaml) and name the report.
+	@$(if $(CONFIG),test -f "$(CONFIG)" || { echo "Error: CONFIG=$(CONFIG) names no file" >&2; exit 1; })
+	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile "$(CONFIG)")
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: $(INSTALLED) lint unit ## Lint and test everything.

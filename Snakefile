@@ -7,14 +7,16 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "rules/common.smk"
 
 
 from pathlib import Path as _P
 
 for _name in (
-    "models",
-    "data",
+    "prepare",
     "geometry",
     "toxicity",
     "neurons",
@@ -27,13 +29,4 @@ for _name in (
         include: f"rules/{_name}.smk"
 
 
-rule all:
-    """Every study that the configuration names, and the report."""
-    default_target: True
-    input:
-        [
-            getattr(rules, study).input
-            for study in CONFIG.studies
-            if study in [rule.name for rule in workflow.rules]
-        ],
-        "results/report.html",
+include: "rules/targets.smk"

@@ -6,7 +6,12 @@ from pathlib import Path
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.modules import module_files, package_files
-from llm_anatomy.snakefile import settings_json, stage_environment, without_compute
+from llm_anatomy.snakefile import (
+    check_sources,
+    settings_json,
+    stage_environment,
+    without_compute,
+)
 
 # A configuration file that the user names stands for itself: merging the default file into it
 # would keep the default models and datasets beside the user's own.
@@ -25,7 +30,11 @@ def validated_configuration():
         for file in files:
             check_file(file)
         source = ", ".join(map(display_path, files)) or "configuration"
-        return load_configuration(config, source)
+        configuration = load_configuration(config, source)
+        # A job on another machine need not see every file, and checked once is enough.
+        if workflow.is_main_process:
+            check_sources(configuration, source)
+        return configuration
     except UserError as error:
         sys.exit(f"Error: {error}")
 

@@ -1,5 +1,9 @@
 # What can be asked for as a whole. Every study's file has a target of the study's name.
-STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
+STUDY_RESULTS = [
+    getattr(rules, study).input
+    for study in CONFIG.studies
+    if study in [rule.name for rule in workflow.rules]
+]
 
 
 rule all:

@@ -74,7 +74,7 @@ def test_names_a_missing_file(tmp_path):
 
 
 def test_shipped_default_file_says_what_the_defaults_are():
-    """An empty file and config/config.yaml are the same run."""
+    """A file without a key and config/config.yaml are the same run."""
     shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     assert load_configuration(shipped, "config/config.yaml") == Configuration()
 

@@ -11,6 +11,9 @@ from pydantic import BaseModel
 
 from llm_anatomy.config.base import Compute
 from llm_anatomy.config.root import Configuration
+from llm_anatomy.data.check import check_dataset
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.folder import check_source
 from llm_anatomy.runner import COMPUTE_VARIABLE
 
 
@@ -26,6 +29,27 @@ def settings_json(**sections: Any) -> str:
     text = json.dumps({name: _plain(part) for name, part in sections.items()}, sort_keys=True)
     # Snakemake would take a placeholder such as {subject} inside a text for a wildcard.
     return re.sub(r'"(?:[^"\\]|\\.)*"', lambda found: _escape_braces(found.group()), text)
+
+
+def check_sources(configuration: Configuration, source: str) -> None:
+    """Check every local model folder and data file that the configuration names.
+
+    Args:
+        configuration: The validated configuration.
+        source: The file that it comes from, for the error message.
+
+    Raises:
+        UserError: A file is missing or does not hold what its entry says.
+    """
+    for place, entries, check in (
+        ("models", configuration.models, check_source),
+        ("datasets", configuration.datasets, check_dataset),
+    ):
+        for number, entry in enumerate(entries):
+            try:
+                check(entry)
+            except UserError as error:
+                raise UserError(f"{source}: in '{place}[{number}]': {error}") from error
 
 
 def without_compute(configuration: Configuration) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""A user's mistake ends the real command line with one sentence, before any job."""
+
+import pytest
+
+from tests.workflow.project import Project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project.copy(tmp_path_factory.mktemp("mistakes"))
+
+
+def said(project, text):
+    """The lines that Snakemake prints about a configuration, besides naming its profile."""
+    (project.folder / "tiny.yaml").write_text(text)
+    done = project.snakemake()
+    assert done.returncode == 1
+    lines = (done.stdout + done.stderr).splitlines()
+    return [line for line in lines if not line.startswith("Using workflow specific profile")]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("toxicty: {}", ["tiny.yaml", "'toxicty'", "did you mean 'toxicity'"]),
+        ("seed: 1\nseed: 2", ["tiny.yaml", "line 2", "'seed'", "twice"]),
+        ("models: [{name: m, path: nowhere}]", ["tiny.yaml", "'m'", "nowhere"]),
+        (
+            "datasets: [{name: d, path: nowhere.csv, labels: [toxic]}]",
+            ["tiny.yaml", "'d'", "nowhere.csv"],
+        ),
+    ],
+)
+def test_is_one_sentence_that_names_file_key_and_value(project, text, parts):
+    lines = said(project, text)
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("Error: ")
+    for part in parts:
+        assert part in lines[0]
+    assert not (project.folder / "results").exists()
+    assert not (project.folder / "logs").exists()
+
+
+def test_a_file_of_the_user_replaces_the_default_file(project):
+    """No merging: the default models and data are not added to the user's own."""
+    (project.folder / "tiny.yaml").write_text("seed: 1\nmodels: [{name: mine, path: nowhere}]")
+    lines = said(project, "seed: 1\nmodels: [{name: mine, path: nowhere}]\nstudies: [facts]")
+    assert "smollm2" not in "".join(lines)
