@@ -1,0 +1,105 @@
+"""The vocabulary map: every neuron of a layer's matrices as tokens, in table form."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from llm_anatomy.config.neurons import Matrix, VocabularyMap
+from llm_anatomy.errors import UserError
+from llm_anatomy.neurons.decode import Decoded, HeadDecoder
+from llm_anatomy.neurons.normalise import normalise_head, normalise_vectors
+from llm_anatomy.neurons.tokens import Vocabulary
+from llm_anatomy.neurons.weights import ModelWeights
+
+
+class Mapper:
+    """Decodes the layers of one model, one matrix at a time.
+
+    Memory: the head, one layer's matrix and one buffer of logits, whatever the number of layers.
+
+    Raises:
+        UserError: More tokens are asked for than the head has rows.
+    """
+
+    def __init__(self, weights: ModelWeights, settings: VocabularyMap, device: str) -> None:
+        self.weights, self.settings, self.device = weights, settings, device
+        head = normalise_head(weights.head.to(device).float(), settings.normalisation)
+        if settings.top_k > len(head):
+            raise UserError(
+                f"neurons.map.top_k is {settings.top_k}, but the model's head has only "
+                f"{len(head)} tokens"
+            )
+        self.decoder = HeadDecoder(head, settings.top_k, screen=settings.screen == "bfloat16")
+
+    def decode(self, layer: int, matrix: Matrix) -> Decoded:
+        """Both ends of every neuron of one matrix of one layer."""
+        vectors = self.weights.vectors(layer, matrix).to(self.device).float()
+        return self.decoder.decode(
+            normalise_vectors(vectors, self.weights, layer, matrix, self.settings.normalisation)
+        )
+
+
+def layer_range(n_layers: int, part: int, parts: int) -> range:
+    """Layers of the `part`-th (from 0) of `parts` jobs; together they cover every layer once."""
+    return range(n_layers * part // parts, n_layers * (part + 1) // parts)
+
+
+def vocabulary_columns(
+    decoded: Decoded, top_k: int, layer: int, matrix: str, vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """Columns of `neurons/vocabulary` for one matrix of one layer."""
+    neurons = len(decoded.norm)
+    # neuron x sign x rank, the order of the rows.
+    ids = torch.stack([decoded.positive.ids, decoded.negative.ids], 1)[..., :top_k]
+    logits = torch.stack([decoded.positive.logits, -decoded.negative.logits], 1)[..., :top_k]
+    chances = torch.stack([decoded.positive.probabilities, decoded.negative.probabilities], 1)[
+        ..., :top_k
+    ]
+    shape = ids.shape
+    flat = ids.flatten().cpu().numpy()
+    return {
+        "layer": np.full(flat.size, layer, np.int16),
+        "neuron": np.repeat(np.arange(neurons, dtype=np.int32), shape[1] * shape[2]),
+        "matrix": pa.array([matrix] * flat.size),
+        "sign": np.tile(np.repeat(np.array([1, -1], np.int8), shape[2]), neurons),
+        "rank": np.tile(np.arange(1, shape[2] + 1, dtype=np.int16), neurons * 2),
+        "token_id": flat.astype(np.int32),
+        "token": pa.array([vocabulary.text(token) for token in flat.tolist()], pa.string()),
+        "logit": logits.flatten().cpu().numpy(),
+        "probability": chances.flatten().cpu().numpy(),
+    }
+
+
+def statistics_columns(decoded: Decoded, layer: int, matrix: str) -> dict[str, Any]:
+    """Columns of `neurons/statistics` for one matrix of one layer."""
+    neurons = len(decoded.norm)
+    poles = {"positive": decoded.positive, "negative": decoded.negative}
+    columns: dict[str, Any] = {
+        "layer": np.full(neurons, layer, np.int16),
+        "neuron": np.arange(neurons, dtype=np.int32),
+        "matrix": pa.array([matrix] * neurons),
+    }
+    for name in ("norm", "mean", "std", "skew", "kurtosis"):
+        columns[name] = getattr(decoded, name).float().cpu().numpy()
+    for name, cast in (("logsumexp", False), ("entropy", True), ("margin", True), ("cosine", True)):
+        for sign, pole in poles.items():
+            values = getattr(pole, name)
+            columns[f"{name}_{sign}"] = (values.float() if cast else values).cpu().numpy()
+    return columns
+
+
+def present_matrices(weights: ModelWeights, asked: list[Matrix]) -> Iterator[Matrix]:
+    """The asked matrices that the model has."""
+    return (matrix for matrix in asked if weights.has(matrix))
+
+
+def join_columns(parts: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:
+    """Stack the columns of several matrices; typed and empty where there are none."""
+    arrays = {
+        name: pa.chunked_array([pa.array(part[name]).cast(kind) for part in parts], kind)
+        for name, kind in types.items()
+    }
+    return pa.table(arrays)

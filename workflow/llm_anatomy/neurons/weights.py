@@ -1,0 +1,125 @@
+"""Neuron weights straight from the safetensors files: no model is built, one matrix at a time."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.shards import tensor_files
+
+
+class ModelWeights:
+    """The weight vectors of a prepared model, read on demand.
+
+    Args:
+        folder: `results/models/{model}`, with `architecture.json` and `weights/`.
+
+    Raises:
+        UserError: A file or shard is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "weights"
+        description = folder / "architecture.json"
+        if not description.exists():
+            raise UserError(
+                f"{description} is missing; it is made by the rule prepare_model; remake it with: "
+                f"snakemake --forcerun prepare_model -- {description}"
+            )
+        self.architecture: dict[str, Any] = json.loads(description.read_text())
+        self.files = tensor_files(self.folder)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder blocks."""
+        return int(self.architecture["n_layers"])
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.architecture["d_model"])
+
+    def has(self, matrix: str) -> bool:
+        """Whether the model's MLPs have this matrix; those without a gate lack `gate`.
+
+        Raises:
+            UserError: The layers are mixtures of experts.
+        """
+        layers = self.architecture["layers"]
+        dense = [layer["up"] is not None for layer in layers]
+        if not all(dense):
+            raise UserError(
+                f"{self.folder}: layer {dense.index(False)} is a mixture of experts, whose neurons "
+                "this study does not cover; choose a dense model"
+            )
+        return all(layer[matrix] is not None for layer in layers)
+
+    def vectors(self, layer: int, matrix: str) -> Float[Tensor, "neurons d_model"]:
+        """The weight vector of every neuron: rows of up and gate, columns of down; as stored.
+
+        Raises:
+            UserError: The tensor is missing, damaged, or not as wide as the residual stream.
+        """
+        part = self.architecture["layers"][layer][matrix]
+        weight = self._projection(part)
+        if matrix == "down":
+            weight = weight.T
+        self._check_width(part["tensor"], weight)
+        return weight.contiguous()
+
+    @cached_property
+    def head(self) -> Float[Tensor, "vocab d_model"]:
+        """The LM head U, tied to the embedding or not; as stored.
+
+        Raises:
+            UserError: The tensor is missing, damaged, or of another width.
+        """
+        part = self.architecture["head"]
+        head = self._projection(part)
+        self._check_width(part["tensor"], head)
+        return head
+
+    def gain(self, norm: dict[str, Any] | None) -> Float[Tensor, " d_model"]:
+        """Gain of a norm of the architecture description; ones where there is none."""
+        if norm is None or norm["tensor"] is None:
+            return torch.ones(self.d_model)
+        return self._tensor(norm["tensor"]).float() + float(norm["offset"])
+
+    def _projection(self, part: dict[str, Any]) -> Tensor:
+        weight = self._tensor(part["tensor"])
+        if part["transposed"]:
+            weight = weight.T
+        if part["rows"] is not None:
+            start, stop = part["rows"]
+            weight = weight[start:stop]
+        return weight
+
+    def _tensor(self, name: str) -> Tensor:
+        if name not in self.files:
+            raise UserError(f"{self.folder} holds no tensor '{name}'; prepare the model again")
+        file = self.folder / self.files[name]
+        try:
+            with safe_open(file, framework="pt") as stored:
+                tensor: Tensor = stored.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: the tensor '{name}' cannot be read ({error})") from error
+        if not tensor.is_floating_point():
+            raise UserError(
+                f"{file}: the tensor '{name}' is stored as {tensor.dtype}; the map reads dense "
+                "weights, so give the model unquantised"
+            )
+        return tensor
+
+    def _check_width(self, name: str, weight: Tensor) -> None:
+        if weight.ndim != 2 or weight.shape[1] != self.d_model:
+            raise UserError(
+                f"{self.folder}: the tensor '{name}' has the shape {tuple(weight.shape)}, which "
+                f"does not fit a residual stream of width {self.d_model}; the files of two models "
+                "may be mixed"
+            )
