@@ -218,7 +218,7 @@ class _Lines:
     def __iter__(self) -> Iterator[str]:
         is_gzip = self.path.name.lower().endswith(".gz")
         with self.path.open("rb") as raw:
-            stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_gzip else raw
+            stream: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if is_gzip else raw
             try:
                 if self.encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
                     yield from self._wide(stream)
@@ -227,7 +227,7 @@ class _Lines:
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise UserError(f"{self.path} is damaged or cut short ({error})") from error
 
-    def _narrow(self, stream: IO[bytes]) -> Iterator[str]:
+    def _narrow(self, stream: io.BufferedIOBase) -> Iterator[str]:
         for raw in stream:
             if self.number == 0:
                 raw = self._without_mark(raw)
@@ -242,9 +242,11 @@ class _Lines:
                     "latin-1 or cp1252, for example"
                 ) from error
 
-    def _wide(self, stream: IO[bytes]) -> Iterator[str]:
+    def _wide(self, stream: io.BufferedIOBase) -> Iterator[str]:
         try:
-            for line in io.TextIOWrapper(stream, encoding=self.encoding, newline="\n"):
+            for line in io.TextIOWrapper(
+                cast(IO[bytes], stream), encoding=self.encoding, newline="\n"
+            ):
                 self.number += 1
                 yield line
         except UnicodeError as error:

@@ -3,12 +3,13 @@
 import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.intake import Intake
 
 
+@runtime_checkable
 class Numbered(Protocol):
     """Anything with a position in its source."""
 

