@@ -92,11 +92,41 @@ rule detect_toxicity:
         "--choices {output.choices:q} --log {log:q}"
 
 
+rule train_detector:
+    """The detector that is kept for use, as plain arrays (llm_anatomy.stages.score_texts)."""
+    input:
+        folds="results/folds/{dataset}/folds.parquet",
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        code=module_files("llm_anatomy.stages.train_detector"),
+    output:
+        detector="results/toxicity/{model}/{dataset}/detector.safetensors",
+    log:
+        "logs/train_detector/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/train_detector/{model}/{dataset}.tsv"
+    resources:
+        mem_mb=growing(TOXICITY_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=lambda wildcards: settings_json(
+            seed=CONFIG.seed,
+            dataset=wildcards.dataset,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            detector=TOXICITY.detector,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.train_detector --settings {params.settings:q} "
+        "--folds {input.folds:q} --spline-features {input.spline_features:q} "
+        "--detector {output.detector:q} --log {log:q}"
+
+
 rule toxicity:
     """The toxicity study: detection, baselines, ablations, detector, figures and claims."""
     input:
         expand(
-            "results/toxicity/{model}/{dataset}/metrics.parquet",
+            "results/toxicity/{model}/{dataset}/{result}",
             model=MODELS,
             dataset=LABELLED,
+            result=["metrics.parquet", "detector.safetensors"],
         ),

@@ -1,0 +1,260 @@
+"""The saved detector equals the classifier it was made from, and refuses what it does not fit."""
+
+import json
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.toxicity import Classifiers, Folds
+from llm_anatomy.config.toxicity import Detector as DetectorSettings
+from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.extraction import Request, partitions, read_activations
+from llm_anatomy.geometry.spline import feature_columns, spline_features
+from llm_anatomy.model.batching import encode, token_budget_batches
+from llm_anatomy.model.loading import load_model
+from llm_anatomy.stages import score_texts, split_texts, train_detector
+from llm_anatomy.tables.core import write_table
+from llm_anatomy.tables.data import TEXTS
+from llm_anatomy.tables.geometry import SPLINE_FEATURES
+from llm_anatomy.toxicity.detector import (
+    Detector,
+    LabelDetector,
+    from_forest,
+    from_logistic,
+    load_detector,
+    save_detector,
+)
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from tests.tiny import save_tiny_model
+
+DESCRIPTION = {"n_layers": 2, "provenance": {"model": "tiny", "weights_sha256": "a" * 64}}
+
+
+def sample(seed=0, n=80, width=6):
+    rng = np.random.default_rng(seed)
+    truth = rng.random(n) < 0.4
+    return rng.normal(size=(n, width)) + truth[:, None], truth
+
+
+def test_arrays_score_as_sklearn_does():
+    x, truth = sample()
+    fresh = np.random.default_rng(9).normal(size=(500, 6))
+    logistic = LogisticRegression(class_weight="balanced").fit(x, truth)
+    assert np.allclose(
+        from_logistic(logistic).score(fresh), logistic.predict_proba(fresh)[:, 1], atol=1e-12
+    )
+    forest = RandomForestClassifier(30, class_weight="balanced", random_state=0).fit(x, truth)
+    assert np.allclose(
+        from_forest(forest).score(fresh), forest.predict_proba(fresh)[:, 1], atol=1e-12
+    )
+
+
+def make_detector() -> Detector:
+    x, truth = sample()
+    logistic = from_logistic(LogisticRegression().fit(x, truth))
+    forest = from_forest(RandomForestClassifier(3, random_state=0).fit(x, truth))
+    mean, scale = x.mean(0), x.std(0)
+    labels = {
+        "bad": LabelDetector(mean, scale, logistic),
+        "worse": LabelDetector(mean, scale, forest),
+    }
+    return Detector(labels, DESCRIPTION)
+
+
+def test_a_saved_detector_scores_as_before_with_the_same_bytes(tmp_path):
+    made = make_detector()
+    for name in ("one", "two"):
+        save_detector(tmp_path / name, made)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    read = load_detector(tmp_path / "one")
+    x, _ = sample(seed=4)
+    assert read.description == DESCRIPTION
+    assert list(read.labels) == ["bad", "worse"]
+    for label in made.labels:
+        assert (read.labels[label].score(x) == made.labels[label].score(x)).all()
+
+
+def test_damaged_and_foreign_files_are_named(tmp_path):
+    save_detector(tmp_path / "d.safetensors", make_detector())
+    content = (tmp_path / "d.safetensors").read_bytes()
+    for bad in (content[:100], b"not a detector", b""):
+        (tmp_path / "bad.safetensors").write_bytes(bad)
+        with pytest.raises(UserError, match=r"bad\.safetensors is damaged or no detector"):
+            load_detector(tmp_path / "bad.safetensors")
+    with pytest.raises(UserError, match="there is no detector at"):
+        load_detector(tmp_path / "missing.safetensors")
+
+
+TEXTS_TO_SCORE = ["the capital of France", "bad " * 9, "x", "", "naïve 👍 مرحبا", "bad \x00 bad"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A tiny model, features of 40 texts from it, and a detector of `bad` texts."""
+    folder = tmp_path_factory.mktemp("project")
+    model = folder / "results/models/tiny"
+    save_tiny_model(model / "weights")
+    from llm_anatomy.model.loading import sha256_file
+
+    files = {p.name: sha256_file(p) for p in sorted((model / "weights").iterdir())}
+    record = {
+        "model": "tiny",
+        "revision": "none",
+        "weights_sha256": files["model.safetensors"],
+        "files": files,
+    }
+    (model / "provenance.json").write_text(json.dumps(record))
+    loaded = load_model(model / "provenance.json", Precision(), Compute(threads=1))
+    bad = np.arange(40) % 2 == 0
+    texts = [f"{'bad ' * (3 + i % 4) if b else 'fine text '} {i}" for i, b in enumerate(bad)]
+    write_table(
+        folder / "texts.parquet",
+        TEXTS,
+        {"text_id": [f"row-{i}" for i in range(40)], "text": texts, "label_bad": bad},
+        {},
+    )
+    write_spline_features(folder / "features.parquet", loaded, texts)
+    split_texts.run(
+        split_texts.SplitStage(seed=0, folds=Folds(similarity=1.0)),
+        texts=folder / "texts.parquet",
+        **{name: folder / f"{name}.parquet" for name in ("folds", "labels", "duplicates")},
+    )
+    train(folder, DetectorSettings(), "detector.safetensors")
+    return folder
+
+
+def train(folder: Path, detector: DetectorSettings, name: str) -> None:
+    settings = train_detector.DetectorStage(
+        seed=0,
+        dataset="made",
+        folds=Folds(),
+        classifiers=Classifiers(n_trees=5),
+        detector=detector,
+    )
+    train_detector.run(
+        settings,
+        folds=folder / "folds.parquet",
+        spline_features=folder / "features.parquet",
+        detector=folder / name,
+    )
+
+
+def write_spline_features(path: Path, loaded, texts) -> None:
+    encoded = encode(loaded.tokenizer, texts, 64)
+    planes = partitions(loaded.decoder)
+    rows = []
+    for batch in token_budget_batches(encoded.ids, 1):
+        read = read_activations(loaded.decoder, planes, batch, Request())
+        real = spline_features(
+            read.active.numpy()[:, 0], read.distance.numpy()[:, 0], batch.lengths.numpy()
+        )
+        rows.append((batch.rows[0], real[0]))
+    values = np.stack([features for _, features in sorted(rows, key=lambda row: row[0])])
+    columns = {
+        "text_id": [f"row-{i}" for i in range(len(texts))],
+        "n_tokens": [len(ids) for ids in encoded.ids],
+        "truncated": encoded.truncated,
+    }
+    names = feature_columns(values.shape[1])
+    columns |= {n: values.reshape(len(values), -1)[:, i] for i, n in enumerate(names)}
+    provenance = loaded.provenance | {
+        "extraction": {"max_length": 64},
+        "spline_features": {"include_bos": True},
+    }
+    write_table(path, SPLINE_FEATURES, columns, provenance)
+
+
+def run_command(project: Path, monkeypatch, *arguments: str) -> None:
+    monkeypatch.chdir(project)
+    detector = [] if "--detector" in arguments else ["--detector", "detector.safetensors"]
+    score_texts.main([*detector, "--threads", "1", *arguments])
+
+
+def test_scores_of_the_training_texts_equal_the_tables_features(project, monkeypatch):
+    """Text to score through the command line, and table to score by hand, agree."""
+    run_command(project, monkeypatch, "--texts", "texts.parquet", "--output", "scores.parquet")
+    scores = pd.read_parquet(project / "scores.parquet")
+    table = pd.read_parquet(project / "features.parquet")
+    detector = load_detector(project / "detector.safetensors")
+    features = table[detector.description["columns"]].to_numpy()
+    assert np.allclose(scores["score_bad"], detector.labels["bad"].score(features), atol=1e-4)
+    truth = pd.read_parquet(project / "texts.parquet")["label_bad"]
+    assert scores["score_bad"][truth].min() > scores["score_bad"][~truth].max()
+    assert (scores["n_tokens"] == table["n_tokens"]).all()
+    assert (scores["milliseconds"] > 0).all()
+
+
+@pytest.mark.parametrize("classifier", ["logistic_regression", "random_forest"])
+def test_an_early_exit_reads_the_first_layers_only(project, monkeypatch, classifier):
+    train(project, DetectorSettings(classifier=classifier, n_layers=1), "early.safetensors")
+    run_command(
+        project,
+        monkeypatch,
+        *("--detector", "early.safetensors"),
+        *("--texts", "texts.parquet", "--output", "early.parquet"),
+    )
+    detector = load_detector(project / "early.safetensors")
+    assert detector.description["columns"] == feature_columns(1)
+    features = pd.read_parquet(project / "features.parquet")[feature_columns(1)].to_numpy()
+    scores = pd.read_parquet(project / "early.parquet")["score_bad"]
+    assert np.allclose(scores, detector.labels["bad"].score(features), atol=1e-3)
+
+
+def test_standard_input_gives_one_row_per_line_on_standard_output(project, monkeypatch, capsys):
+    data = "\n".join(TEXTS_TO_SCORE).encode() + b"\n"
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(data)))
+    run_command(project, monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "row,n_tokens,truncated,score_bad,milliseconds"
+    cells = [line.split(",") for line in lines[1:]]
+    assert [row[0] for row in cells] == [str(i) for i in range(1, 7)]
+    blank = cells[3]
+    assert blank[1] == "0"
+    assert blank[3] == ""
+    assert all(0 <= float(row[3]) <= 1 for i, row in enumerate(cells) if i != 3)
+
+
+def test_scores_do_not_depend_on_what_else_is_in_the_batch(project, monkeypatch):
+    (project / "texts.txt").write_text("\n".join(TEXTS_TO_SCORE), encoding="utf-8")
+    scores = []
+    for budget in ("1", "4096"):
+        run_command(
+            project,
+            monkeypatch,
+            *("--texts", "texts.txt", "--output", "s.jsonl", "--batch-tokens", budget),
+        )
+        scores.append(pd.read_json(project / "s.jsonl", lines=True)["score_bad"])
+    assert np.allclose(*scores, atol=1e-5, equal_nan=True)
+
+
+def test_a_model_it_was_not_trained_on_is_refused(project, monkeypatch, caplog):
+    other = json.loads((project / "results/models/tiny/provenance.json").read_text())
+    other |= {"weights_sha256": "b" * 64, "model": "another"}
+    (project / "other.json").write_text(json.dumps(other))
+    with pytest.raises(SystemExit) as left:
+        run_command(project, monkeypatch, "--model", "other.json", "--texts", "texts.parquet")
+    assert left.value.code == 1
+    assert "was trained on features of 'tiny'" in caplog.text
+    assert "the model given is 'another' (weights bbbbbbbbbbbb…)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--texts", "none.txt"), "there is no file none.txt"),
+        (("--texts", "texts.parquet", "--column", "txet"), "has no column 'txet'"),
+        (("--texts", "texts.parquet", "--output", "x.pkl"), "its suffix must be one of"),
+        (("--texts", "latin.txt"), "latin.txt: line 2 is not UTF-8 text"),
+        (("--texts", "texts.parquet", "--model", "nowhere.json"), "there is no model at nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(project, monkeypatch, caplog, arguments, words):
+    (project / "latin.txt").write_bytes("fine\nna\u00efve".encode("latin-1"))
+    with pytest.raises(SystemExit):
+        run_command(project, monkeypatch, *arguments)
+    assert words in caplog.text
