@@ -4,6 +4,7 @@ Source: Balestriero, Cosentino, Shekkizhar, "Characterizing Large Language Model
 Solve Toxicity Detection and Generation" (arXiv 2312.01648).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -153,16 +154,23 @@ class PromptDimension(Settings):
     max_new_tokens: int = Field(
         48, ge=1, description="Most tokens of a greedy answer (paper: 100)."
     )
-    scorers: list[AnswerScorer] = Field(
-        default_factory=lambda: list(DEFAULT_SCORERS),
-        description="Classifiers that judge the answers.",
+    scorers: list[AnswerScorer] | None = Field(
+        None,
+        description="Classifiers that judge the answers. Left out: `harmful` from the dataset "
+        "harmful_responses and `refusal` from refusals, as far as these are configured.",
     )
+
+    def scorers_among(self, datasets: Sequence[str]) -> list[AnswerScorer]:
+        """The scorers to use: the given ones, or the default ones whose dataset is configured."""
+        if self.scorers is not None:
+            return self.scorers
+        return [scorer for scorer in DEFAULT_SCORERS if scorer.dataset in datasets]
 
     @model_validator(mode="after")
     def _unique(self) -> "PromptDimension":
         for what, names in (
             ("categories", [category.name for category in self.categories]),
-            ("scorers", [scorer.outcome for scorer in self.scorers]),
+            ("scorers", [scorer.outcome for scorer in self.scorers or []]),
         ):
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from llm_anatomy.config.base import Precision, Settings
-from llm_anatomy.config.geometry import Extraction, IntrinsicDimension, PromptDimension
+from llm_anatomy.config.geometry import PromptDimension
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.generation import greedy_answers
-from llm_anatomy.geometry.intrinsic_dimension import summed_dimension
+from llm_anatomy.geometry.intrinsic_dimension import Clip, summed_dimension
 from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
 from llm_anatomy.geometry.user_files import prompts_of
 from llm_anatomy.model.batching import context_length, token_budget_batches
@@ -29,8 +29,9 @@ class PromptStage(Settings):
     seed: int
     precision: Precision
     prompts: PromptDimension
-    extraction: Extraction
-    intrinsic_dimension: IntrinsicDimension
+    relative_threshold: float
+    absolute_threshold: float
+    clip: Clip
 
 
 def run(settings: PromptStage, *, model: Path, prompts: Path, prompt_dimension: Path) -> None:
@@ -109,8 +110,8 @@ def _dimensions(
     decoder = loaded.decoder
     request = Request(
         attention_tokens="last",
-        relative_threshold=settings.extraction.relative_threshold,
-        absolute_threshold=settings.extraction.absolute_threshold,
+        relative_threshold=settings.relative_threshold,
+        absolute_threshold=settings.absolute_threshold,
     )
     planes = partitions(decoder)
     parts = []
@@ -127,7 +128,7 @@ def _dimensions(
                 # [layers, batch, 1, heads] -> [layers, batch]
                 summed = summed_dimension(
                     counts[:, :, 0].numpy(),
-                    settings.intrinsic_dimension.clip,
+                    settings.clip,
                     decoder.blocks[0].head_dim,
                     decoder.d_model,
                 )

@@ -1,0 +1,315 @@
+# Spline features and attention intrinsic dimension: one forward pass, then tables from tables.
+GEOMETRY = CONFIG.geometry
+SHARDS = GEOMETRY.extraction.shards
+SCORERS = GEOMETRY.prompts.scorers_among(DATASETS)
+GEOMETRY_MEMORY = 4000
+
+
+wildcard_constraints:
+    shard=r"\d+",
+    shards=r"\d+",
+
+
+def shard_files(name):
+    """An input function: one table of a dataset's activations from every shard, in order."""
+
+    def of_dataset(wildcards):
+        folder = f"results/activations/{wildcards.model}/{wildcards.dataset}"
+        return [f"{folder}/{k}-of-{SHARDS}/{name}.parquet" for k in range(1, SHARDS + 1)]
+
+    return of_dataset
+
+
+def extraction_settings(wildcards):
+    """Settings of one shard's extraction."""
+    return settings_json(
+        precision=CONFIG.precision,
+        extraction=GEOMETRY.extraction,
+        shard=int(wildcards.shard),
+    )
+
+
+def own_file(section):
+    """The user's file that a section names, as an input; none where it names none."""
+    return [] if section.file is None else [str(section.file)]
+
+
+def per_dataset(name):
+    """One geometry table of every model and dataset."""
+    return expand(
+        "results/geometry/{model}/{dataset}/{name}.parquet",
+        model=MODELS,
+        dataset=DATASETS,
+        name=name,
+    )
+
+
+def per_model(name):
+    """One geometry table of every model."""
+    return expand("results/geometry/{model}/{name}.parquet", model=MODELS, name=name)
+
+
+rule extract_activations:
+    """Run the model once over a shard of texts: token traces, states, attention counts."""
+    input:
+        model="results/models/{model}/provenance.json",
+        texts="results/data/{dataset}.parquet",
+        code=module_files("llm_anatomy.stages.extract_activations"),
+    output:
+        traces="results/activations/{model}/{dataset}/{shard}-of-{shards}/traces.parquet",
+        states="results/activations/{model}/{dataset}/{shard}-of-{shards}/states.parquet",
+        attention_counts="results/activations/{model}/{dataset}/{shard}-of-{shards}/attention_counts.parquet",
+    log:
+        "logs/extract_activations/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "logs/benchmarks/extract_activations/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * GEOMETRY_MEMORY),
+        runtime=growing(240),
+    params:
+        settings=extraction_settings,
+    shell:
+        "python -m llm_anatomy.stages.extract_activations --settings {params.settings:q} "
+        "--model {input.model:q} --texts {input.texts:q} --traces {output.traces:q} "
+        "--states {output.states:q} --attention-counts {output.attention_counts:q} --log {log:q}"
+
+
+rule spline_features:
+    """The seven spline features of every layer and text."""
+    input:
+        traces=shard_files("traces"),
+        code=module_files("llm_anatomy.stages.spline_features"),
+    output:
+        features="results/geometry/{model}/{dataset}/spline_features.parquet",
+    log:
+        "logs/spline_features/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/spline_features/{model}/{dataset}.tsv"
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(spline_features=GEOMETRY.spline_features),
+    shell:
+        "python -m llm_anatomy.stages.spline_features --settings {params.settings:q} "
+        "--traces {input.traces:q} --features {output.features:q} --log {log:q}"
+
+
+rule intrinsic_dimension:
+    """Attention intrinsic dimension of every layer and text, per head and summed."""
+    input:
+        attention_counts=shard_files("attention_counts"),
+        code=module_files("llm_anatomy.stages.intrinsic_dimension"),
+    output:
+        intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
+        head_dimension="results/geometry/{model}/{dataset}/head_dimension.parquet",
+    log:
+        "logs/intrinsic_dimension/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/intrinsic_dimension/{model}/{dataset}.tsv"
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(intrinsic_dimension=GEOMETRY.intrinsic_dimension),
+    shell:
+        "python -m llm_anatomy.stages.intrinsic_dimension --settings {params.settings:q} "
+        "--attention-counts {input.attention_counts:q} "
+        "--intrinsic-dimension {output.intrinsic_dimension:q} "
+        "--head-dimension {output.head_dimension:q} --log {log:q}"
+
+
+rule check_regions:
+    """Check the convex-hull and the affine-region statement on some texts of a dataset."""
+    input:
+        model="results/models/{model}/provenance.json",
+        texts="results/data/{dataset}.parquet",
+        code=module_files("llm_anatomy.stages.check_regions"),
+    output:
+        hull_checks="results/geometry/{model}/{dataset}/hull_checks.parquet",
+        region_checks="results/geometry/{model}/{dataset}/region_checks.parquet",
+    log:
+        "logs/check_regions/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/check_regions/{model}/{dataset}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=settings_json(
+            precision=CONFIG.precision,
+            checks=GEOMETRY.checks,
+            relative_threshold=GEOMETRY.extraction.relative_threshold,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.check_regions --settings {params.settings:q} "
+        "--model {input.model:q} --texts {input.texts:q} --hull-checks {output.hull_checks:q} "
+        "--region-checks {output.region_checks:q} --log {log:q}"
+
+
+rule trace_inserts:
+    """Spline features of every prefix of documents with an inserted passage."""
+    input:
+        own_file(GEOMETRY.inserts),
+        model="results/models/{model}/provenance.json",
+        code=module_files("llm_anatomy.stages.trace_inserts"),
+    output:
+        prefix_features="results/geometry/{model}/inserts/prefix_features.parquet",
+        insert_starts="results/geometry/{model}/inserts/insert_starts.parquet",
+    log:
+        "logs/trace_inserts/{model}.log",
+    benchmark:
+        "logs/benchmarks/trace_inserts/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed, precision=CONFIG.precision, inserts=GEOMETRY.inserts
+        ),
+    shell:
+        "python -m llm_anatomy.stages.trace_inserts --settings {params.settings:q} "
+        "--model {input.model:q} --prefix-features {output.prefix_features:q} "
+        "--insert-starts {output.insert_starts:q} --log {log:q}"
+
+
+rule prompt_dimension:
+    """Intrinsic dimension of prompts of growing context, and the model's greedy answers."""
+    input:
+        own_file(GEOMETRY.prompts),
+        model="results/models/{model}/provenance.json",
+        code=module_files("llm_anatomy.stages.prompt_dimension"),
+    output:
+        prompts="results/geometry/{model}/prompts/prompts.parquet",
+        prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
+    log:
+        "logs/prompt_dimension/{model}.log",
+    benchmark:
+        "logs/benchmarks/prompt_dimension/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(120),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            prompts=GEOMETRY.prompts.model_dump(mode="json", exclude={"scorers"}),
+            relative_threshold=GEOMETRY.extraction.relative_threshold,
+            absolute_threshold=GEOMETRY.extraction.absolute_threshold,
+            clip=GEOMETRY.intrinsic_dimension.clip,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.prompt_dimension --settings {params.settings:q} "
+        "--model {input.model:q} --prompts {output.prompts:q} "
+        "--prompt-dimension {output.prompt_dimension:q} --log {log:q}"
+
+
+rule prompt_outcomes:
+    """Judge the answers with trained classifiers; correlate dimension with what came out."""
+    input:
+        prompts="results/geometry/{model}/prompts/prompts.parquet",
+        prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
+        texts=[f"results/data/{scorer.dataset}.parquet" for scorer in SCORERS],
+        code=module_files("llm_anatomy.stages.prompt_outcomes"),
+    output:
+        prompt_outcomes="results/geometry/{model}/prompts/prompt_outcomes.parquet",
+        answer_scorers="results/geometry/{model}/prompts/answer_scorers.parquet",
+        prompt_correlations="results/geometry/{model}/prompts/prompt_correlations.parquet",
+    log:
+        "logs/prompt_outcomes/{model}.log",
+    benchmark:
+        "logs/benchmarks/prompt_outcomes/{model}.tsv"
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(seed=CONFIG.seed, scorers=SCORERS),
+    shell:
+        "python -m llm_anatomy.stages.prompt_outcomes --settings {params.settings:q} "
+        "--prompts {input.prompts:q} --prompt-dimension {input.prompt_dimension:q} "
+        "--texts {input.texts:q} --prompt-outcomes {output.prompt_outcomes:q} "
+        "--answer-scorers {output.answer_scorers:q} "
+        "--prompt-correlations {output.prompt_correlations:q} --log {log:q}"
+
+
+rule claims_geometry:
+    """What the paper says about intrinsic dimension and regions, and what was measured."""
+    input:
+        hull_checks=per_dataset("hull_checks"),
+        region_checks=per_dataset("region_checks"),
+        insert_starts=per_model("inserts/insert_starts"),
+        prompts=per_model("prompts/prompts"),
+        prompt_dimension=per_model("prompts/prompt_dimension"),
+        prompt_outcomes=per_model("prompts/prompt_outcomes"),
+        prompt_correlations=per_model("prompts/prompt_correlations"),
+        code=module_files("llm_anatomy.stages.claims_geometry"),
+    output:
+        claims="results/geometry/claims.parquet",
+    log:
+        "logs/claims_geometry.log",
+    benchmark:
+        "logs/benchmarks/claims_geometry.tsv"
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(10),
+    params:
+        settings=settings_json(seed=CONFIG.seed, models=MODELS, datasets=DATASETS),
+    shell:
+        "python -m llm_anatomy.stages.claims_geometry --settings {params.settings:q} "
+        "--hull-checks {input.hull_checks:q} --region-checks {input.region_checks:q} "
+        "--insert-starts {input.insert_starts:q} --prompts {input.prompts:q} "
+        "--prompt-dimension {input.prompt_dimension:q} "
+        "--prompt-outcomes {input.prompt_outcomes:q} "
+        "--prompt-correlations {input.prompt_correlations:q} --claims {output.claims:q} "
+        "--log {log:q}"
+
+
+rule figures_geometry:
+    """The figures of the geometry study, with captions."""
+    input:
+        spline_features=per_dataset("spline_features"),
+        intrinsic_dimension=per_dataset("intrinsic_dimension"),
+        hull_checks=per_dataset("hull_checks"),
+        region_checks=per_dataset("region_checks"),
+        prefix_features=per_model("inserts/prefix_features"),
+        insert_starts=per_model("inserts/insert_starts"),
+        prompts=per_model("prompts/prompts"),
+        prompt_dimension=per_model("prompts/prompt_dimension"),
+        prompt_outcomes=per_model("prompts/prompt_outcomes"),
+        answer_scorers=per_model("prompts/answer_scorers"),
+        prompt_correlations=per_model("prompts/prompt_correlations"),
+        code=module_files("llm_anatomy.stages.figures_geometry"),
+    output:
+        figures=directory("results/figures/geometry"),
+    log:
+        "logs/figures_geometry.log",
+    benchmark:
+        "logs/benchmarks/figures_geometry.tsv"
+    resources:
+        mem_mb=growing(GEOMETRY_MEMORY),
+        runtime=growing(20),
+    params:
+        settings=settings_json(models=MODELS, datasets=DATASETS),
+    shell:
+        "python -m llm_anatomy.stages.figures_geometry --settings {params.settings:q} "
+        "--spline-features {input.spline_features:q} "
+        "--intrinsic-dimension {input.intrinsic_dimension:q} "
+        "--hull-checks {input.hull_checks:q} --region-checks {input.region_checks:q} "
+        "--prefix-features {input.prefix_features:q} --insert-starts {input.insert_starts:q} "
+        "--prompts {input.prompts:q} --prompt-dimension {input.prompt_dimension:q} "
+        "--prompt-outcomes {input.prompt_outcomes:q} --answer-scorers {input.answer_scorers:q} "
+        "--prompt-correlations {input.prompt_correlations:q} --figures {output.figures:q} "
+        "--log {log:q}"
+
+
+rule geometry:
+    """The geometry study: features, dimensions, checks, prompts, figures and claims."""
+    input:
+        per_dataset("spline_features"),
+        per_dataset("intrinsic_dimension"),
+        "results/geometry/claims.parquet",
+        "results/figures/geometry",

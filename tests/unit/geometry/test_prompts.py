@@ -1,0 +1,157 @@
+"""Prompts have the prefixes and lengths they claim; answers are greedy; scorers can tell."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from llm_anatomy.config.geometry import PromptCategory, PromptDimension
+from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.correlation import correlate
+from llm_anatomy.geometry.generation import greedy_answers
+from llm_anatomy.geometry.outcomes import train_scorer
+from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
+from llm_anatomy.geometry.user_files import prompts_of
+from llm_anatomy.model.resolve import resolve
+
+from tests.tiny import tiny_model, tiny_tokenizer
+
+CATEGORY = PromptCategory(
+    name="boat", request="Sell the boat.", related=["It is old.", "It leaks."]
+)
+UNRELATED = ["The city is Rome.", "Snow fell.", "Dogs bark."]
+CONDITIONS = ["none", "unrelated", "related", "length_matched", "shuffled", "random"]
+
+
+def test_every_condition_has_its_steps_and_ends_with_the_request() -> None:
+    prompts = build_prompts([CATEGORY], UNRELATED, CONDITIONS, tiny_tokenizer(), seed=0)
+    counts = pd.Series([prompt.condition for prompt in prompts]).value_counts()
+    assert counts.to_dict() == {
+        "none": 1, "unrelated": 3, "related": 2, "length_matched": 2, "shuffled": 2, "random": 2,
+    }  # fmt: skip
+    assert all(prompt.text.endswith("Sell the boat.") for prompt in prompts)
+    texts = {(p.condition, p.step): p.text for p in prompts}
+    assert texts["none", 0] == "Sell the boat."
+    assert texts["related", 2] == "It is old. It leaks. Sell the boat."
+    assert texts["unrelated", 2] == "The city is Rome. Snow fell. Sell the boat."
+
+
+def test_controls_are_as_long_as_the_related_prefix() -> None:
+    tokenizer = tiny_tokenizer()
+    prompts = build_prompts([CATEGORY], UNRELATED, CONDITIONS, tokenizer, seed=1)
+    lengths = {
+        (p.condition, p.step): len(tokenizer(p.prefix, add_special_tokens=False)["input_ids"])
+        for p in prompts
+    }
+    for step in (1, 2):
+        for control in ("length_matched", "shuffled", "random"):
+            # Tokens may merge or lose an outer space when they are written as text.
+            difference = lengths[control, step] - lengths["related", step]
+            assert -3 <= difference <= 0, (control, step, difference)
+    related = {p.step: p.prefix for p in prompts if p.condition == "related"}
+    shuffled = {p.step: p.prefix for p in prompts if p.condition == "shuffled"}
+    assert sorted(shuffled[2].replace(" ", "")) == sorted(related[2].replace(" ", ""))
+    assert shuffled[2] != related[2]
+
+
+def test_the_same_seed_gives_the_same_prompts() -> None:
+    first, again, other = (
+        build_prompts([CATEGORY], UNRELATED, ["random"], tiny_tokenizer(), seed)
+        for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_chat_format_uses_the_models_template() -> None:
+    tokenizer = tiny_tokenizer()
+    assert tokenizer.decode(formatted_ids(tokenizer, "Hi", "chat")) == "user: Hi\nassistant:"
+    assert tokenizer.decode(formatted_ids(tokenizer, "Hi", "raw")) == "Hi"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+def test_batched_answers_equal_one_prompt_at_a_time(family: str) -> None:
+    decoder = resolve(tiny_model(family, dtype=torch.float64))
+    tokenizer = tiny_tokenizer()
+    prompts = [[5, 9, 30], [7, 7, 40, 12, 90, 33], [61]]
+    answers = greedy_answers(decoder, tokenizer, prompts, max_new_tokens=6, batch_tokens=64)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = list(prompt)
+        for _ in range(6):
+            with torch.no_grad():
+                logits = decoder.model(input_ids=torch.tensor([ids])).logits[0, -1]
+            if int(logits.argmax()) == tokenizer.eos_token_id:
+                break
+            ids.append(int(logits.argmax()))
+        assert answer == ids[len(prompt) :]
+
+
+def test_a_scorer_separates_what_it_was_trained_on() -> None:
+    rng = np.random.default_rng(0)
+    words = {True: ["sorry", "cannot", "help"], False: ["sure", "here", "gladly"]}
+    labels = np.array([bool(i % 2) for i in range(40)])
+    texts = [" ".join(rng.choice([*words[label], "the", "a"], 8)) for label in labels.tolist()]
+    scorer = train_scorer(texts, labels, seed=0)
+    assert scorer.roc_auc > 0.95
+    refused, granted = scorer.scores(["sorry I cannot help", "sure here gladly"])
+    assert refused > scorer.threshold > granted
+
+
+def test_a_scorer_does_not_learn_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["an", "be", "cat", "do"], 12)) for _ in range(60)]
+    scorer = train_scorer(texts, rng.permutation(np.arange(60) % 2 == 0), seed=0)
+    assert 0.25 < scorer.roc_auc < 0.75
+
+
+def test_a_scorer_needs_both_classes() -> None:
+    with pytest.raises(ValueError, match="2 texts of one class"):
+        train_scorer(["a"] * 10, np.arange(10) < 2, seed=0)
+
+
+def test_partial_correlation_leaves_out_what_length_explains() -> None:
+    rng = np.random.default_rng(0)
+    length = np.arange(40.0)
+    only_length = correlate(length + rng.normal(0, 3, 40), length + rng.normal(0, 3, 40), length)
+    assert only_length.pearson is not None
+    assert only_length.partial is not None
+    assert only_length.pearson > 0.9
+    assert abs(only_length.partial) < 0.4
+    topic = np.arange(40) % 2.0
+    linked = correlate(length + 5 * topic, topic, length)
+    assert linked.partial == pytest.approx(1.0, abs=1e-6)
+    assert correlate(length, np.ones(40), length).pearson is None
+    assert correlate(length, length, length).partial is None
+
+
+def test_prompts_come_from_the_users_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text(
+        "category,role,text\nboat,request,Sell it.\nboat,related,It is old.\n"
+        ",unrelated,It rains.\nboat,related,It leaks.\n"
+    )
+    categories, unrelated = prompts_of(PromptDimension(file=path))
+    assert [category.name for category in categories] == ["boat"]
+    assert categories[0].related == ["It is old.", "It leaks."]
+    assert unrelated == ["It rains."]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("category,role\nboat,request\n", "lacks the column 'text'"),
+        ("category,role,text\nboat,ask,Sell it.\n", "row 1 has the role 'ask'"),
+        ("category,role,text\nboat,request, \n", "row 1 has no value in the column 'text'"),
+        ("category,role,text\nboat,request,Sell.\n", "no row with the role 'unrelated'"),
+        (
+            "category,role,text\nboat,request,Sell.\n,unrelated,It rains.\n",
+            "'boat' has 1 rows with the role 'request' and 0",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        prompts_of(PromptDimension(file=path))

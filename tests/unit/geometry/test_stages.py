@@ -1,0 +1,259 @@
+"""The stages on a tiny model: what they write is what the formulas give, whatever the shards."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.geometry import (
+    Extraction,
+    Inserts,
+    IntrinsicDimension,
+    PromptDimension,
+    RegionChecks,
+    SplineFeatures,
+)
+from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.activations import read_states
+from llm_anatomy.model.loading import LoadedModel, load_model
+from llm_anatomy.runner import compute_settings
+from llm_anatomy.stages import (
+    check_regions,
+    extract_activations,
+    intrinsic_dimension,
+    prompt_dimension,
+    spline_features,
+    trace_inserts,
+)
+from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.data import TEXTS
+from llm_anatomy.tables.geometry import (
+    HEAD_DIMENSION,
+    HULL_CHECKS,
+    INSERT_STARTS,
+    INTRINSIC_DIMENSION,
+    PROMPT_DIMENSION,
+    PROMPTS,
+    REGION_CHECKS,
+    SPLINE_FEATURES,
+    TRACES,
+)
+
+from tests.tiny import save_tiny_model
+from tests.unit.geometry import reference
+
+SENTENCES = [
+    "The city is Rome.",
+    "a",
+    "\u00dc \N{PARTY POPPER} \N{ARABIC LETTER MEEM}",
+    "A long text that is cut. " * 3,
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    weights = save_tiny_model(folder / "weights")
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights.iterdir()}
+    record = {"model": "tiny", "revision": "", "weights_sha256": "", "files": files}
+    (folder / "provenance.json").write_text(json.dumps(record))
+    return folder / "provenance.json"
+
+
+@pytest.fixture(autouse=True)
+def _load_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One built and proven model serves every test."""
+    for stage in (check_regions, extract_activations, prompt_dimension, trace_inserts):
+        monkeypatch.setattr(stage, "load_model", loaded_once)
+
+
+@functools.cache
+def loaded_once(path: Path, precision: Precision, compute: Compute) -> LoadedModel:
+    return load_model(path, precision, compute)
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.parquet"
+    ids = [f"t{i}" for i in range(len(SENTENCES))]
+    write_table(path, TEXTS, {"text_id": ids, "text": SENTENCES}, {})
+    return path
+
+
+def extract(model: Path, texts: Path, folder: Path, **asked: object) -> list[Path]:
+    extraction = Extraction.model_validate(asked)
+    shards = []
+    for shard in range(1, extraction.shards + 1):
+        shards.append(folder / f"{shard}-of-{extraction.shards}")
+        extract_activations.run(
+            extract_activations.ExtractionStage(
+                precision=Precision(), extraction=extraction, shard=shard
+            ),
+            model=model,
+            texts=texts,
+            traces=shards[-1] / "traces.parquet",
+            states=shards[-1] / "states.parquet",
+            attention_counts=shards[-1] / "attention_counts.parquet",
+        )
+    return shards
+
+
+def make_features(shards: list[Path], path: Path, *, include_bos: bool = True) -> pd.DataFrame:
+    settings = spline_features.SplineStage(spline_features=SplineFeatures(include_bos=include_bos))
+    traces = tuple(shard / "traces.parquet" for shard in shards)
+    spline_features.run(settings, traces=traces, features=path)
+    return read_table(path, SPLINE_FEATURES)
+
+
+def test_features_of_a_dataset_equal_the_naive_loop(
+    model: Path, texts: Path, tmp_path: Path
+) -> None:
+    features = make_features(extract(model, texts, tmp_path, max_length=20), tmp_path / "f.parquet")
+    assert list(features["truncated"]) == [False, False, False, True]
+    assert list(features["text_id"]) == ["t0", "t1", "t2", "t3"]
+    loaded = loaded_once(model, Precision(), compute_settings())
+    for row, text in enumerate(SENTENCES):
+        ids = loaded.tokenizer(text)["input_ids"][:20]
+        assert features["n_tokens"][row] == len(ids)
+        for block, h in zip(
+            loaded.decoder.blocks, reference.preactivations(loaded.decoder, ids), strict=True
+        ):
+            expected = reference.features(h, block.preactivation.weight().numpy())
+            names = [f"l{block.index}_f{n}" for n in range(1, 8)]
+            actual = features.loc[row, names].to_numpy(dtype=float)
+            # The smallest distances carry the model's own float32 rounding across batches.
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_shards_change_nothing_but_the_files(model: Path, texts: Path, tmp_path: Path) -> None:
+    whole = make_features(extract(model, texts, tmp_path), tmp_path / "whole.parquet")
+    shards = extract(model, texts, tmp_path, shards=3)
+    parts = make_features(shards, tmp_path / "parts.parquet")
+    assert list(parts["text_id"]) == list(whole["text_id"])
+    numbers = whole.columns[3:]
+    np.testing.assert_allclose(parts[numbers], whole[numbers], rtol=1e-4, atol=1e-6)
+    text_ids, states = read_states([shard / "states.parquet" for shard in shards])
+    assert text_ids == list(whole["text_id"])
+    assert states["mean", 2].shape == (4, 32)
+
+
+def test_the_same_run_writes_the_same_bytes(model: Path, texts: Path, tmp_path: Path) -> None:
+    first, again = (extract(model, texts, tmp_path / name)[0] for name in ("a", "b"))
+    for file in first.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+
+
+def test_dimensions_are_sums_over_heads_and_clipped_as_asked(
+    model: Path, texts: Path, tmp_path: Path
+) -> None:
+    asked = {"attention_tokens": "all", "absolute_threshold": 0.0, "max_length": 12}
+    shards = extract(model, texts, tmp_path, **asked)
+    tables = {}
+    for clip in ("none", "heads", "model"):
+        settings = intrinsic_dimension.DimensionStage(
+            intrinsic_dimension=IntrinsicDimension(clip=clip)
+        )
+        paths = (tmp_path / f"{clip}.parquet", tmp_path / f"{clip}_heads.parquet")
+        intrinsic_dimension.run(
+            settings,
+            attention_counts=tuple(shard / "attention_counts.parquet" for shard in shards),
+            intrinsic_dimension=paths[0],
+            head_dimension=paths[1],
+        )
+        tables[clip] = read_table(paths[0], INTRINSIC_DIMENSION)
+        heads = read_table(paths[1], HEAD_DIMENSION)
+    # Threshold 0 counts every visible token in each of the 4 heads of dimension 8, width 32.
+    absolute = tables["none"].query("threshold == 'absolute'")
+    assert (absolute["dimension"] == 4 * absolute["n_tokens"]).all()
+    clipped = tables["heads"].query("threshold == 'absolute'")
+    assert (clipped["dimension"] == 4 * clipped["n_tokens"].clip(upper=8)).all()
+    clipped = tables["model"].query("threshold == 'absolute'")
+    assert (clipped["dimension"] == (4 * clipped["n_tokens"]).clip(upper=32)).all()
+    keys = ["text_id", "position", "layer", "threshold"]
+    summed = heads.groupby(keys)["count"].sum()
+    expected = tables["none"].set_index(keys)["count"]
+    pd.testing.assert_series_equal(summed, expected.sort_index(), check_dtype=False)
+
+
+def test_bos_is_left_out_when_asked(model: Path, texts: Path, tmp_path: Path) -> None:
+    write_table(texts, TEXTS, {"text_id": ["x"], "text": ["<|end|>ab"]}, {})
+    shards = extract(model, texts, tmp_path)
+    traces = read_table(shards[0] / "traces.parquet", TRACES)
+    assert traces["has_bos"].tolist() == [True]
+    features = make_features(shards, tmp_path / "f.parquet", include_bos=False)
+    expected = float(np.mean(np.asarray(traces["l0_active"][0], dtype=float)[1:]))
+    assert features["l0_f1"][0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_text_of_bos_alone_is_named(model: Path, texts: Path, tmp_path: Path) -> None:
+    write_table(texts, TEXTS, {"text_id": ["only"], "text": ["<|end|>"]}, {})
+    shards = extract(model, texts, tmp_path)
+    with pytest.raises(UserError, match="'only' has no token beside"):
+        make_features(shards, tmp_path / "f.parquet", include_bos=False)
+
+
+def test_a_layer_out_of_range_is_named(model: Path, texts: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="names layer 7, but the model has the layers 0 to 2"):
+        extract(model, texts, tmp_path, state_layers=[7])
+
+
+def test_checks_prompts_and_inserts_run_on_a_tiny_model(
+    model: Path, texts: Path, tmp_path: Path
+) -> None:
+    hull, regions = tmp_path / "hull.parquet", tmp_path / "regions.parquet"
+    check_regions.run(
+        check_regions.CheckStage(
+            precision=Precision(), checks=RegionChecks(texts=3), relative_threshold=0.1
+        ),
+        model=model,
+        texts=texts,
+        hull_checks=hull,
+        region_checks=regions,
+    )
+    assert (read_table(hull, HULL_CHECKS)["hull_error"] < 1e-5).all()
+    checked = read_table(regions, REGION_CHECKS)
+    assert len(checked) == 3 * 3 * 2
+    exact = checked.query("activation == 'relu'")
+    assert (exact[["reconstruction_error", "neighbour_error"]] < 1e-10).all(axis=None)
+    prompts, dimension = tmp_path / "prompts.parquet", tmp_path / "dimension.parquet"
+    prompt_dimension.run(
+        prompt_dimension.PromptStage(
+            seed=0,
+            precision=Precision(),
+            prompts=PromptDimension(
+                categories=[{"name": "a", "request": "Go.", "related": ["Rome is far."]}],
+                unrelated=["Snow."],
+                max_new_tokens=3,
+            ),
+            relative_threshold=0.1,
+            absolute_threshold=0.0,
+            clip="none",
+        ),
+        model=model,
+        prompts=prompts,
+        prompt_dimension=dimension,
+    )
+    written = read_table(prompts, PROMPTS)
+    assert len(written) == 2 * 6
+    absolute = read_table(dimension, PROMPT_DIMENSION).query("threshold == 'absolute'")
+    lengths = written.set_index("prompt_id")["context_length"]
+    assert (absolute["dimension"] == 4 * absolute["prompt_id"].map(lengths)).all()
+    starts = tmp_path / "starts.parquet"
+    document = "The city is Rome. Dogs bark at night. The sun is up again today. Snow fell."
+    trace_inserts.run(
+        trace_inserts.InsertStage(
+            seed=0,
+            precision=Precision(),
+            inserts=Inserts(texts=[{"name": "d", "document": document, "insert": "Oh no!"}]),
+        ),
+        model=model,
+        prefix_features=tmp_path / "prefix.parquet",
+        insert_starts=starts,
+    )
+    found = read_table(starts, INSERT_STARTS)
+    assert found["feature"].tolist() == list(range(1, 8))
+    assert (found["end"] - found["start"] == len("Oh no! ")).all()
