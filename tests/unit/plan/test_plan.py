@@ -1,0 +1,156 @@
+"""The plan knows a model's sizes without its weights, and its estimates follow them."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.models import ModelSource
+from llm_anatomy.config.root import Configuration
+from llm_anatomy.model.sources import prepare
+from llm_anatomy.plan.__main__ import plan_text
+from llm_anatomy.plan.jobs import Job, built_shape, parse_jobs, shape_of
+from llm_anatomy.plan.needs import Work, price, weight_mb
+from llm_anatomy.plan.resources import need_of, planned
+from llm_anatomy.plan.shape import Shape, prepared_shape
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tests.tiny import LLAMA, save_tiny_model, tiny_model
+
+SHAPE = Shape(
+    n_layers=4,
+    d_model=128,
+    vocab_size=1000,
+    n_neurons=512,
+    n_matrices=3,
+    parameters=1_000_000,
+    tied=True,
+)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama_tied", "gpt2", "phi3", "falcon", "gpt_neox"])
+def test_the_configuration_alone_gives_the_sizes_of_the_prepared_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = ModelSource(name="tiny", path=str(save_tiny_model(tmp_path / "user", family)))
+    planned_shape = shape_of(source)
+    prepare(source, (), Path("results/models/tiny"), Precision(), Compute())
+    assert planned_shape == prepared_shape(Path("results/models/tiny"))
+    assert shape_of(source) == planned_shape
+
+
+@pytest.mark.parametrize("family", ["llama", "llama_tied", "gpt2"])
+def test_body_parameters_are_neither_embedding_nor_head(family: str) -> None:
+    model = tiny_model(family)
+    outside = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
+    body = sum(p.numel() for p in model.parameters() if all(p is not o for o in outside))
+    assert built_shape(model).body_parameters == body
+
+
+def test_operations_are_those_that_torch_counts() -> None:
+    sizes = LLAMA | {"hidden_size": 256, "intermediate_size": 700, "vocab_size": 4000}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes))
+        tokens = torch.zeros(2, 32, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=tokens)
+    work = Work("model", loads_model=True, body_tokens=64, head_vectors=64)
+    need = price(work, built_shape(model), Precision(), Compute())
+    # Attention's own products, which grow with the square of a text, are left out.
+    assert need.flops == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_memory_follows_precision_batch_and_training() -> None:
+    work = Work("model", loads_model=True, batch_tokens=1000)
+    single = price(work, SHAPE, Precision(), Compute())
+    half = price(work, SHAPE, Precision(dtype="bfloat16"), Compute())
+    assert weight_mb(SHAPE, Precision(quantisation="4bit")) == pytest.approx(0.5)
+    assert half.memory_mb < single.memory_mb
+    larger = price(replace(work, batch_tokens=4000), SHAPE, Precision(), Compute())
+    assert larger.memory_mb > single.memory_mb
+    trained = price(replace(work, trains=True), SHAPE, Precision(), Compute())
+    assert trained.memory_mb - single.memory_mb > 3 * weight_mb(SHAPE, Precision())
+
+
+def test_a_card_takes_the_model() -> None:
+    work = Work("model", loads_model=True, batch_tokens=1000)
+    need = price(work, SHAPE, Precision(), Compute(device="cuda"))
+    assert need.gpu == 1
+    assert need.card_mb >= weight_mb(SHAPE, Precision())
+    tables = price(Work("tables"), None, Precision(), Compute(device="cuda"))
+    assert (tables.gpu, tables.card_mb, tables.flops) == (0, 0, 0)
+
+
+def test_resources_grow_with_every_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = ModelSource(name="tiny", path=str(save_tiny_model(tmp_path / "user")))
+    configuration = Configuration(models=[source])
+    wildcards = SimpleNamespace(items=lambda: [("model", "tiny"), ("dataset", "domains")])
+    memory = planned("extract_activations", "mem_mb", configuration)
+    unknown = memory(wildcards, 1)
+    prepare(source, (), Path("results/models/tiny"), Precision(), Compute())
+    known = memory(wildcards, 1)
+    assert known < unknown
+    assert memory(wildcards, 2) == 2 * known
+    assert planned("extract_activations", "gpu", configuration)(wildcards, 2) == 0
+    on_card = configuration.model_copy(update={"compute": Compute(device="cuda")})
+    assert planned("extract_activations", "gpu", on_card)(wildcards, 2) == 1
+    assert planned("spline_features", "gpu", on_card)(wildcards, 1) == 0
+
+
+def test_snakefile_imports_no_model_library() -> None:
+    code = (
+        "import llm_anatomy.plan.resources, sys; "
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+DRY_RUN = """
+rule extract_activations:
+    input: results/models/tiny/provenance.json, a.py
+    output: results/activations/tiny/domains/1-of-1/traces.parquet
+    jobid: 2
+    reason: Forced execution
+    wildcards: model=tiny, dataset=domains, shard=1, shards=1
+    resources: tmpdir=/tmp, mem_mb=100
+localrule gather_claims:
+    output: results/claims.parquet
+rule all:
+    input: results/report.html
+    jobid: 0
+"""
+
+
+def test_jobs_come_from_the_dry_run() -> None:
+    wildcards = {"model": "tiny", "dataset": "domains", "shard": "1", "shards": "1"}
+    assert parse_jobs(DRY_RUN) == [
+        Job("extract_activations", wildcards),
+        Job("gather_claims", {}),
+    ]
+
+
+def test_the_plan_names_every_job_and_the_largest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = parse_jobs(DRY_RUN)
+    configuration = Configuration()
+    lines = plan_text(jobs, configuration, {"tiny": SHAPE}).splitlines()
+    assert [line.split()[0] for line in lines[:3]] == [
+        "rule",
+        "extract_activations",
+        "gather_claims",
+    ]
+    assert "FLOP" in lines[1]
+    assert "2 jobs" in lines[-1]
+    unknown = plan_text(jobs, configuration, {})
+    assert "known once the model is prepared" in unknown
+    assert need_of("extract_activations", jobs[0].wildcards, configuration, {}) is None

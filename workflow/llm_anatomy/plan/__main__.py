@@ -1,0 +1,95 @@
+"""Print what a run will need, job by job: `python -m llm_anatomy.plan --configfile mine.yaml`.
+
+Nothing is run and no weight is loaded.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from llm_anatomy.config.load import check_file, load_configuration
+from llm_anatomy.config.root import Configuration
+from llm_anatomy.errors import UserError
+from llm_anatomy.plan.jobs import Job, list_jobs, shape_of
+from llm_anatomy.plan.needs import Need
+from llm_anatomy.plan.resources import need_of
+from llm_anatomy.plan.shape import Shape
+
+HEADER = ("rule", "wildcards", "memory", "card", "operations", "output", "time")
+UNKNOWN = "known once the model is prepared"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the plan; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m llm_anatomy.plan", description=__doc__)
+    parser.add_argument("--configfile", type=Path, default=Path("config/config.yaml"))
+    parser.add_argument("targets", nargs="*", help="rules or files; everything when left out")
+    options = parser.parse_args(arguments)
+    try:
+        check_file(options.configfile)
+        values = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
+        configuration = load_configuration(values, str(options.configfile))
+        jobs = list_jobs([*options.targets, "--configfile", str(options.configfile)])
+        shapes = {source.name: shape_of(source) for source in configuration.models}
+    except UserError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
+    known = {name: shape for name, shape in shapes.items() if shape is not None}
+    sys.stdout.write(plan_text(jobs, configuration, known))
+    return 0
+
+
+def plan_text(jobs: Sequence[Job], configuration: Configuration, shapes: dict[str, Shape]) -> str:
+    """The plan as aligned columns, jobs that need most memory first, and totals below."""
+    needs = [(job, need_of(job.rule, job.wildcards, configuration, shapes)) for job in jobs]
+    needs.sort(key=lambda pair: (-(pair[1].memory_mb if pair[1] else 0), pair[0].rule))
+    rows = [HEADER, *(_row(job, need) for job, need in needs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_totals([need for _, need in needs], len(jobs))]) + "\n"
+
+
+def _row(job: Job, need: Need | None) -> tuple[str, ...]:
+    wildcards = " ".join(job.wildcards.values())
+    if need is None:
+        return (job.rule, wildcards, UNKNOWN, "", "", "", "")
+    return (
+        job.rule,
+        wildcards,
+        _size(need.memory_mb),
+        _size(need.card_mb) if need.card_mb else "–",
+        f"{need.flops:.1e} FLOP" if need.flops else "–",
+        _size(need.output_mb),
+        need.time_class,
+    )
+
+
+def _totals(needs: Sequence[Need | None], n_jobs: int) -> list[str]:
+    known = [need for need in needs if need is not None]
+    unknown = len(needs) - len(known)
+    lines = [
+        f"{n_jobs} jobs. Largest memory {_size(max((n.memory_mb for n in known), default=0))}, "
+        f"{sum(n.flops for n in known):.1e} FLOP, "
+        f"{_size(sum(n.output_mb for n in known))} of results, "
+        f"about {max(1, round(sum(n.minutes for n in known)))} minutes one after the other."
+    ]
+    if unknown:
+        lines.append(
+            f"{unknown} jobs wait for a model's configuration: make it with "
+            "snakemake results/models/NAME/provenance.json and plan again."
+        )
+    return lines
+
+
+def _size(megabytes: float) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{max(megabytes, 1):.0f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

