@@ -200,7 +200,7 @@ class FavouriteTest(Settings):
 class Validation(Settings):
     """Does clamping a neuron raise the tokens it decodes to? A seeded sample in every layer."""
 
-    neurons_per_layer: int = Field(4, ge=1, description="Neurons sampled in every layer.")
+    neurons_per_layer: int = Field(4, ge=2, description="Neurons sampled in every layer.")
     prompts: list[str] = Field(
         ["I think that the", "She told me about", "The most important thing is"],
         min_length=1,
@@ -209,8 +209,8 @@ class Validation(Settings):
     strength: float = Field(
         1.0,
         gt=0,
-        description="Clamp in units of the layer's typical size: the clamped value moves the down "
-        "projection's input by this many times its root mean square.",
+        description="Clamp size, in units of the largest absolute value that the clamped tensor "
+        "takes in the layer at the last position of the prompts.",
     )
 
 

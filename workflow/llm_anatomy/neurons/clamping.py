@@ -117,44 +117,6 @@ def _replaced(values: Tensor, clamp: Clamp, features: Tensor) -> Tensor:
     return changed.view(values.shape)
 
 
-@torch.no_grad()
-def next_logprobs(
-    decoder: Decoder, ids: Int[Tensor, "rows tokens"], clamp: Clamp | None = None
-) -> Float[Tensor, "rows vocab"]:
-    """Log-probabilities of the next token after rows of equal length, float64."""
-    ids = ids.to(decoder.device)
-    if clamp is None:
-        states = decoder.body(input_ids=ids, use_cache=False)[0]
-    else:
-        with clamped(decoder, clamp):
-            states = decoder.body(input_ids=ids, use_cache=False)[0]
-    return decoder.unembed(states[:, -1]).double().log_softmax(-1).cpu()
-
-
-@torch.no_grad()
-def token_logprobs(
-    decoder: Decoder, ids: Int[Tensor, "rows tokens"], clamp: Clamp | None = None
-) -> Float[Tensor, "rows predicted"]:
-    """Log-probability of every token but the first, given those before it."""
-    ids = ids.to(decoder.device)
-    if clamp is None:
-        states = decoder.body(input_ids=ids, use_cache=False)[0]
-    else:
-        with clamped(decoder, clamp):
-            states = decoder.body(input_ids=ids, use_cache=False)[0]
-    # One row at a time: the logits of a whole batch would be the largest tensor of all.
-    return torch.stack(
-        [
-            decoder.unembed(row[:-1])
-            .float()
-            .log_softmax(-1)
-            .gather(1, targets[1:, None])[:, 0]
-            .double()
-            for row, targets in zip(states, ids, strict=True)
-        ]
-    ).cpu()
-
-
 def positions_mask(rows: int, tokens: int, positions: str) -> Bool[Tensor, "rows tokens"]:
     """`all` positions, only the `last`, or none of the prompt's (`generated`)."""
     mask = torch.zeros(rows, tokens, dtype=torch.bool)

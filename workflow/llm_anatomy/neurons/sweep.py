@@ -1,25 +1,24 @@
 """Clamp sweeps: the next token and the fluency of a model under many values of one clamp."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.neurons import Clamping, Operation, Site
-from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.neurons.clamping import (
     Clamp,
     kl_from,
-    next_logprobs,
     positions_mask,
     summarise,
-    token_logprobs,
 )
+from llm_anatomy.neurons.runner import PromptRunner
 
-BISECTIONS = 24
+BISECTIONS = 14
+SMALLEST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -41,18 +40,17 @@ class Target:
 
 @dataclass
 class Sweeper:
-    """Runs clamps on one model; remembers clean runs and perplexities.
+    """Runs clamps on one model.
 
     Attributes:
-        decoder: The model.
+        runner: The model.
         settings: What to sweep.
         held: Token ids of the held text.
     """
 
-    decoder: Decoder
+    runner: PromptRunner
     settings: Clamping
     held: list[int]
-    _clean: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
     def clean_row(self, target: Target) -> dict[str, Any]:
         """The unclamped model on the target's prompt."""
@@ -98,18 +96,18 @@ class Sweeper:
         goals = [(goal, sign) for goal in self.settings.kl_targets for sign in (1, -1)]
         if not goals:
             return []
-        low = torch.zeros(len(goals), dtype=torch.float64)
-        high = torch.tensor([sign for _, sign in goals], dtype=torch.float64)
-        high *= self.settings.kl_bound
+        signs = torch.tensor([sign for _, sign in goals], dtype=torch.float64)
+        low, high = SMALLEST * signs, self.settings.kl_bound * signs
         wanted = torch.tensor([goal for goal, _ in goals], dtype=torch.float64)
 
         def divergence(values: Tensor) -> Tensor:
             clamp = self._clamp(target, site, "add", positions, values.tolist(), target.prompt)
-            return kl_from(clean, next_logprobs(self.decoder, self._ids(target, values), clamp))
+            return kl_from(clean, self.runner.next_logprobs(target.prompt, clamp))
 
         reached = divergence(high) >= wanted
         for _ in range(BISECTIONS):
-            middle = (low + high) / 2
+            # Halving the exponent: the values span decades.
+            middle = signs * (low * high).sqrt()
             above = divergence(middle) >= wanted
             high, low = torch.where(above, middle, high), torch.where(above, low, middle)
         kept = [i for i in range(len(goals)) if bool(reached[i])]
@@ -136,25 +134,18 @@ class Sweeper:
     ) -> list[dict[str, Any]]:
         clean = self._clean_logprobs(target.prompt)
         clamp = self._clamp(target, site, operation, positions, values, target.prompt)
-        logprobs = next_logprobs(self.decoder, self._ids(target, values), clamp)
+        logprobs = self.runner.next_logprobs(target.prompt, clamp)
         top = self.settings.top_tokens
         return [dict(summarise(clean, row, target.concept, top)) for row in logprobs]
 
     def _perplexities(
         self, target: Target, site: Site, operation: Operation, values: Sequence[float]
     ) -> Float[Tensor, " values"]:
-        ids = torch.tensor(self.held).expand(len(values), -1)
         clamp = self._clamp(target, site, operation, "all", values, self.held)
-        return (-token_logprobs(self.decoder, ids, clamp).mean(1)).exp()
+        return (-self.runner.token_logprobs(self.held, clamp).mean(1)).exp()
 
     def _clean_logprobs(self, prompt: list[int]) -> Float[Tensor, " vocab"]:
-        key = tuple(prompt)
-        if key not in self._clean:
-            self._clean[key] = next_logprobs(self.decoder, torch.tensor([prompt]))[0]
-        return self._clean[key]
-
-    def _ids(self, target: Target, values: Sequence[float] | Tensor) -> Int[Tensor, "rows tokens"]:
-        return torch.tensor(target.prompt).expand(len(values), -1)
+        return self.runner.next_logprobs(prompt)[0]
 
     def _clamp(
         self,

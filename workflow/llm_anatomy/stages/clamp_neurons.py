@@ -11,6 +11,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.neurons.choice import concept_neuron, control_neurons, named
 from llm_anatomy.neurons.clamping import check_neuron, sites_of
+from llm_anatomy.neurons.runner import PromptRunner
 from llm_anatomy.neurons.sweep import Sweeper, Target
 from llm_anatomy.neurons.tokens import Vocabulary
 from llm_anatomy.progress import Progress
@@ -42,7 +43,7 @@ def run(settings: ClampStage, *, model: Path, concepts: Path, clamping: Path) ->
     held = tokenizer(asked.held_text)["input_ids"]
     if len(held) < 2:
         raise UserError("neurons.clamping.held_text has fewer than two tokens; give a longer text")
-    sweeper = Sweeper(decoder, asked, held)
+    sweeper = Sweeper(PromptRunner(decoder), asked, held)
     sites = sites_of(decoder, asked.sites)
     rows: list[dict[str, Any]] = []
     steps = len(asked.targets) * 2 * len(sites)
@@ -59,7 +60,8 @@ def run(settings: ClampStage, *, model: Path, concepts: Path, clamping: Path) ->
                 for site in sites:
                     for operation in asked.operations:
                         made += sweeper.sweep(aim, site, operation)
-                    for positions in asked.positions:
+                    # A control has no concept whose dose would have to be calibrated.
+                    for positions in asked.positions if role == "concept" else ():
                         made += sweeper.calibrate(aim, site, positions)
                     progress.advance()
                 rows += [

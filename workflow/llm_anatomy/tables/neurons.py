@@ -216,8 +216,10 @@ FAVOURITE = TableSchema(
         Column(
             "answer_logprob",
             pa.float64(),
-            "Mean log-probability per token of the answer under the clean model: its fluency.",
+            "Mean log-probability per token of the answer under the clean model, its fluency; "
+            "missing for an empty answer.",
             "nat",
+            nullable=True,
         ),
         Column(
             "prefill_probability",
@@ -240,9 +242,9 @@ VALIDATION = TableSchema(
         Column(
             "direction",
             pa.int8(),
-            "+1: the clamp raises the down projection's input, -1: it lowers it.",
+            "+1: the site is raised and the token is that of w; -1: lowered, that of -w.",
         ),
-        Column("value", pa.float64(), "Value that the site was set to at the last position."),
+        Column("value", pa.float64(), "What was added to the site at the last position."),
         Column("token_id", pa.int32(), "Token that the matrix decodes to at this sign."),
         Column("token", pa.string(), "Its text.", nullable=True),
         Column("logprob_change", pa.float64(), "Of that token: clamped minus clean.", "nat"),
@@ -263,8 +265,16 @@ SIGN_TESTS = TableSchema(
     columns=(
         _LAYER,
         _MATRIX,
-        Column("neurons", pa.int32(), "Sampled neurons with an effect that is not zero."),
-        Column("raised", pa.int32(), "Neurons whose clamp raises their decoded token on average."),
+        Column(
+            "neurons",
+            pa.int32(),
+            "Neurons x directions with an effect that is not 0.",
+        ),
+        Column(
+            "raised",
+            pa.int32(),
+            "Of these, decoded token raised on average.",
+        ),
         Column("share", pa.float64(), "raised / neurons; 0.5 is chance.", nullable=True),
         Column("low", pa.float64(), "Lower end, 95 % Clopper-Pearson.", nullable=True),
         Column("high", pa.float64(), "Upper end, 95 % Clopper-Pearson.", nullable=True),

@@ -1,0 +1,94 @@
+"""A short, seeded fine-tune of the whole model: next-token prediction with AdamW."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llm_anatomy.config.neurons import FineTune
+
+CLIP = 1.0
+HELD_SHARE = 0.1
+MAX_HELD = 8
+IGNORE = -100
+
+
+def learning_rate(step: int, settings: FineTune) -> float:
+    """Linear warm-up, then cosine decay to a tenth of the peak; steps count from 1."""
+    warm = max(1, round(settings.warmup * settings.steps))
+    if step <= warm:
+        return settings.learning_rate * step / warm
+    done = (step - warm) / max(1, settings.steps - warm)
+    return settings.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def split_held(rows: Sequence[list[int]], seed: int) -> tuple[list[list[int]], list[list[int]]]:
+    """A seeded shuffle of the texts, and some kept out of training."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    shuffled = [rows[index] for index in order]
+    held = min(MAX_HELD, max(1, round(HELD_SHARE * len(rows))))
+    return shuffled[held:], shuffled[:held]
+
+
+def loss_of(model: Any, rows: Sequence[list[int]]) -> tuple[Tensor, int]:
+    """Mean cross-entropy per predicted token of a right-padded batch, and their number."""
+    longest = max(map(len, rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    targets = torch.full((len(rows), longest), IGNORE)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = targets[index, : len(row)] = torch.tensor(row)
+    ids, targets = ids.to(model.device), targets.to(model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    wanted = targets[:, 1:]
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORE
+    )
+    return loss, int((wanted != IGNORE).sum())
+
+
+def train(
+    model: Any, rows: Sequence[list[int]], settings: FineTune, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Tune the model in place, one optimiser step per item.
+
+    Args:
+        model: A transformers causal language model in float32, without dropout active.
+        rows: Token ids of the texts, two tokens or more each.
+        settings: Steps, batch, learning rate.
+        seed: Seed of the order of the texts.
+
+    Yields:
+        Rows of `neurons/training`.
+    """
+    training, held = split_held(rows, seed)
+    model.requires_grad_(True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+    for step in range(1, settings.steps + 1):
+        held_loss = _held(model, held) if step == 1 else None
+        start = (step - 1) * settings.batch
+        batch = [training[(start + i) % len(training)] for i in range(settings.batch)]
+        rate = learning_rate(step, settings)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        loss, tokens = loss_of(model, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimiser.step()
+        yield {
+            "step": step,
+            "loss": float(loss.detach()),
+            "learning_rate": rate,
+            "gradient_norm": float(norm),
+            "tokens": tokens,
+            "held_loss": _held(model, held) if step == settings.steps > 1 else held_loss,
+        }
+    model.requires_grad_(False)
+
+
+@torch.no_grad()
+def _held(model: Any, held: Sequence[list[int]]) -> float:
+    return float(loss_of(model, held)[0])

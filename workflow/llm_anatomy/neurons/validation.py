@@ -1,0 +1,163 @@
+"""Does clamping a neuron raise the token it decodes to? A sample of every layer, with a sign test.
+
+For a neuron and a direction s = +1 or -1 the site of the decoded matrix (up output for `up`, gate
+output for `gate`, activation for `down`) is moved by s times the clamp size at the last position,
+and the log-probability of the top token of s * w is compared with the clean model's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from llm_anatomy.config.neurons import Matrix, Site
+from llm_anatomy.model.architecture import Block, Decoder
+from llm_anatomy.model.hooks import hooked
+from llm_anatomy.neurons.clamping import Clamp, positions_mask
+from llm_anatomy.neurons.runner import PromptRunner
+
+SITE_OF: Mapping[Matrix, Site] = {"up": "up", "gate": "gate", "down": "activation"}
+
+
+def sample_neurons(n_neurons: int, count: int, seed: int, layer: int) -> list[int]:
+    """A seeded sample of a layer's neurons, in order."""
+    chosen = np.random.default_rng([seed, layer]).permutation(n_neurons)[:count]
+    return sorted(int(neuron) for neuron in chosen)
+
+
+@torch.no_grad()
+def site_sizes(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> dict[tuple[int, Site], float]:
+    """Largest absolute value of every site at the last position of the prompts, per layer."""
+    sizes: dict[tuple[int, Site], float] = {}
+
+    def note(key: tuple[int, Site], values: Float[Tensor, "*rest neurons"]) -> None:
+        last = values.view(-1, values.shape[-1])[-1]
+        sizes[key] = max(sizes.get(key, 0.0), float(last.abs().max()))
+
+    forward: dict[nn.Module, Any] = {}
+    pre: dict[nn.Module, Any] = {}
+    for block in decoder.blocks:
+        forward |= _observers(block, note)
+        pre[block.down.module] = _input_observer(block, note)
+    for prompt in prompts:
+        with hooked(forward=forward, pre=pre):
+            ids = torch.tensor([list(prompt)], device=decoder.device)
+            decoder.body(input_ids=ids, use_cache=False)
+    return sizes
+
+
+def _observers(block: Block, note: Any) -> dict[nn.Module, Any]:
+    """Hooks that note the up and gate outputs; they may be one fused module."""
+
+    def observe(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if block.up.module is module:
+            note((block.index, "up"), block.up.select(output))
+        if block.gate is not None and block.gate.module is module:
+            note((block.index, "gate"), block.gate.select(output))
+
+    modules = [block.up.module] + ([block.gate.module] if block.gate is not None else [])
+    return dict.fromkeys(modules, observe)
+
+
+def _input_observer(block: Block, note: Any) -> Any:
+    def observe(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        note((block.index, "activation"), args[0])
+
+    return observe
+
+
+def validate_layer(
+    runner: PromptRunner,
+    prompt: Sequence[int],
+    layer: int,
+    matrix: Matrix,
+    neurons: Sequence[int],
+    tokens: Mapping[tuple[int, int], int],
+    size: float,
+) -> list[dict[str, Any]]:
+    """Clamp every sampled neuron of a layer in both directions, in one batch.
+
+    Args:
+        runner: The model.
+        prompt: Token ids whose next token is observed.
+        layer: The layer.
+        matrix: The decoded matrix, which also says what is clamped.
+        neurons: The sampled neurons, two or more.
+        tokens: Top token by (neuron, sign).
+        size: What is added to the clamped value, times the direction.
+
+    Returns:
+        Rows of `neurons/validation` without their texts.
+    """
+    cases = [(neuron, sign) for neuron in neurons for sign in (1, -1)]
+    values = torch.tensor([size * sign for _, sign in cases], dtype=torch.float64)
+    clamp = Clamp(
+        layer=layer,
+        site=SITE_OF[matrix],
+        operation="add",
+        neurons=torch.tensor([neuron for neuron, _ in cases]),
+        values=values,
+        mask=positions_mask(len(cases), len(prompt), "last"),
+    )
+    clean = runner.next_logprobs(list(prompt))[0]
+    logprobs = runner.next_logprobs(list(prompt), clamp)
+    rows = []
+    for row, (neuron, sign) in enumerate(cases):
+        token = tokens[neuron, sign]
+        # The next sampled neuron's token under this neuron's clamp: what any token does.
+        other = neurons[(neurons.index(neuron) + 1) % len(neurons)]
+        control = tokens[other, sign]
+        after = logprobs[row]
+        rows.append(
+            {
+                "layer": layer,
+                "neuron": neuron,
+                "matrix": matrix,
+                "direction": sign,
+                "value": float(values[row]),
+                "token_id": token,
+                "logprob_change": float(after[token] - clean[token]),
+                "rank_change": int((after > after[token]).sum() - (clean > clean[token]).sum()),
+                "control_logprob_change": float(after[control] - clean[control]),
+            }
+        )
+    return rows
+
+
+def layer_sign_tests(validation: pd.DataFrame) -> pd.DataFrame:
+    """Exact two-sided sign test per layer and matrix; a case is a neuron and a direction.
+
+    A case counts as raised when its mean change over the prompts is above 0; cases with no change
+    at all say nothing and are left out.
+    """
+    cases = validation.groupby(["layer", "matrix", "neuron", "direction"], sort=True)
+    means = cases[["logprob_change", "control_logprob_change"]].mean().reset_index()
+    rows = []
+    for (layer, matrix), group in means.groupby(["layer", "matrix"], sort=True):
+        told = group[group["logprob_change"] != 0]
+        raised, count = int((told["logprob_change"] > 0).sum()), len(told)
+        test = binomtest(raised, count) if count else None
+        interval = test.proportion_ci() if test else None
+        control = group["control_logprob_change"]
+        rows.append(
+            {
+                "layer": layer,
+                "matrix": matrix,
+                "neurons": count,
+                "raised": raised,
+                "share": raised / count if count else None,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+                "p_value": test.pvalue if test else None,
+                "control_share": float((control[control != 0] > 0).mean())
+                if (control != 0).any()
+                else None,
+                "mean_change": float(group["logprob_change"].mean()),
+            }
+        )
+    return pd.DataFrame(rows)
