@@ -59,8 +59,8 @@ def need_of(
         configuration: The configuration of the run.
         shapes: Shapes by model; read from the prepared models when left out.
     """
-    name = model_of(wildcards)
-    shape = (shapes or {}).get(name) if shapes is not None else known_shape(name)
+    name = model_of(wildcards, configuration)
+    shape = known_shape(name) if shapes is None else _planned_shape(name, shapes)
     situation = Situation(wildcards, configuration, shape, rows_of(wildcards, configuration))
     try:
         return price(
@@ -70,9 +70,10 @@ def need_of(
         return None
 
 
-def model_of(wildcards: Mapping[str, str]) -> str:
-    """The model that a job runs; the first of a pair."""
-    return wildcards.get("model") or wildcards.get("model_a") or wildcards.get("a") or ""
+def model_of(wildcards: Mapping[str, str], configuration: Configuration) -> str:
+    """The model that a job runs: of a pair the first, without a wildcard the first configured."""
+    pair = wildcards.get("pair", "").partition("-vs-")[0]
+    return wildcards.get("model") or pair or configuration.models[0].name
 
 
 def known_shape(name: str) -> Shape | None:
@@ -81,6 +82,12 @@ def known_shape(name: str) -> Shape | None:
         return prepared_shape(MODELS / name)
     except FileNotFoundError:
         return None
+
+
+def _planned_shape(name: str, shapes: Mapping[str, Shape]) -> Shape | None:
+    """The shape of a configured model, or of one that is tuned from it and has its sizes."""
+    base = next((known for known in shapes if name.startswith(f"{known}-")), name)
+    return shapes.get(name) or shapes.get(base)
 
 
 def rows_of(wildcards: Mapping[str, str], configuration: Configuration) -> int:

@@ -134,24 +134,111 @@ def _map(situation: Situation) -> Work:
     )
 
 
-def _model_job(tokens: float, vectors: float) -> Callable[[Situation], Work]:
-    """A job that loads the model for work that its configuration hardly changes."""
+def _decode_again(situation: Situation) -> Work:
+    shape, neurons = situation.model, situation.configuration.neurons
+    vectors = shape.n_layers * shape.n_neurons * len(neurons.comparison.matrices)
+    return Work(
+        "model", head_vectors=2 * len(neurons.comparison.heads) * vectors, held_mb=LOGIT_BUFFER_MB
+    )
 
-    def describe(situation: Situation) -> Work:
-        return Work(
-            "model",
-            loads_model=True,
-            body_tokens=tokens,
-            head_vectors=vectors,
-            batch_tokens=situation.batch_tokens,
-        )
 
-    return describe
+def _search(situation: Situation) -> Work:
+    shape, search = situation.model, situation.configuration.neurons.search
+    vectors = shape.n_layers * shape.n_neurons * shape.n_matrices
+    share = search.reference_tokens / shape.vocab_size
+    return Work("model", head_vectors=vectors * share, held_mb=LOGIT_BUFFER_MB)
+
+
+def _clamp(situation: Situation) -> Work:
+    shape, clamping = situation.model, situation.configuration.neurons.clamping
+    sweeps = len(clamping.targets) * len(clamping.sites)
+    values = len(clamping.values) * len(clamping.operations)
+    calibrations = 2 * len(clamping.kl_targets) * CALIBRATION_STEPS
+    prompts = sweeps * len(clamping.positions) * (values + calibrations)
+    held = sweeps * values * HELD_TOKENS
+    return _forward(
+        situation,
+        tokens=prompts * PROMPT_TOKENS + held,
+        vectors=prompts + held,
+        logits=len(clamping.values) * HELD_TOKENS * shape.vocab_size,
+    )
+
+
+def _favourites(situation: Situation) -> Work:
+    test = situation.configuration.neurons.favourite
+    answers = len(test.questions) * (1 + test.seeds) * len(test.values) * (1 + test.controls)
+    tokens = answers * (test.new_tokens + 3 * PROMPT_TOKENS)
+    return _forward(situation, tokens, answers * test.new_tokens)
+
+
+def _validate(situation: Situation) -> Work:
+    validation = situation.configuration.neurons.validation
+    prompts = situation.model.n_layers * validation.neurons_per_layer * 2 * len(validation.prompts)
+    return _forward(situation, prompts * PROMPT_TOKENS, prompts)
+
+
+def _activate(situation: Situation) -> Work:
+    activation = situation.configuration.neurons.activation
+    return _forward(situation, activation.texts * activation.max_tokens, 0)
+
+
+def _edit(situation: Situation) -> Work:
+    edit = situation.configuration.neurons.edit
+    prompts = len(edit.concepts) * (1 + len(edit.rows)) * len(edit.prompts)
+    return _forward(situation, prompts * PROMPT_TOKENS, prompts)
+
+
+def _tune(situation: Situation) -> Work:
+    shape, tuning = situation.model, situation.configuration.neurons.fine_tune
+    per_step = tuning.batch * tuning.max_tokens
+    return Work(
+        "model",
+        loads_model=True,
+        body_tokens=tuning.steps * per_step,
+        head_vectors=tuning.steps * per_step,
+        batch_tokens=per_step,
+        trains=True,
+        output_mb=shape.parameters * FLOAT32 / MB,
+    )
+
+
+def _forward(situation: Situation, tokens: float, vectors: float, logits: float = 0) -> Work:
+    """Forward passes of a loaded model; `logits` are float32 numbers held at once."""
+    return Work(
+        "model",
+        loads_model=True,
+        body_tokens=tokens,
+        head_vectors=vectors,
+        batch_tokens=situation.batch_tokens,
+        held_mb=2 * logits * FLOAT32 / MB,
+    )
+
+
+def _prompt_dimension(situation: Situation) -> Work:
+    prompts = situation.configuration.geometry.prompts
+    steps = sum(len(category.related) + 1 for category in prompts.categories)
+    asked = steps * len(prompts.conditions) * len(prompts.formats)
+    tokens = asked * (4 * PROMPT_TOKENS + prompts.max_new_tokens)
+    return _forward(situation, tokens, asked * prompts.max_new_tokens)
+
+
+def _inserts(situation: Situation) -> Work:
+    inserts = situation.configuration.geometry.inserts
+    return _forward(situation, len(inserts.texts) * ASSUMED_TOKENS**2 / 2, 0)
+
+
+def _regions(situation: Situation) -> Work:
+    checks = situation.configuration.geometry.checks
+    return _forward(situation, 4 * checks.texts * checks.max_length, 0)
 
 
 # Bytes per row of the vocabulary map while it is put together, and its buffer of logits.
 MAP_ROW_BYTES = 110
 LOGIT_BUFFER_MB = 270
+# Typical lengths, in tokens, of a prompt and of the text that measures fluency; bisection steps.
+PROMPT_TOKENS = 10
+HELD_TOKENS = 60
+CALIBRATION_STEPS = 15
 
 WORK: dict[str, Callable[[Situation], Work]] = {
     "prepare_model": _prepare,
@@ -160,5 +247,16 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "intrinsic_dimension": _from_traces,
     "detect_toxicity": _detect,
     "sweep_layers": _sweep,
+    "check_regions": _regions,
+    "trace_inserts": _inserts,
+    "prompt_dimension": _prompt_dimension,
     "map_neurons": _map,
+    "find_concepts": _search,
+    "clamp_neurons": _clamp,
+    "ask_favourites": _favourites,
+    "validate_neurons": _validate,
+    "compare_activations": _activate,
+    "edit_neurons": _edit,
+    "fine_tune": _tune,
+    "compare_models": _decode_again,
 }
