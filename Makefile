@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit docs verify clean install lock
+.PHONY: help run test lint unit docs plan verify clean install lock
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -39,6 +39,9 @@ unit: $(INSTALLED) ## Run the tests.
 
 docs: $(INSTALLED) ## Rewrite docs/tables.md and config/README.md from the code.
 	$(BIN)/python -m llm_anatomy.reference
+
+plan: $(INSTALLED) ## Say what every job of config/config.yaml (or CONFIG=mine.yaml) will need.
+	@$(BIN)/python -m llm_anatomy.plan $(if $(CONFIG),--configfile "$(CONFIG)")
 
 verify: $(INSTALLED) ## Check every result against results/manifest.json.
 	$(BIN)/python -m llm_anatomy.verify
