@@ -88,7 +88,7 @@ def _theory(tables: ModelTables) -> list[dict[str, Any]]:
     tolerance = 1e-4 if tables.dtype == "float32" else 2e-2
     error = float(hull["hull_error"].max())
     exact = regions[regions["activation"] == "relu"]
-    worst = float(exact[["reconstruction_error", "neighbour_error"]].max(axis=None))
+    worst = float(exact[["reconstruction_error", "neighbour_error"]].to_numpy().max())
     smooth = regions.loc[regions["activation"] == "model", "reconstruction_error"]
     low, high = smooth.quantile([0.025, 0.975])
     points = f"{len(hull)} last tokens (texts x layers)"
@@ -140,7 +140,7 @@ def _theory(tables: ModelTables) -> list[dict[str, Any]]:
             high=float(high),
             unit="relative error",
             note="Median over texts and layers of the error when units are switched off or passed "
-            "on as with ReLU; interval: middle 95 % of them. The paper gives no bound, so no verdict.",
+            "on as with ReLU; interval: middle 95 % of them. The paper has no bound: no verdict.",
         ),
     ]
 

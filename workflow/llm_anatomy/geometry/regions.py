@@ -54,8 +54,7 @@ class DenseMlp:
     def _down(self, hidden: Tensor, inputs: Tensor) -> Tensor:
         if self.up_weight is not None and self.up_bias is not None:
             hidden = hidden * (inputs @ self.up_weight.T + self.up_bias)
-        output: Tensor = hidden @ self.down_weight.T + self.down_bias
-        return output
+        return hidden @ self.down_weight.T + self.down_bias
 
 
 def dense_mlp(block: Block) -> DenseMlp:
@@ -82,5 +81,8 @@ def towards_boundary(
     distances = torch.where(norms > 0, h.abs() / norms, torch.inf)
     nearest = distances.argmin(dim=-1)
     rows = torch.arange(len(inputs))
-    direction = -h[rows, nearest].sign()[:, None] * mlp.weight[nearest] / norms[nearest][:, None]
-    return inputs + share * distances[rows, nearest][:, None] * direction
+    normal = mlp.weight[nearest] / norms[nearest][:, None]
+    # A boundary lies against the sign of h, along the unit's weight vector.
+    step: Tensor = -h[rows, nearest].sign() * distances[rows, nearest]
+    moved: Tensor = inputs + share * step[:, None] * normal
+    return moved
