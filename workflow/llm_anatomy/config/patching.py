@@ -79,7 +79,7 @@ class RelationTask(TaskSettings):
         "accepted spellings: separated by `|`, or a list), optionally `prompt` and `example_id`.",
     )
     prompt: str = Field(
-        "The capital of {subject} is the city of",
+        "The capital city of {subject} is",
         description="Prompt with `{subject}`; a `prompt` column in the file goes before it.",
     )
     demonstrations: list[Demonstration] = Field(
@@ -363,7 +363,7 @@ DEFAULT_TASKS: tuple[Task, ...] = (
     RelationTask(
         name="capitals",
         relation="capitals",
-        max_examples=120,
+        max_examples=110,
         keep=["France", "Italy", "Germany", "Japan", "Spain"],
     ),
 )

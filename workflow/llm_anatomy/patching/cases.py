@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm_anatomy.config.patching import Freeze, Manipulation, RandomManipulation, Switch
+from llm_anatomy.config.patching import Freeze, Manipulation, RandomManipulation, Skip, Switch
 from llm_anatomy.patching.manipulations import Positions
 
 # A row of the tables `patching/examples` and `patching/pairs`.
@@ -120,11 +120,20 @@ def batches(
         switched = None if case.donor is None else (case.donor.start, len(case.donor.positions))
         groups.setdefault((len(case.tokens), switched or span), []).append(case)
     for group in groups.values():
-        tokens = len(group[0].tokens)
-        at_once = max(1, min(n_layers, budget // tokens))
-        size = max(1, budget // (tokens * n_layers))
+        tokens, again = len(group[0].tokens), _recomputed(group[0], manipulation)
+        at_once = max(1, min(n_layers, budget // again))
+        size = max(1, min(budget // (again * n_layers), budget // tokens))
         for first in range(0, len(group), size):
             yield group[first : first + size], at_once
+
+
+def _recomputed(case: Case, manipulation: Manipulation | None) -> int:
+    """Tokens of a prompt that each layer's variant computes again."""
+    if case.donor is not None:
+        return len(case.tokens) - case.donor.start
+    if isinstance(manipulation, Skip) and manipulation.width is None:
+        return 1
+    return len(case.tokens)
 
 
 def _case(row: Row) -> Case:

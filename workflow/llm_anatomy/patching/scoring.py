@@ -53,29 +53,33 @@ def next_token(
         clean_final: Clean final states of the cases.
         cases: The cases of the batch.
     """
-    prompts = len(cases)
-    gold = torch.tensor([case.answer.gold_token for case in cases], device=final.device)
+    device, prompts = final.device, len(cases)
+    gold = torch.tensor([case.answer.gold_token for case in cases], device=device)
     donor = torch.tensor(
-        [case.donor.answer.gold_token if case.donor else -1 for case in cases], device=final.device
+        [c.donor.answer.gold_token if c.donor else -1 for c in cases], device=device
     )
     clean = logits(clean_final).float().log_softmax(-1)
+    probabilities = clean.exp()
     columns: list[list[Tensor]] = [[], [], [], [], [], []]
-    for first in range(0, len(final), LOGIT_ROWS):
-        part = logits(final[first : first + LOGIT_ROWS]).float().log_softmax(-1)
-        row = torch.arange(first, first + len(part), device=final.device) % prompts
-        kl = (clean[row].exp() * (clean[row] - part)).sum(-1).clamp_min(0)
-        values = (part.argmax(-1), *_of(part, gold[row]), *_of(part, donor[row]), kl)
+    at_once = max(1, LOGIT_ROWS // prompts)
+    for states in final.view(-1, prompts, final.shape[-1]).split(at_once):
+        part = logits(states).float().log_softmax(-1)
+        kl = (clean - part).mul_(probabilities).sum(-1).clamp_min(0)
+        values = (part.argmax(-1), *_of(part, gold), *_of(part, donor), kl)
         for column, value in zip(columns, values, strict=True):
-            column.append(value)
+            column.append(value.flatten())
     return NextToken(*(torch.cat(column).cpu().numpy() for column in columns))
 
 
-def _of(logprobs: Tensor, tokens: Int[Tensor, " rows"]) -> tuple[Tensor, Tensor]:
-    """Log-probability and rank of one token per row; NaN and 0 where the token is -1."""
-    chosen = logprobs.gather(-1, tokens.clamp_min(0)[:, None])
+def _of(
+    logprobs: Float[Tensor, "variants prompts vocab"], tokens: Int[Tensor, " prompts"]
+) -> tuple[Tensor, Tensor]:
+    """Log-probability and rank of one token per prompt; NaN and 0 where the token is -1."""
+    index = tokens.clamp_min(0)[None, :, None].expand(len(logprobs), -1, 1)
+    chosen = logprobs.gather(-1, index)
     rank = 1 + (logprobs > chosen).sum(-1)
     missing = tokens < 0
-    return chosen[:, 0].masked_fill(missing, torch.nan), rank.masked_fill(missing, 0)
+    return chosen[..., 0].masked_fill(missing, torch.nan), rank.masked_fill(missing, 0)
 
 
 @dataclass(frozen=True)

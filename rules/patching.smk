@@ -1,0 +1,136 @@
+# What later layers still need of a prompt: manipulations of previous tokens, swept over layers.
+PATCHING_TASKS = [task.name for task in CONFIG.patching.tasks]
+
+
+def patching_source(wildcards):
+    """What a task is made from: a relation of the configuration, a file, or nothing."""
+    task = CONFIG.patching.task(wildcards.task)
+    if getattr(task, "relation", None) is not None:
+        return f"results/data/{task.relation}.parquet"
+    file = getattr(task, "file", None)
+    # A hub dataset and generated questions have no file; the model's record stands in.
+    return f"results/models/{wildcards.model}/provenance.json" if file is None else str(file)
+
+
+def patching_task_settings(wildcards):
+    """What the examples of a task depend on."""
+    manipulations = CONFIG.patching.task_manipulations(wildcards.task)
+    return settings_json(
+        seed=CONFIG.seed,
+        task=CONFIG.patching.task(wildcards.task),
+        switches=any(manipulation.kind == "switch" for manipulation in manipulations),
+        layers=CONFIG.patching.layers,
+    )
+
+
+def patching_sweep_settings(wildcards):
+    """What one sweep depends on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        task=CONFIG.patching.task(wildcards.task),
+        manipulation=CONFIG.patching.manipulation(wildcards.manipulation),
+        layers=CONFIG.patching.layers,
+        method=CONFIG.patching.method,
+    )
+
+
+def patching_summary_settings(wildcards):
+    """What the curves of a task depend on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        summary=CONFIG.patching.summary,
+        manipulations=CONFIG.patching.task_manipulations(wildcards.task),
+    )
+
+
+def patching_sweeps(wildcards):
+    """The sweeps of a task, the clean run first."""
+    names = [
+        manipulation.name
+        for manipulation in CONFIG.patching.task_manipulations(wildcards.task)
+    ]
+    return [
+        f"results/patching/{wildcards.model}/{wildcards.task}/{name}.parquet"
+        for name in ["none", *names]
+    ]
+
+
+rule build_tasks:
+    """Examples, switch pairs and chance floors of a patching task, and what could not be used."""
+    input:
+        model="results/models/{model}/provenance.json",
+        source=patching_source,
+        code=module_files("llm_anatomy.stages.build_tasks"),
+    output:
+        examples="results/patching/{model}/{task}/examples.parquet",
+        pairs="results/patching/{model}/{task}/pairs.parquet",
+        floors="results/patching/{model}/{task}/floors.parquet",
+        intake="results/patching/{model}/{task}/intake.parquet",
+    log:
+        "logs/build_tasks/{model}/{task}.log",
+    benchmark:
+        "logs/benchmarks/build_tasks/{model}/{task}.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        settings=patching_task_settings,
+    shell:
+        "python -m llm_anatomy.stages.build_tasks --settings {params.settings:q} "
+        "--model {input.model:q} --source {input.source:q} --examples {output.examples:q} "
+        "--pairs {output.pairs:q} --floors {output.floors:q} --intake {output.intake:q} "
+        "--log {log:q}"
+
+
+rule sweep_layers:
+    """One manipulation of previous tokens at every layer; `none` is the clean model."""
+    input:
+        model="results/models/{model}/provenance.json",
+        examples="results/patching/{model}/{task}/examples.parquet",
+        pairs="results/patching/{model}/{task}/pairs.parquet",
+        code=module_files("llm_anatomy.stages.sweep_layers"),
+    output:
+        sweep="results/patching/{model}/{task}/{manipulation}.parquet",
+    log:
+        "logs/sweep_layers/{model}/{task}/{manipulation}.log",
+    benchmark:
+        "logs/benchmarks/sweep_layers/{model}/{task}/{manipulation}.tsv"
+    wildcard_constraints:
+        manipulation="|".join(
+            ["none", *[manipulation.name for manipulation in CONFIG.patching.manipulations]]
+        ),
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+    params:
+        settings=patching_sweep_settings,
+    shell:
+        "python -m llm_anatomy.stages.sweep_layers --settings {params.settings:q} "
+        "--model {input.model:q} --examples {input.examples:q} --pairs {input.pairs:q} "
+        "--sweep {output.sweep:q} --log {log:q}"
+
+
+rule summarise_sweeps:
+    """Score curves with intervals, and the layers at which they change."""
+    input:
+        floors="results/patching/{model}/{task}/floors.parquet",
+        sweeps=patching_sweeps,
+        code=module_files("llm_anatomy.stages.summarise_sweeps"),
+    output:
+        curves="results/patching/{model}/{task}/curves.parquet",
+        depths="results/patching/{model}/{task}/depths.parquet",
+    log:
+        "logs/summarise_sweeps/{model}/{task}.log",
+    benchmark:
+        "logs/benchmarks/summarise_sweeps/{model}/{task}.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        settings=patching_summary_settings,
+    shell:
+        "python -m llm_anatomy.stages.summarise_sweeps --settings {params.settings:q} "
+        "--floors {input.floors:q} --sweeps {input.sweeps:q} "
+        "--curves {output.curves:q} --depths {output.depths:q} --log {log:q}"
