@@ -1,10 +1,12 @@
 """Convert a GGUF file to safetensors once, and prove that nothing changed.
 
-Three traps of transformers 5.23 are handled here: a GGUF-loaded model refuses `save_pretrained`,
-some pre-tokenizers named in the file are ignored, and weights that the file lacks are made up.
+Traps of transformers 5.23 that are handled here: a GGUF-loaded model refuses `save_pretrained`,
+some pre-tokenizers named in the file are ignored, special tokens that the file lacks are invented,
+and so are weights.
 """
 
 import copy
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,7 @@ def convert_gguf(file: Path, target: Path, name: str) -> dict[str, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    metadata = _metadata(file, name)
+    metadata = read_metadata(file, name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         logger.info("dequantising %s", file.name)
@@ -74,6 +76,7 @@ def convert_gguf(file: Path, target: Path, name: str) -> dict[str, Any]:
             f"{missing[0]}; it was made for another program or is damaged"
         )
     split = set_digit_split(tokenizer, metadata, name)
+    tokenizer = without_invented_tokens(tokenizer, int(metadata["tokenizer.ggml.tokens"]))
     loaded.eval()
     tokens = [tokenizer(text)["input_ids"] for text in PROBES]
     expected = probe_logits(loaded, tokens)
@@ -118,13 +121,51 @@ def set_digit_split(tokenizer: Any, metadata: dict[str, Any], name: str) -> str:
     return split
 
 
+def without_invented_tokens(tokenizer: Any, count: int) -> Any:
+    """A tokenizer without the special tokens that transformers adds beyond a file's vocabulary.
+
+    A byte-level tokenizer gets `<|endoftext|>` where the file has none; its id would be beyond the
+    rows of the LM head.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        count: Number of tokens in the GGUF file.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = [token for token in state["added_tokens"] if token["id"] < count]
+    if len(kept) == len(state["added_tokens"]):
+        return tokenizer
+    state["added_tokens"] = kept
+    names = ("bos_token", "eos_token", "unk_token", "pad_token")
+    ids = {name: getattr(tokenizer, f"{name}_id") for name in names}
+    special = {
+        name: getattr(tokenizer, name)
+        for name, token_id in ids.items()
+        if token_id is not None and token_id < count
+    }
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
+        chat_template=tokenizer.chat_template,
+        clean_up_tokenization_spaces=False,
+        **special,
+    )
+
+
 @torch.inference_mode()
 def probe_logits(model: Any, tokens: list[list[int]]) -> list[torch.Tensor]:
     """Logits of each probe, one by one: no padding is involved."""
     return [model(torch.tensor([ids]), use_cache=False).logits for ids in tokens]
 
 
-def _metadata(file: Path, name: str) -> dict[str, Any]:
+def read_metadata(file: Path, name: str) -> dict[str, Any]:
+    """A GGUF file's metadata, without its tensors.
+
+    Raises:
+        UserError: The file is no GGUF file, or cut short.
+    """
     from transformers.integrations.gguf.reader import read_gguf_metadata
 
     try:

