@@ -57,9 +57,9 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	@$(if $(TORCH),\
 	$(PIP) install -q "$(TORCH)",\
-	$(PIP) install -q --no-deps "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
-	|| $(PIP) install -q --no-deps --retries 0 --timeout 20 --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)" 2>/dev/null \
+	$(PIP) install -q --no-deps --no-compile "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+	|| $(PIP) install -q --no-deps --no-compile --retries 0 --timeout 20 --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)" 2>/dev/null \
 	|| $(PIP) install -q "torch==$(TORCH_VERSION)")
-	$(PIP) install -q --no-deps -r envs/requirements.lock
+	$(PIP) install -q --no-deps --no-compile -r envs/requirements.lock
 	$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@
