@@ -25,6 +25,34 @@ def state_shards(wildcards):
     ]
 
 
+def known_datasets(pairs, key):
+    """Entries whose datasets are configured; a user's own entry with another name is an error."""
+    names = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "texts"]
+    for pair, fields in pairs:
+        for field in fields:
+            name = getattr(pair, field)
+            if name not in names and key in TOXICITY.model_fields_set:
+                sys.exit(
+                    f"Error: the key 'toxicity.{key}' names the dataset '{name}', and the text "
+                    f"datasets of the configuration are {', '.join(names)}"
+                )
+    return [
+        pair
+        for pair, fields in pairs
+        if all(getattr(pair, field) in names for field in fields)
+    ]
+
+
+COMPARISONS = known_datasets(
+    [(pair, ("dataset", "easy")) for pair in TOXICITY.hard_negatives], "hard_negatives"
+)
+
+
+def comparison(dataset, easy):
+    """The settings of a comparison of negatives."""
+    return next(c for c in COMPARISONS if (c.dataset, c.easy) == (dataset, easy))
+
+
 rule split_texts:
     """Find copies among a dataset's texts and assign every labelled text to a test fold."""
     input:
@@ -121,6 +149,125 @@ rule train_detector:
         "--detector {output.detector:q} --log {log:q}"
 
 
+rule ablate_features:
+    """How much single layers, the first layers and single features carry."""
+    input:
+        folds="results/folds/{dataset}/folds.parquet",
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        code=module_files("llm_anatomy.stages.ablate_features"),
+    output:
+        ablations="results/toxicity/{model}/{dataset}/ablations.parquet",
+    log:
+        "logs/ablate_features/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/ablate_features/{model}/{dataset}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(TOXICITY_MEMORY),
+        runtime=growing(120),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            scoring=TOXICITY.scoring,
+            ablations=TOXICITY.ablations,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.ablate_features --settings {params.settings:q} "
+        "--folds {input.folds:q} --spline-features {input.spline_features:q} "
+        "--ablations {output.ablations:q} --log {log:q}"
+
+
+rule self_train:
+    """Detection from a few labels, with and without self-training."""
+    input:
+        folds="results/folds/{dataset}/folds.parquet",
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        code=module_files("llm_anatomy.stages.self_train"),
+    output:
+        self_training="results/toxicity/{model}/{dataset}/self_training.parquet",
+    log:
+        "logs/self_train/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/self_train/{model}/{dataset}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(TOXICITY_MEMORY),
+        runtime=growing(120),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            classifiers=TOXICITY.classifiers,
+            scoring=TOXICITY.scoring,
+            self_training=TOXICITY.self_training,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.self_train --settings {params.settings:q} "
+        "--folds {input.folds:q} --spline-features {input.spline_features:q} "
+        "--self-training {output.self_training:q} --log {log:q}"
+
+
+rule map_texts:
+    """PCA and t-SNE maps of the texts by their spline features."""
+    input:
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        code=module_files("llm_anatomy.stages.map_texts"),
+    output:
+        maps="results/toxicity/{model}/{dataset}/maps.parquet",
+    log:
+        "logs/map_texts/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/map_texts/{model}/{dataset}.tsv"
+    resources:
+        mem_mb=growing(TOXICITY_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            maps=TOXICITY.maps,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.map_texts --settings {params.settings:q} "
+        "--spline-features {input.spline_features:q} --maps {output.maps:q} "
+        "--log {log:q}"
+
+
+rule compare_negatives:
+    """One label against hard negatives of its own source and easy ones of another."""
+    input:
+        folds="results/folds/{dataset}/folds.parquet",
+        texts="results/data/{dataset}.parquet",
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        easy_texts="results/data/{easy}.parquet",
+        easy_spline_features="results/geometry/{model}/{easy}/spline_features.parquet",
+        code=module_files("llm_anatomy.stages.compare_negatives"),
+    output:
+        metrics="results/toxicity/{model}/{dataset}/hard_negatives/{easy}.parquet",
+    log:
+        "logs/compare_negatives/{model}/{dataset}/{easy}.log",
+    benchmark:
+        "logs/benchmarks/compare_negatives/{model}/{dataset}/{easy}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(TOXICITY_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=lambda wildcards: settings_json(
+            seed=CONFIG.seed,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            scoring=TOXICITY.scoring,
+            comparison=comparison(wildcards.dataset, wildcards.easy),
+        ),
+    shell:
+        "python -m llm_anatomy.stages.compare_negatives --settings {params.settings:q} "
+        "--folds {input.folds:q} --texts {input.texts:q} "
+        "--spline-features {input.spline_features:q} --easy-texts {input.easy_texts:q} "
+        "--easy-spline-features {input.easy_spline_features:q} "
+        "--metrics {output.metrics:q} --log {log:q}"
+
+
 rule toxicity:
     """The toxicity study: detection, baselines, ablations, detector, figures and claims."""
     input:
@@ -128,5 +275,16 @@ rule toxicity:
             "results/toxicity/{model}/{dataset}/{result}",
             model=MODELS,
             dataset=LABELLED,
-            result=["metrics.parquet", "detector.safetensors"],
+            result=[
+                "metrics.parquet",
+                "detector.safetensors",
+                "ablations.parquet",
+                "self_training.parquet",
+                "maps.parquet",
+            ],
         ),
+        [
+            f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
+            for model in MODELS
+            for pair in COMPARISONS
+        ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from llm_anatomy.config.toxicity import Classifiers
 from llm_anatomy.toxicity.classifiers import baseline_recipe, choose, recipe
-from llm_anatomy.toxicity.evaluate import LabelledTexts, in_parallel, out_of_fold
+from llm_anatomy.toxicity.evaluate import LabelledTexts, in_parallel, most_common, out_of_fold
 from llm_anatomy.toxicity.features import Dense, tfidf
 from llm_anatomy.toxicity.folds import assign_folds, inner_splits
 from sklearn.linear_model import LogisticRegression
@@ -110,3 +110,8 @@ def test_processes_give_the_same_scores_as_one():
     one, two = (in_parallel(calls, threads, "test") for threads in (1, 2))
     for a, b in zip(one, two, strict=True):
         assert (a.scores == b.scores).all()
+
+
+def test_most_common_labels_keep_their_order():
+    few, many, some = (labelled(truth=np.arange(80) < n) for n in (10, 40, 20))
+    assert most_common([few, many, some], 2) == [many, some]

@@ -41,7 +41,7 @@ def detect(folder, inputs, folds, monkeypatch, **changes):
         "seed": 0,
         "folds": Folds(),
         "classifiers": FAST,
-        "baselines": Baselines(),
+        "baselines": Baselines(state_depths=[0.5, 1.0]),
         "scoring": Scoring(resamples=50),
         "early_exit": EarlyExit(n_layers=[2]),
     }

@@ -11,7 +11,6 @@ from llm_anatomy.toxicity.folds import (
     inner_splits,
     label_names,
     label_values,
-    most_common,
 )
 
 
@@ -66,7 +65,3 @@ def test_inner_folds_shrink_with_a_small_class_and_vanish_with_a_tiny_one():
     assert len(inner_splits(truth, np.arange(22), 3, 0)) == 2
     truth[1] = False
     assert inner_splits(truth, np.arange(22), 3, 0) == []
-
-
-def test_most_common_labels_keep_their_order():
-    assert most_common(["a", "b", "c"], [5, 9, 7], 2) == ["b", "c"]

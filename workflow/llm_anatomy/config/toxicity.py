@@ -41,6 +41,12 @@ class Classifiers(Settings):
         min_length=1,
         description="Classifiers on the spline features; baselines use logistic regression.",
     )
+    max_tree_labels: int = Field(
+        2,
+        ge=0,
+        description="Most labels of a dataset on which forests and boosting are tried, those with "
+        "most positive texts first; logistic regression is tried on all.",
+    )
     c: list[float] = Field(
         [1e-3, 1e-2, 1e-1, 1.0],
         min_length=1,
@@ -104,7 +110,7 @@ class Baselines(Settings):
         "intrinsic dimension of every layer.",
     )
     state_depths: Literal["all"] | list[float] = Field(
-        [0.5, 1.0],
+        [0.5],
         description="Layers whose hidden states are used, as shares of the model's depth (1: the "
         "last layer), or `all`.",
     )
@@ -156,7 +162,10 @@ class SelfTraining(Settings):
         10, ge=1, description="Rounds; each labels a tenth of what is left at first (paper: 10)."
     )
     max_labels: int = Field(
-        2, ge=1, description="Most labels of a dataset that are tried, those with most texts first."
+        2,
+        ge=1,
+        description="Most labels of a dataset that are tried, those with most positive "
+        "texts first.",
     )
 
 
@@ -167,7 +176,10 @@ class Ablations(Settings):
         ["logistic_regression"], description="Classifiers; [] leaves the ablations out."
     )
     max_labels: int = Field(
-        1, ge=1, description="Most labels of a dataset that are tried, those with most texts first."
+        1,
+        ge=1,
+        description="Most labels of a dataset that are tried, those with most positive "
+        "texts first.",
     )
 
 

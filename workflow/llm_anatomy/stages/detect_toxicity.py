@@ -1,5 +1,6 @@
 """Classify texts from their spline features, beside the baselines, on the same folds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +11,14 @@ from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.toxicity import CHOICES, FOLDS, METRICS, PREDICTIONS
-from llm_anatomy.toxicity.classifiers import baseline_recipe, recipe
+from llm_anatomy.toxicity.classifiers import Recipe, baseline_recipe, recipe
 from llm_anatomy.toxicity.evaluate import (
+    LabelledTexts,
     OutOfFold,
     in_parallel,
     labelled_texts,
     measured_rows,
+    most_common,
     out_of_fold,
 )
 from llm_anatomy.toxicity.features import Dense, FeatureSet, first_layers, length_features, tfidf
@@ -55,16 +58,10 @@ def run(
     spline = read_spline_features(spline_features)
     ours = spline_sets(spline, settings.early_exit)
     baselines = baseline_sets(settings.baselines, spline, texts, intrinsic_dimension, states)
-    # The longest calls come first, so that no core waits for the last one.
-    made = [
-        (features, recipe(name, settings.classifiers))
-        for name in settings.classifiers.names
-        for features in ours
-    ] + [(features, baseline_recipe(features, settings.classifiers)) for features in baselines]
+    labels = labelled_texts(read_table(folds, FOLDS), spline.text_ids)
     calls = [
-        (out_of_fold, (label, features, classifier, settings.folds.n_inner_folds, settings.seed))
-        for label in labelled_texts(read_table(folds, FOLDS), spline.text_ids)
-        for features, classifier in made
+        (out_of_fold, (label, features, made, settings.folds.n_inner_folds, settings.seed))
+        for label, features, made in plan(settings.classifiers, labels, ours, baselines)
     ]
     threads = compute_settings().threads
     results = in_parallel(calls, threads, "detect_toxicity")
@@ -79,6 +76,31 @@ def run(
     rows = [row for part in measured for row in part]
     write_table(metrics, METRICS, pd.DataFrame(rows)[order], provenance)
     write_table(choices, CHOICES, pd.concat([_choices(r) for r in results]), provenance)
+
+
+def plan(
+    settings: Classifiers,
+    labels: Sequence[LabelledTexts],
+    ours: Sequence[Dense],
+    baselines: Sequence[FeatureSet],
+) -> list[tuple[LabelledTexts, FeatureSet, Recipe]]:
+    """Which classifier is tried on which features and label.
+
+    Logistic regression on everything; forests on the spline features of the most common labels, of
+    all and of the first layers; boosting, the slowest, on the features of all layers.
+    """
+    with_trees = most_common(labels, settings.max_tree_labels)
+    planned: list[tuple[LabelledTexts, FeatureSet, Recipe]] = []
+    for label in labels:
+        for name in settings.names:
+            if name != "logistic_regression" and label not in with_trees:
+                continue
+            sets = ours[:1] if name == "gradient_boosting" else ours
+            planned += [(label, features, recipe(name, settings)) for features in sets]
+        planned += [
+            (label, features, baseline_recipe(features, settings)) for features in baselines
+        ]
+    return planned
 
 
 def spline_sets(spline: SplineTable, early_exit: EarlyExit) -> list[Dense]:

@@ -236,7 +236,7 @@ HUB_SCORES = TableSchema(
 
 HARD_NEGATIVES = TableSchema(
     "toxicity/hard_negatives",
-    "results/toxicity/{model}/hard_negatives.parquet",
+    f"{_TOXICITY}/hard_negatives/{{easy}}.parquet",
     "compare_negatives",
     "One label, choice of negatives, feature set, classifier and metric",
     (

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 
 from llm_anatomy.config.toxicity import ClassifierName, Classifiers
+from llm_anatomy.toxicity import newton
 from llm_anatomy.toxicity.features import FeatureSet, Tfidf
 from llm_anatomy.toxicity.folds import Split
 from llm_anatomy.toxicity.metrics import ranking_metrics
@@ -36,8 +37,15 @@ class LogisticRecipe:
     def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
         """Scores at every value; a fit starts from the solution of the next stronger penalty."""
         scores = np.empty((len(values), test.shape[0]))
+        order = np.argsort(values, kind="stable")
+        if isinstance(x, ndarray) and x.shape[1] <= newton.MAX_WIDTH:
+            weights = None
+            for index in order:
+                weights = newton.fit(x, y, values[index], self.max_iter, weights)
+                scores[index] = newton.probabilities(test, weights)
+            return scores
         model = logistic_regression(1.0, self.max_iter, warm_start=True)
-        for index in np.argsort(values, kind="stable"):
+        for index in order:
             model.C = values[index]
             fit_logistic(model, x, y)
             scores[index] = model.predict_proba(test)[:, 1]

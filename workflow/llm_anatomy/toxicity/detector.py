@@ -149,7 +149,7 @@ def from_forest(model: RandomForestClassifier) -> Forest:
 
 def save_detector(path: Path, detector: Detector) -> None:
     """Write a detector atomically; the bytes depend only on the detector."""
-    arrays = {}
+    arrays: dict[str, ndarray] = {}
     kinds = {}
     for number, (label, trained) in enumerate(detector.labels.items()):
         kinds[label] = "forest" if isinstance(trained.classifier, Forest) else "logistic"

@@ -19,6 +19,7 @@ from llm_anatomy.toxicity.folds import Split, inner_splits
 from llm_anatomy.toxicity.metrics import measure
 
 T = TypeVar("T")
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ def labelled_texts(folds: pd.DataFrame, text_ids: Sequence[str]) -> list[Labelle
     return result
 
 
+def most_common(labels: Sequence[LabelledTexts], most: int) -> list[LabelledTexts]:
+    """The labels with most positive texts, in the order given."""
+    ranked = sorted(range(len(labels)), key=lambda i: (-int(labels[i].truth.sum()), i))[:most]
+    return [labels[i] for i in sorted(ranked)]
+
+
 def out_of_fold(
     texts: LabelledTexts, features: FeatureSet, made: Recipe, n_inner: int, seed: int
 ) -> OutOfFold:
@@ -144,9 +151,7 @@ def _one_thread(function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
 
 
-def measured_rows(
-    result: OutOfFold, scoring: Scoring, seed: int, **columns: Any
-) -> list[dict[str, Any]]:
+def measured_rows(result: OutOfFold, scoring: Scoring, seed: int, **columns: Any) -> list[Row]:
     """Rows of a table of metrics; `columns` go in front of the common ones."""
     texts = result.texts
     trained = [len(texts.truth) - int((texts.folds == f).sum()) for f in texts.fold_numbers]

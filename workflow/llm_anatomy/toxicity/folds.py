@@ -1,6 +1,5 @@
 """Which labels can be learned, and in which fold each text is tested."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,12 +120,6 @@ def inner_splits(
         return []
     splits = stratified_splits(truth, copies, possible, seed)
     return [s for s in splits if all(_both(truth[part]) for part in s)]
-
-
-def most_common(labels: Sequence[str], counts: Sequence[int], most: int) -> list[str]:
-    """The labels with most positive texts, in the order given."""
-    ranked = sorted(range(len(labels)), key=lambda i: (-counts[i], i))[:most]
-    return [labels[i] for i in sorted(ranked)]
 
 
 def _both(values: Bool[ndarray, " n"]) -> bool:

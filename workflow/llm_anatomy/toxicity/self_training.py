@@ -1,0 +1,101 @@
+"""Few labels: a classifier trained on them labels the rest of the training texts itself.
+
+In every round the classifier labels the texts of which it is surest, a tenth of those that were
+unlabelled at first, and is trained again (the paper's scheme, with k_best = masked / 10).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy import ndarray
+from sklearn.semi_supervised import SelfTrainingClassifier
+
+from llm_anatomy.config.toxicity import Classifiers, SelfTraining
+from llm_anatomy.toxicity.classifiers import Choice, logistic_regression, random_forest
+from llm_anatomy.toxicity.evaluate import LabelledTexts, OutOfFold
+from llm_anatomy.toxicity.features import Dense
+
+Name = Literal["logistic_regression", "random_forest"]
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """Out-of-fold scores at one share of labels.
+
+    Attributes:
+        rate: Share of the training texts that keep their label.
+        training: `self_training` or `labelled_only`.
+        n_labelled: Mean number of labelled texts over folds.
+        result: The scores.
+    """
+
+    rate: float
+    training: Literal["self_training", "labelled_only"]
+    n_labelled: float
+    result: OutOfFold
+
+
+def keep_labels(truth: Bool[ndarray, " train"], rate: float, seed: int) -> Bool[ndarray, " train"]:
+    """A stratified random share of the texts; at least one of each class."""
+    rng = np.random.default_rng(seed)
+    kept = np.zeros(len(truth), dtype=bool)
+    for value in (False, True):
+        rows = np.flatnonzero(truth == value)
+        count = max(1, round(rate * len(rows)))
+        kept[rng.permutation(rows)[:count]] = True
+    return kept
+
+
+def few_labels(
+    texts: LabelledTexts,
+    features: Dense,
+    name: Name,
+    rate: float,
+    settings: SelfTraining,
+    classifiers: Classifiers,
+    seed: int,
+) -> list[FewLabels]:
+    """Score every text with classifiers that knew a share of the other folds' labels.
+
+    Both trainings see the same labels, so their difference is what self-training adds.
+    """
+    scores = np.empty((2, len(texts.truth)))
+    counts = []
+    for fold in texts.fold_numbers:
+        train, test = texts.fold_split(fold)
+        x, held_out = features.split(texts.rows[train], texts.rows[test])
+        truth = texts.truth[train]
+        kept = keep_labels(truth, rate, seed + fold)
+        counts.append(int(kept.sum()))
+        alone = _classifier(name, settings, classifiers, seed)
+        alone.fit(x[kept], truth[kept])
+        scores[0, test] = alone.predict_proba(held_out)[:, 1]
+        partly: Int[ndarray, " train"] = np.where(kept, truth.astype(int), UNLABELLED)
+        per_round = max(1, -(-int((~kept).sum()) // settings.rounds))
+        trained = SelfTrainingClassifier(
+            _classifier(name, settings, classifiers, seed),
+            criterion="k_best",
+            k_best=per_round,
+            max_iter=settings.rounds,
+        ).fit(x, partly)
+        scores[1, test] = trained.predict_proba(held_out)[:, 1]
+    none = [Choice(settings.c, None, 0)] * len(counts)
+    mean = float(np.mean(counts))
+
+    def result(row: ndarray) -> OutOfFold:
+        return OutOfFold(features.name, name, "", texts, row, none)
+
+    return [
+        FewLabels(rate, "labelled_only", mean, result(scores[0])),
+        FewLabels(rate, "self_training", mean, result(scores[1])),
+    ]
+
+
+def _classifier(name: Name, settings: SelfTraining, classifiers: Classifiers, seed: int) -> Any:
+    if name == "logistic_regression":
+        return logistic_regression(settings.c, classifiers.max_iter)
+    # A leaf as large as a handful of labelled texts would not split them.
+    return random_forest(1, classifiers.n_trees, seed)
