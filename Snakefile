@@ -30,3 +30,13 @@ for _name in (
 
 
 include: "rules/targets.smk"
+
+
+# Here and not in an included file, from which Snakemake would not take the default target.
+rule all:
+    """Every study that the configuration names, the report and the manifest."""
+    default_target: True
+    input:
+        STUDY_RESULTS,
+        "results/report.html",
+        "results/manifest.json",

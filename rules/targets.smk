@@ -1,18 +1,9 @@
-# What can be asked for as a whole. Every study's file has a target of the study's name.
+# The manifest of everything that the configuration asks for.
 STUDY_RESULTS = [
     getattr(rules, study).input
     for study in CONFIG.studies
     if study in [rule.name for rule in workflow.rules]
 ]
-
-
-rule all:
-    """Every study that the configuration names, the report and the manifest."""
-    default_target: True
-    input:
-        STUDY_RESULTS,
-        "results/report.html",
-        "results/manifest.json",
 
 
 rule write_manifest:
