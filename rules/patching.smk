@@ -9,7 +9,11 @@ def patching_source(wildcards):
         return f"results/data/{task.relation}.parquet"
     file = getattr(task, "file", None)
     # A hub dataset and generated questions have no file; the model's record stands in.
-    return f"results/models/{wildcards.model}/provenance.json" if file is None else str(file)
+    return (
+        f"results/models/{wildcards.model}/provenance.json"
+        if file is None
+        else str(file)
+    )
 
 
 def patching_task_settings(wildcards):
@@ -98,7 +102,10 @@ rule sweep_layers:
         "logs/benchmarks/sweep_layers/{model}/{task}/{manipulation}.tsv"
     wildcard_constraints:
         manipulation="|".join(
-            ["none", *[manipulation.name for manipulation in CONFIG.patching.manipulations]]
+            [
+                "none",
+                *[manipulation.name for manipulation in CONFIG.patching.manipulations],
+            ]
         ),
     threads: CONFIG.compute.threads
     resources:
@@ -134,3 +141,72 @@ rule summarise_sweeps:
         "python -m llm_anatomy.stages.summarise_sweeps --settings {params.settings:q} "
         "--floors {input.floors:q} --sweeps {input.sweeps:q} "
         "--curves {output.curves:q} --depths {output.depths:q} --log {log:q}"
+
+
+def per_patching_run(table):
+    """One table of every model and task, model by model."""
+    return expand(
+        "results/patching/{model}/{task}/{table}.parquet",
+        model=MODELS,
+        task=PATCHING_TASKS,
+        table=table,
+    )
+
+
+rule claims_patching:
+    """What the paper says about manipulated previous tokens, and what was measured."""
+    input:
+        curves=per_patching_run("curves"),
+        depths=per_patching_run("depths"),
+        code=module_files("llm_anatomy.stages.claims_patching"),
+    output:
+        claims="results/patching/claims.parquet",
+    log:
+        "logs/claims_patching.log",
+    benchmark:
+        "logs/benchmarks/claims_patching.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        settings=settings_json(models=MODELS, patching=CONFIG.patching),
+    shell:
+        "python -m llm_anatomy.stages.claims_patching --settings {params.settings:q} "
+        "--curves {input.curves:q} --depths {input.depths:q} --claims {output.claims:q} "
+        "--log {log:q}"
+
+
+rule figures_patching:
+    """The figures of the patching study, with captions."""
+    input:
+        curves=per_patching_run("curves"),
+        depths=per_patching_run("depths"),
+        clean=per_patching_run("none"),
+        intake=per_patching_run("intake"),
+        pairs=per_patching_run("pairs"),
+        code=module_files("llm_anatomy.stages.figures_patching"),
+    output:
+        figures=directory("results/figures/patching"),
+    log:
+        "logs/figures_patching.log",
+    benchmark:
+        "logs/benchmarks/figures_patching.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        settings=settings_json(models=MODELS, patching=CONFIG.patching),
+    shell:
+        "python -m llm_anatomy.stages.figures_patching --settings {params.settings:q} "
+        "--curves {input.curves:q} --depths {input.depths:q} --clean {input.clean:q} "
+        "--intake {input.intake:q} --pairs {input.pairs:q} --figures {output.figures:q} "
+        "--log {log:q}"
+
+
+rule patching:
+    """The patching study: sweeps over every layer, curves, depths, figures and claims."""
+    input:
+        per_patching_run("curves"),
+        per_patching_run("depths"),
+        "results/patching/claims.parquet",
+        "results/figures/patching",

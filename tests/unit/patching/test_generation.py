@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.clean import clean_run
 from llm_anatomy.patching.fast import sweep_edit, sweep_freeze, sweep_skip
 from llm_anatomy.patching.generation import Stream, generate
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit
+
 from tests.unit.patching.tools import names, prompts, replay_of
 
 pytestmark = pytest.mark.usefixtures("no_grad")

@@ -1,12 +1,15 @@
 """A tiny decoder with prompts, for the patching tests."""
 
+import json
 from functools import cache
+from pathlib import Path
 
 import torch
+from llm_anatomy.model.loading import sha256_file
 from llm_anatomy.model.replay import Replay
 from llm_anatomy.model.resolve import resolve
 
-from tests.tiny import tiny_model
+from tests.tiny import save_tiny_model, tiny_model
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "mistral")
 TOLERANCE = 1e-4
@@ -27,3 +30,16 @@ def prompts(rows: int, length: int, shared: int = 0, seed: int = 0) -> torch.Ten
 
 def names(rows: int) -> tuple[str, ...]:
     return tuple(f"example {row}" for row in range(rows))
+
+
+def saved_model(folder: Path) -> Path:
+    """A tiny model as the rule prepare_model leaves it; returns its provenance file."""
+    weights = save_tiny_model(folder / "weights", num_hidden_layers=4, max_position_embeddings=160)
+    record = {
+        "model": "tiny",
+        "revision": "none",
+        "weights_sha256": "none",
+        "files": {path.name: sha256_file(path) for path in sorted(weights.iterdir())},
+    }
+    (folder / "provenance.json").write_text(json.dumps(record))
+    return folder / "provenance.json"

@@ -168,6 +168,7 @@ def curve_rows(
             "metric": curve.metric,
             "layer": int(layer),
             "depth": float(layer / n_layers),
+            "layers": n_layers,
             "value": float(mean),
             "low": low,
             "high": high,

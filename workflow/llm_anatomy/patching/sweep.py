@@ -138,7 +138,7 @@ class Engine:
         tokens: Int[Tensor, "rows steps"] | None,
     ) -> Iterator[Record]:
         scores = next_token(self.replay.decoder.logits, final, clean.final(), rows)
-        answers = scores.token[:, None] if tokens is None else tokens.cpu().numpy()
+        answers = scores.token[:, None].tolist() if tokens is None else tokens.tolist()
         offset = 1 if isinstance(variant.manipulation, Freeze) else 0
         for index in range(len(final)):
             case, layer = rows[index % len(rows)], layers[index // len(rows)]

@@ -179,6 +179,7 @@ CURVES = TableSchema(
         _METRIC,
         Column("layer", pa.int64(), "k, in the paper's indexing."),
         Column("depth", pa.float64(), "k as a fraction of the number of layers."),
+        Column("layers", pa.int64(), "Number of layers of the model."),
         Column("value", pa.float64(), "Mean over examples, after the mean over seeds."),
         Column("low", pa.float64(), "Lower end of the interval."),
         Column("high", pa.float64(), "Upper end of the interval."),
@@ -215,12 +216,12 @@ DEPTHS = TableSchema(
             "donor's; transition_width: layers between the last k with 90 % of the donor's highest "
             "share and the first with 90 % of the original's.",
         ),
-        Column(
-            "layer", pa.float64(), "The layer k, or a number of layers.", nullable=True
-        ),
+        Column("layer", pa.float64(), "The layer k, or a number of layers.", nullable=True),
         Column("depth", pa.float64(), "As a fraction of the number of layers.", nullable=True),
         Column("low", pa.float64(), "Lower end of the bootstrap interval.", "layer", nullable=True),
-        Column("high", pa.float64(), "Upper end of the bootstrap interval.", "layer", nullable=True),
+        Column(
+            "high", pa.float64(), "Upper end of the bootstrap interval.", "layer", nullable=True
+        ),
         Column("layers", pa.int64(), "Number of layers of the model."),
     ),
 )

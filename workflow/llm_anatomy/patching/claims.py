@@ -1,0 +1,214 @@
+"""The paper's claims, tested on a model's curves. Nothing is tuned to agree with the paper."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from llm_anatomy.patching.summary import SCORES
+from llm_anatomy.tables.claims import claim_row
+
+PAPER = "Ben-Artzy 2024"
+# Tolerated relative drop where the paper says "small to negligible".
+SMALL_DROP = 0.10
+TOP_SHARE = 0.30
+STATES = ("noise", "shuffle", "freeze", "skip")
+# Lowest and highest relative depth at which the paper's models cross over (17/32 and 22/32).
+PAPER_CROSSOVER = (17 / 32, 22 / 32)
+
+
+@dataclass(frozen=True)
+class TaskTables:
+    """The summary of one model and task.
+
+    Attributes:
+        model: Name of the model.
+        task: Name of the task.
+        task_kind: Its kind.
+        kinds: Kind of each manipulation that is the paper's own, by name.
+        curves: Table `patching/curves`.
+        depths: Table `patching/depths`.
+    """
+
+    model: str
+    task: str
+    task_kind: str
+    kinds: Mapping[str, str]
+    curves: pd.DataFrame
+    depths: pd.DataFrame
+
+
+def patching_claims(tables: TaskTables) -> list[dict[str, Any]]:
+    """Rows of the claims table for one model and task."""
+    rows = []
+    curves = tables.curves[tables.curves["subset"] == "all"]
+    n_layers = int(curves["layers"].iloc[0])
+    for name, kind in tables.kinds.items():
+        own = curves[(curves["manipulation"] == name) & curves["strength"].isna()]
+        if kind == "switch":
+            rows += _switch_claims(tables, own, name, n_layers)
+        elif kind in STATES:
+            metric = next((m for m in SCORES if (own["metric"] == m).any()), None)
+            if metric is not None:
+                rows += _state_claims(tables, own[own["metric"] == metric], name, kind, n_layers)
+    return rows
+
+
+def _state_claims(
+    tables: TaskTables, curve: pd.DataFrame, name: str, kind: str, n_layers: int
+) -> list[dict[str, Any]]:
+    baseline = float(curve["baseline"].iloc[0])
+    chance = curve["chance"].iloc[0]
+    able = baseline > 0 and (pd.isna(chance) or baseline > chance)
+    about = (
+        f"task {tables.task}, {curve['metric'].iloc[0]}, "
+        f"{int(curve['examples'].iloc[0])} examples, {int(curve['seeds'].iloc[0])} seed(s); "
+        f"clean score {baseline:.3f}"
+        + ("" if pd.isna(chance) else f", chance {chance:.3f}")
+        + ("" if able else "; the clean model is not above chance, so this cannot be tested")
+    )
+    top = _at(curve, math.ceil((1 - TOP_SHARE) * n_layers))
+    rows = []
+    arithmetic_skip = kind == "skip" and tables.task_kind == "arithmetic"
+    if top is not None:
+        drop, low, high = _relative_drop(top, baseline) if able else (None, None, None)
+        small = None if drop is None else drop <= SMALL_DROP
+        rows.append(
+            claim_row(
+                PAPER,
+                "Leaving out attention in the top layers harms arithmetic."
+                if arithmetic_skip
+                else f"Manipulating previous tokens ({name}) in the final 30 % of layers costs "
+                "little or nothing.",
+                tables.model,
+                paper_value="the one task that fails (secondary source)"
+                if arithmetic_skip
+                else "small to negligible drop (abstract)",
+                measured_value=drop,
+                low=low,
+                high=high,
+                unit="relative drop",
+                holds=None if small is None else (not small if arithmetic_skip else small),
+                note=f"{about}; k = {int(top['layer'])} of {n_layers}; criterion: drop "
+                f"{'>' if arithmetic_skip else '<='} {SMALL_DROP:.0%}; interval over examples, "
+                "clean score held fixed",
+            )
+        )
+    bottom = _at(curve, 0)
+    if bottom is not None and not pd.isna(chance):
+        rows.append(
+            claim_row(
+                PAPER,
+                f"Manipulating previous tokens ({name}) in early layers brings the score down to "
+                "chance.",
+                tables.model,
+                paper_value="chance level (abstract: can lead to)",
+                measured_value=float(bottom["value"]) if able else None,
+                low=float(bottom["low"]) if able else None,
+                high=float(bottom["high"]) if able else None,
+                unit="score",
+                holds=bool(bottom["low"] <= chance) if able else None,
+                note=f"{about}; k = 0; criterion: the interval reaches down to chance",
+            )
+        )
+    return rows
+
+
+def _switch_claims(
+    tables: TaskTables, curves: pd.DataFrame, name: str, n_layers: int
+) -> list[dict[str, Any]]:
+    modified = curves[curves["metric"] == "modified"]
+    original = curves[curves["metric"] == "original"]
+    if modified.empty:
+        return []
+    baseline = float(original["baseline"].iloc[0])
+    about = (
+        f"task {tables.task}, {int(modified['examples'].iloc[0])} examples, clean score "
+        f"{baseline:.3f}"
+    )
+    rows = []
+    top = modified[modified["layer"] >= math.ceil(2 * n_layers / 3)]
+    if len(top):
+        worst = top.loc[top["value"].idxmax()]
+        rows.append(
+            _share_claim(
+                tables,
+                "A switch in the top third of layers is ignored.",
+                "0 of 194 from k = 22 of 32 on (Llama2-7B, Mistral-7B, Yi-6B)",
+                worst,
+                bool(worst["value"] <= 0.05),
+                f"{about}; largest share that follows the donor at any k >= 2/3 of {n_layers} "
+                f"layers, at k = {int(worst['layer'])}; criterion: <= 0.05",
+            )
+        )
+    early = _at(modified, n_layers // 3)
+    if early is not None:
+        rows.append(
+            _share_claim(
+                tables,
+                "A switch before the top third is followed.",
+                "167, 176 and 181 of 194 at k = 10 of 32 (Llama2-7B, Mistral-7B, Yi-6B)",
+                early,
+                bool(early["high"] >= (1 - SMALL_DROP) * baseline),
+                f"{about}; share that follows the donor at k = {int(early['layer'])} of "
+                f"{n_layers}; criterion: the interval reaches 90 % of the clean score, which a "
+                "switched word has",
+            )
+        )
+    depths = tables.depths
+    own = depths[
+        (depths["manipulation"] == name)
+        & (depths["subset"] == "all")
+        & (depths["quantity"] == "crossover")
+    ]
+    if len(own) and not pd.isna(own["layer"].iloc[0]):
+        found = own.iloc[0]
+        depth = float(found["depth"])
+        known = not pd.isna(found["low"])
+        rows.append(
+            claim_row(
+                PAPER,
+                "The answer flips from the donor's to the original between half and 70 % of the "
+                "layers.",
+                tables.model,
+                paper_value="k = 18, 17, 22 of 32 (Llama2-7B, Mistral-7B, Yi-6B)",
+                measured_value=depth,
+                low=float(found["low"]) / n_layers if known else None,
+                high=float(found["high"]) / n_layers if known else None,
+                unit="share of layers",
+                holds=PAPER_CROSSOVER[0] <= depth <= PAPER_CROSSOVER[1],
+                note=f"{about}; crossover at k = {int(found['layer'])} of {n_layers}; criterion: "
+                "within the paper's models' range, 0.53 to 0.69; bootstrap interval",
+            )
+        )
+    return rows
+
+
+def _share_claim(
+    tables: TaskTables, claim: str, paper_value: str, row: Any, holds: bool, note: str
+) -> dict[str, Any]:
+    return claim_row(
+        PAPER,
+        claim,
+        tables.model,
+        paper_value=paper_value,
+        measured_value=float(row["value"]),
+        low=float(row["low"]),
+        high=float(row["high"]),
+        unit="share",
+        holds=holds,
+        note=f"{note}; {row['interval']} interval",
+    )
+
+
+def _relative_drop(row: Any, baseline: float) -> tuple[float, float, float]:
+    value, high, low = ((baseline - float(row[end])) / baseline for end in ("value", "low", "high"))
+    return value, low, high
+
+
+def _at(curve: pd.DataFrame, layer: int) -> Any | None:
+    """The row of the first swept layer at or above `layer`; None when there is none."""
+    found = curve[curve["layer"] >= layer].sort_values("layer")
+    return found.iloc[0] if len(found) else None
