@@ -46,7 +46,9 @@ def display_path(path):
 
 CONFIG = validated_configuration()
 MODELS = [model.name for model in CONFIG.models]
-DATASETS = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "texts"]
+TEXTS = [dataset for dataset in CONFIG.datasets if dataset.kind == "texts"]
+# The texts that studies run on; the others only serve as parts of mixtures or to train scorers.
+DATASETS = [dataset.name for dataset in TEXTS if dataset.study]
 RELATIONS = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "relation"]
 
 os.environ.update(stage_environment(CONFIG.compute))

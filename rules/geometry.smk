@@ -1,8 +1,14 @@
 # Spline features and attention intrinsic dimension: one forward pass, then tables from tables.
 GEOMETRY = CONFIG.geometry
 SHARDS = GEOMETRY.extraction.shards
-SCORERS = GEOMETRY.prompts.scorers_among(DATASETS)
+SCORERS = GEOMETRY.prompts.scorers_among([dataset.name for dataset in TEXTS])
 GEOMETRY_MEMORY = 4000
+
+if "geometry" in CONFIG.studies and not DATASETS:
+    sys.exit(
+        "Error: the study 'geometry' needs a dataset of texts, and the key 'datasets' names none; "
+        "add one, or leave 'geometry' out of 'studies'"
+    )
 
 
 wildcard_constraints:

@@ -6,6 +6,7 @@ from llm_anatomy.inputs import (
     model_inputs,
     model_settings,
     one_of,
+    part_tables,
 )
 
 
@@ -67,7 +68,7 @@ rule build_dataset:
     benchmark:
         "logs/benchmarks/build_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of(DATASETS),
+        dataset=one_of([dataset.name for dataset in TEXTS if not dataset.parts]),
     resources:
         mem_mb=growing(2000),
         runtime=60,
@@ -76,6 +77,31 @@ rule build_dataset:
     shell:
         "python -m llm_anatomy.stages.build_dataset --settings {params.settings:q} "
         "--sources {input.sources:q} --texts {output.texts:q} --intake {output.intake:q} "
+        "--log {log:q}"
+
+
+rule mix_datasets:
+    """Mix parts of other data sets into one; say what became of every row."""
+    input:
+        parts=for_entry("dataset", CONFIG.datasets, part_tables),
+        code=module_files("llm_anatomy.stages.mix_datasets"),
+    output:
+        texts="results/data/{dataset}.parquet",
+        intake="results/data/{dataset}.intake.parquet",
+    log:
+        "logs/mix_datasets/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/mix_datasets/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of([dataset.name for dataset in TEXTS if dataset.parts]),
+    resources:
+        mem_mb=growing(4000),
+        runtime=60,
+    params:
+        settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
+    shell:
+        "python -m llm_anatomy.stages.mix_datasets --settings {params.settings:q} "
+        "--parts {input.parts:q} --texts {output.texts:q} --intake {output.intake:q} "
         "--log {log:q}"
 
 

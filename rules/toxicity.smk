@@ -4,7 +4,7 @@
 LABELLED = [
     dataset.name
     for dataset in CONFIG.datasets
-    if dataset.kind == "texts" and (dataset.builtin or dataset.labels)
+    if dataset.name in DATASETS and (dataset.builtin or dataset.labels or dataset.parts)
 ]
 TOXICITY = CONFIG.toxicity
 TOXICITY_MEMORY = 4000
@@ -268,23 +268,119 @@ rule compare_negatives:
         "--metrics {output.metrics:q} --log {log:q}"
 
 
+rule time_early_exit:
+    """What reading the first layers costs, beside the plain pass, one text at a time."""
+    input:
+        model="results/models/{model}/provenance.json",
+        texts="results/data/{dataset}.parquet",
+        code=module_files("llm_anatomy.stages.time_early_exit"),
+    output:
+        early_exit="results/toxicity/{model}/{dataset}/early_exit.parquet",
+    log:
+        "logs/time_early_exit/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/time_early_exit/{model}/{dataset}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * TOXICITY_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            max_length=CONFIG.geometry.extraction.max_length,
+            early_exit=TOXICITY.early_exit,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.time_early_exit --settings {params.settings:q} "
+        "--model {input.model:q} --texts {input.texts:q} "
+        "--early-exit {output.early_exit:q} --log {log:q}"
+
+
+def toxicity_tables(name):
+    """One table of every model and labelled dataset, model by model."""
+    return [
+        f"results/toxicity/{model}/{dataset}/{name}.parquet"
+        for model in MODELS
+        for dataset in LABELLED
+    ]
+
+
+def fold_tables(name):
+    """One table of every labelled dataset."""
+    return [f"results/folds/{dataset}/{name}.parquet" for dataset in LABELLED]
+
+
+OTHER_TABLES = [
+    f"results/toxicity/{model}/{dataset}/early_exit.parquet"
+    for model in MODELS
+    for dataset in LABELLED[:1]
+] + [
+    f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
+    for model in MODELS
+    for pair in COMPARISONS
+]
+
+
+rule claims_toxicity:
+    """Test the paper's claims on detection."""
+    input:
+        folds=fold_tables("folds"),
+        metrics=toxicity_tables("metrics"),
+        ablations=toxicity_tables("ablations"),
+        self_training=toxicity_tables("self_training"),
+        others=OTHER_TABLES,
+        code=module_files("llm_anatomy.stages.claims_toxicity"),
+    output:
+        claims="results/toxicity/claims.parquet",
+    log:
+        "logs/claims_toxicity.log",
+    benchmark:
+        "logs/benchmarks/claims_toxicity.tsv"
+    params:
+        settings=settings_json(models=MODELS, datasets=LABELLED),
+    shell:
+        "python -m llm_anatomy.stages.claims_toxicity --settings {params.settings:q} "
+        "--folds {input.folds:q} --metrics {input.metrics:q} --ablations {input.ablations:q} "
+        "--self-training {input.self_training:q} --others {input.others:q} "
+        "--claims {output.claims:q} --log {log:q}"
+
+
+rule figures_toxicity:
+    """Figures and captions of the toxicity study."""
+    input:
+        folds=fold_tables("folds"),
+        labels=fold_tables("labels"),
+        duplicates=fold_tables("duplicates"),
+        metrics=toxicity_tables("metrics"),
+        ablations=toxicity_tables("ablations"),
+        self_training=toxicity_tables("self_training"),
+        maps=toxicity_tables("maps"),
+        others=OTHER_TABLES,
+        code=module_files("llm_anatomy.stages.figures_toxicity"),
+    output:
+        figures=directory("results/figures/toxicity"),
+    log:
+        "logs/figures_toxicity.log",
+    benchmark:
+        "logs/benchmarks/figures_toxicity.tsv"
+    params:
+        settings=settings_json(models=MODELS, datasets=LABELLED),
+    shell:
+        "python -m llm_anatomy.stages.figures_toxicity --settings {params.settings:q} "
+        "--folds {input.folds:q} --labels {input.labels:q} --duplicates {input.duplicates:q} "
+        "--metrics {input.metrics:q} --ablations {input.ablations:q} "
+        "--self-training {input.self_training:q} --maps {input.maps:q} "
+        "--others {input.others:q} --figures {output.figures:q} --log {log:q}"
+
+
 rule toxicity:
     """The toxicity study: detection, baselines, ablations, detector, figures and claims."""
     input:
         expand(
-            "results/toxicity/{model}/{dataset}/{result}",
+            "results/toxicity/{model}/{dataset}/detector.safetensors",
             model=MODELS,
             dataset=LABELLED,
-            result=[
-                "metrics.parquet",
-                "detector.safetensors",
-                "ablations.parquet",
-                "self_training.parquet",
-                "maps.parquet",
-            ],
         ),
-        [
-            f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
-            for model in MODELS
-            for pair in COMPARISONS
-        ],
+        "results/toxicity/claims.parquet",
+        "results/figures/toxicity",

