@@ -190,7 +190,7 @@ class EarlyExit(Settings):
         [3], description="Numbers of first layers (paper: 3); more than the model has is an error."
     )
     timed_texts: int = Field(
-        16,
+        8,
         ge=1,
         description="Texts, one at a time, over which latency is measured; `n_layers` "
         "of the model are timed beside the whole model.",

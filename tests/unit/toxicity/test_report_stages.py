@@ -1,0 +1,221 @@
+"""Figures, captions and claims say what the tables say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.toxicity import (
+    Ablations,
+    Baselines,
+    Classifiers,
+    EarlyExit,
+    Folds,
+    HardNegatives,
+    Maps,
+    Scoring,
+    SelfTraining,
+)
+from llm_anatomy.errors import UserError
+from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.model.loading import sha256_file
+from llm_anatomy.stages import (
+    ablate_features,
+    claims_toxicity,
+    compare_negatives,
+    detect_toxicity,
+    figures_toxicity,
+    map_texts,
+    self_train,
+    split_texts,
+    time_early_exit,
+)
+from llm_anatomy.tables.claims import CLAIMS
+from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.toxicity import EARLY_EXIT, METRICS
+
+from tests.tiny import save_tiny_model
+from tests.unit.toxicity.tables import PROVENANCE, write_inputs
+
+COMMON = {
+    "seed": 0,
+    "classifiers": Classifiers(n_trees=3, boosting_iterations=3, c=[0.1], c_tfidf=[1.0]),
+    "scoring": Scoring(resamples=10),
+}
+MODEL = "tiny"
+
+
+def domain_labels(n: int) -> dict:
+    kinds = np.arange(n) % 3
+    return {name: kinds == i for i, name in enumerate(("code", "law", "maths"))}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """All tables of two datasets: one label, and three exclusive ones."""
+    folder = tmp_path_factory.mktemp("toxicity")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLM_ANATOMY_COMPUTE", '{"threads": 1}')
+        rng = np.random.default_rng(0)
+        single = write_inputs(make(folder, "single"), 70, 0, {"bad": rng.random(70) < 0.4})
+        domains = write_inputs(make(folder, "domains"), 45, 1, domain_labels(45))
+        for name, inputs in (("single", single), ("domains", domains)):
+            run_dataset(folder / name, inputs)
+        compare_negatives.run(
+            compare_negatives.NegativesStage(
+                folds=Folds(), comparison=HardNegatives(dataset="single", easy="domains"), **COMMON
+            ),
+            folds=folder / "single/folds.parquet",
+            texts=single.texts,
+            spline_features=single.spline_features,
+            easy_texts=domains.texts,
+            easy_spline_features=domains.spline_features,
+            metrics=folder / "domains.parquet",
+        )
+    times = {
+        "n_layers": [4, 3, 4],
+        "what": ["plain", "features", "features"],
+        "n_texts": [2] * 3,
+        "n_tokens": [20] * 3,
+        "median_ms": [10.0, 8.0, 11.0],
+        "p95_ms": [10.0, 8.0, 11.0],
+        "share_of_plain": [1.0, 0.8, 1.1],
+    }
+    write_table(folder / "early_exit.parquet", EARLY_EXIT, times, PROVENANCE)
+    return folder
+
+
+def make(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
+def run_dataset(folder: Path, inputs) -> None:
+    split_texts.run(
+        split_texts.SplitStage(seed=0, folds=Folds()),
+        texts=inputs.texts,
+        **{n: folder / f"{n}.parquet" for n in ("folds", "labels", "duplicates")},
+    )
+    common = {"folds": folder / "folds.parquet", "spline_features": inputs.spline_features}
+    detect_toxicity.run(
+        detect_toxicity.DetectStage(
+            folds=Folds(), baselines=Baselines(), early_exit=EarlyExit(), **COMMON
+        ),
+        texts=inputs.texts,
+        intrinsic_dimension=inputs.intrinsic_dimension,
+        states=inputs.states,
+        **common,
+        **{n: folder / f"{n}.parquet" for n in ("predictions", "metrics", "choices")},
+    )
+    ablate_features.run(
+        ablate_features.AblationStage(folds=Folds(), ablations=Ablations(), **COMMON),
+        ablations=folder / "ablations.parquet",
+        **common,
+    )
+    self_train.run(
+        self_train.SelfTrainingStage(self_training=SelfTraining(label_rates=[0.05, 0.2]), **COMMON),
+        self_training=folder / "self_training.parquet",
+        **common,
+    )
+    map_texts.run(
+        map_texts.MapStage(seed=0, maps=Maps(methods=["pca"])),
+        spline_features=inputs.spline_features,
+        maps=folder / "maps.parquet",
+    )
+
+
+def both(project: Path, *names: str) -> dict:
+    return {
+        name: tuple(project / dataset / f"{name}.parquet" for dataset in ("single", "domains"))
+        for name in names
+    } | {"others": (project / "early_exit.parquet", project / "domains.parquet")}
+
+
+NAMES = {"models": [MODEL], "datasets": ["single", "domains"]}
+
+
+def test_every_claim_is_measured_or_says_why_not(project):
+    claims_toxicity.run(
+        claims_toxicity.ToxicityClaimStage(**NAMES),
+        **both(project, "folds", "metrics", "ablations", "self_training"),
+        claims=project / "claims.parquet",
+    )
+    claims = read_table(project / "claims.parquet", CLAIMS)
+    assert claims["claim"].is_unique
+    untested = claims[claims["measured_value"].isna()]
+    assert untested["note"].str.startswith("Not tested").all()
+    assert len(claims) == 11
+    assert len(untested) == 2
+    metrics = read_table(project / "single/metrics.parquet", METRICS)
+    linear = metrics[
+        (metrics["feature_set"] == "spline")
+        & (metrics["classifier"] == "logistic_regression")
+        & (metrics["metric"] == "roc_auc")
+    ].iloc[0]
+    row = claims[claims["claim"].str.startswith("Logistic regression")].iloc[0]
+    assert row["measured_value"] == pytest.approx(100 * linear["value"])
+    assert row["holds"] == (linear["value"] >= 0.98)
+    domains = claims[claims["claim"].str.startswith("Spline features tell domains")].iloc[0]
+    metrics = read_table(project / "domains/metrics.parquet", METRICS)
+    own = metrics[
+        (metrics["feature_set"] == "spline")
+        & (metrics["classifier"] == "logistic_regression")
+        & (metrics["metric"] == "roc_auc")
+    ]
+    assert domains["measured_value"] == pytest.approx(100 * own["value"].min())
+
+
+def test_figures_and_captions_come_from_the_tables(project):
+    figures = project / "figures"
+    figures_toxicity.run(
+        figures_toxicity.ToxicityFigureStage(**NAMES),
+        **both(
+            project,
+            *("folds", "labels", "duplicates"),
+            *("metrics", "ablations", "self_training", "maps"),
+        ),
+        figures=figures,
+    )
+    exhibits = read_exhibits(figures).exhibits
+    titles = [exhibit.title for exhibit in exhibits]
+    assert len(titles) == len(set(titles)) == 2 * 4 + 2 + 2
+    assert {e.figure for e in exhibits if e.figure} == {p.name for p in figures.glob("*.png")}
+    assert not any("nan" in exhibit.caption.split() for exhibit in exhibits)
+    metrics = read_table(project / "single/metrics.parquet", METRICS)
+    value = metrics.query(
+        "feature_set == 'spline' and classifier == 'logistic_regression' and metric == 'roc_auc'"
+    )["value"].iloc[0]
+    assert f"logistic regression reach {value:.3f}" in exhibits[0].caption
+
+
+def test_early_exits_are_timed_beside_the_plain_pass(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLM_ANATOMY_COMPUTE", Compute(threads=1).model_dump_json())
+    save_tiny_model(tmp_path / "weights")
+    files = {p.name: sha256_file(p) for p in (tmp_path / "weights").iterdir()}
+    record = {"model": MODEL, "revision": "none", "weights_sha256": "0", "files": files}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    inputs = write_inputs(tmp_path, n=12)
+    paths = {
+        "model": tmp_path / "provenance.json",
+        "texts": inputs.texts,
+        "early_exit": tmp_path / "early_exit.parquet",
+    }
+    settings = {"seed": 0, "precision": Precision(), "max_length": 64}
+    time_early_exit.run(
+        time_early_exit.EarlyExitStage(
+            early_exit=EarlyExit(n_layers=[1, 3], timed_texts=3), **settings
+        ),
+        **paths,
+    )
+    table = read_table(paths["early_exit"], EARLY_EXIT)
+    kinds = list(zip(table["what"], table["n_layers"], strict=True))
+    assert kinds == [("plain", 3), ("features", 1), ("features", 3)]
+    assert table["share_of_plain"].iloc[0] == 1.0
+    assert (table["median_ms"] > 0).all()
+    assert pd.unique(table["n_texts"]).tolist() == [3]
+    with pytest.raises(UserError, match="names 9, but the model has 3 layers"):
+        time_early_exit.run(
+            time_early_exit.EarlyExitStage(early_exit=EarlyExit(n_layers=[9]), **settings), **paths
+        )
