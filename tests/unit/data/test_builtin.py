@@ -1,17 +1,15 @@
 """The builtin data sets, on stand-in wheels with known content, and on the real ones."""
 
-import os
-from pathlib import Path
-
 import pytest
 from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
 from llm_anatomy.data.build import build_relation, build_texts
 from llm_anatomy.data.builtin.countries import copies_name
 from llm_anatomy.data.builtin.domains import LONGEST, SHORTEST, blocks, spread
 from llm_anatomy.data.builtin.registry import BUILTINS
-from llm_anatomy.data.wheels import download_wheel, known_wheel
 from llm_anatomy.errors import UserError
 from wheel_files import country, harm_csv, make_wheel
+
+from tests.default_model import wheel as real_wheel
 
 HARM = "pyrit/datasets/scorer_evals/harm"
 REFUSAL = "pyrit/datasets/scorer_evals/refusal_scorer"
@@ -184,21 +182,10 @@ def test_a_wheel_with_other_bytes_is_refused(tmp_path, monkeypatch):
         build_texts(builtin("toxicity_types"), (wheel,), 0)
 
 
-def wheel_cache() -> Path:
-    """Where real wheels are kept between runs, outside the tree."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get("LLM_ANATOMY_TEST_CACHE", base / "llm-anatomy-tests"))
-
-
 @pytest.mark.default_model
 def test_the_real_wheels_give_the_documented_numbers():
     needed = sorted({wheel for builtin in BUILTINS.values() for wheel in builtin.wheels})
-    paths = []
-    for requirement in needed:
-        path = wheel_cache() / known_wheel(requirement).filename
-        if not path.exists():
-            download_wheel(known_wheel(requirement), path)
-        paths.append(path)
+    paths = [real_wheel(requirement) for requirement in needed]
     used = {}
     for dataset in DEFAULT_DATASETS:
         build = build_texts if dataset.kind == "texts" else build_relation

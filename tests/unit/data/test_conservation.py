@@ -5,12 +5,14 @@ import json
 import tempfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.build import build_texts
+from llm_anatomy.data.sampling import lowest, rank
 
 TEXT = st.one_of(
     st.sampled_from(
@@ -105,3 +107,15 @@ def test_a_plain_sample_has_the_asked_size(count, max_rows, seed):
         )
     assert table.num_rows == intake.used == min(count, max_rows)
     assert sum(intake.aside.values()) == count - intake.used
+
+
+@given(
+    numbers=st.lists(st.integers(1, 500), unique=True, max_size=60),
+    limit=st.none() | st.integers(1, 70),
+    seed=st.integers(0, 5),
+)
+def test_a_sample_is_the_lowest_ranks_whatever_the_order(numbers, limit, seed):
+    drawn, offered = lowest([SimpleNamespace(number=n) for n in numbers], limit, seed)
+    naive = sorted(numbers, key=lambda number: rank(number, seed))[:limit]
+    assert [item.number for item in drawn] == sorted(naive)
+    assert offered == len(numbers)

@@ -1,9 +1,9 @@
-"""Seeded samples in one pass, independent of the order of reading."""
+"""Seeded samples in one pass that hold no more than they draw."""
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.intake import Intake
@@ -21,30 +21,46 @@ class Numbered(Protocol):
 T = TypeVar("T", bound=Numbered)
 
 
-def lowest(items: Iterable[T], limit: int | None, seed: int) -> tuple[list[T], int]:
-    """The `limit` items of lowest pseudo-random rank, in source order, and how many there were.
+class Sample(Generic[T]):
+    """The items of lowest pseudo-random rank among all that were offered.
 
     An item's rank depends on the seed and its position alone, so that a sample of 100 is part of
     the sample of 200 with the same seed.
     """
-    if limit is None:
-        every = list(items)
-        return every, len(every)
-    total = 0
 
-    def ranked() -> Iterator[tuple[bytes, int, T]]:
-        nonlocal total
-        for item in items:
-            total += 1
-            yield rank(item.number, seed), item.number, item
+    def __init__(self, limit: int | None, seed: int) -> None:
+        self.limit, self.seed = limit, seed
+        self.offered = 0
+        # Highest rank first, so that it is the one that a lower rank pushes out.
+        self._heap: list[tuple[int, int, T]] = []
 
-    drawn = [item for _, _, item in heapq.nsmallest(limit, ranked())]
-    return sorted(drawn, key=lambda item: item.number), total
+    def offer(self, item: T) -> None:
+        """Count an item, and keep it if its rank is low enough so far."""
+        self.offered += 1
+        entry = (-rank(item.number, self.seed), item.number, item)
+        if self.limit is None or len(self._heap) < self.limit:
+            heapq.heappush(self._heap, entry)
+        elif entry > self._heap[0]:
+            heapq.heapreplace(self._heap, entry)
+
+    def drawn(self, limit: int | None = None) -> list[T]:
+        """The kept items (or the `limit` lowest-ranked of them) in source order."""
+        kept = heapq.nlargest(len(self._heap) if limit is None else limit, self._heap)
+        return sorted((item for _, _, item in kept), key=lambda item: item.number)
 
 
-def rank(number: int, seed: int) -> bytes:
+def lowest(items: Iterable[T], limit: int | None, seed: int) -> tuple[list[T], int]:
+    """The sample of `limit` items in source order, and how many there were."""
+    sample = Sample[T](limit, seed)
+    for item in items:
+        sample.offer(item)
+    return sample.drawn(), sample.offered
+
+
+def rank(number: int, seed: int) -> int:
     """The pseudo-random rank of a position."""
-    return hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=16).digest()
+    digest = hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "big")
 
 
 def count_undrawn(rows: int, dataset: Dataset, intake: Intake) -> None:

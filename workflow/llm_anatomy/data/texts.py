@@ -13,7 +13,7 @@ import pyarrow as pa
 from llm_anatomy.config.datasets import Dataset, Filter, Label
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.readers import Row
-from llm_anatomy.data.sampling import count_undrawn, lowest
+from llm_anatomy.data.sampling import Sample, count_undrawn, lowest
 from llm_anatomy.data.values import (
     LabelValue,
     canonical,
@@ -152,23 +152,23 @@ def sample(
         kept, total = lowest(items, dataset.max_rows, seed)
         count_undrawn(total - len(kept), dataset, intake)
         return kept
-    sides: dict[bool, list[Candidate]] = {True: [], False: []}
+    most = None if dataset.max_rows is None else max(1, dataset.max_rows // 2)
+    sides = {side: Sample[Candidate](most, seed) for side in (True, False)}
     for item in items:
         side = _balance_side(item, dataset.balance)
         if side is None:
             intake.set_aside(f"no value for the balanced label '{dataset.balance}'", item.place)
         else:
-            sides[side].append(item)
-    half = min(len(sides[True]), len(sides[False]))
-    if half == 0:
+            sides[side].offer(item)
+    offered = {side: found.offered for side, found in sides.items()}
+    if not all(offered.values()):
         raise UserError(
             f"the data set '{dataset.name}' cannot be balanced: '{dataset.balance}' is true in "
-            f"{len(sides[True])} and false in {len(sides[False])} usable rows"
+            f"{offered[True]} and false in {offered[False]} usable rows"
         )
-    if dataset.max_rows is not None:
-        half = min(half, max(1, dataset.max_rows // 2))
-    drawn = [item for side in sides.values() for item in lowest(side, half, seed)[0]]
-    count_undrawn(len(sides[True]) + len(sides[False]) - len(drawn), dataset, intake)
+    half = min(*offered.values(), *([] if most is None else [most]))
+    drawn = [item for found in sides.values() for item in found.drawn(half)]
+    count_undrawn(sum(offered.values()) - len(drawn), dataset, intake)
     return sorted(drawn, key=lambda item: item.number)
 
 
