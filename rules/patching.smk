@@ -1,6 +1,20 @@
 # What later layers still need of a prompt: manipulations of previous tokens, swept over layers.
 PATCHING_TASKS = [task.name for task in CONFIG.patching.tasks]
 
+if "patching" in CONFIG.studies:
+    for task in CONFIG.patching.tasks:
+        relation, file = getattr(task, "relation", None), getattr(task, "file", None)
+        if relation is not None and relation not in RELATIONS:
+            sys.exit(
+                f"Error: the patching task '{task.name}' names the relation '{relation}', which "
+                f"is not a relation in 'datasets' ({', '.join(RELATIONS) or 'there is none'})"
+            )
+        if workflow.is_main_process and file is not None and not file.exists():
+            sys.exit(
+                f"Error: the patching task '{task.name}' names the file '{file}', which does not "
+                "exist; give a path from the working directory"
+            )
+
 
 def patching_source(wildcards):
     """What a task is made from: a relation of the configuration, a file, or nothing."""

@@ -263,7 +263,7 @@ def test_what_cannot_be_used_is_named_and_counted(
         "b,Italy,Rome,The capital of Italy is\n"
         "c,Peru,Lima,The city of Incas is called\n"
         "d,Chad,N'Djamena-on-the-river,The capital of Chad is\n"
-        f"e,Mali,Rome,{'The capital of Mali ' * 12}is\n"
+        f"e,Mali,Rome,{'The capital of Mali ' * 40}is\n"
         "f,Laos,Rio,The capital of Laos is\n"
     )
     donors = Donors(unequal="skip_pair", pairing="shift")
