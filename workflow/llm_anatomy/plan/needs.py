@@ -134,7 +134,7 @@ def price(work: Work, shape: Shape | None, precision: Precision, compute: Comput
     speed = CARD_FLOPS if on_card else CPU_THREAD_FLOPS * compute.threads
     # Backward passes cost twice the forward pass.
     flops *= 3 if work.trains else 1
-    process = PROCESS_MB["model"] + KERNELS_MB
+    process = PROCESS_MB["model"] + (KERNELS_MB if work.loads_model else 0)
     return Need(
         memory_mb=process + (weights if on_card else held),
         card_mb=held if on_card else 0.0,

@@ -232,9 +232,9 @@ def _regions(situation: Situation) -> Work:
     return _forward(situation, 4 * checks.texts * checks.max_length, 0)
 
 
-# Bytes per row of the vocabulary map while it is put together, and its buffer of logits.
+# Bytes per row of the vocabulary map while it is put together, and the decoder's buffers.
 MAP_ROW_BYTES = 110
-LOGIT_BUFFER_MB = 270
+LOGIT_BUFFER_MB = 200
 # Typical lengths, in tokens, of a prompt and of the text that measures fluency; bisection steps.
 PROMPT_TOKENS = 10
 HELD_TOKENS = 60
