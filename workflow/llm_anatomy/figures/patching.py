@@ -71,7 +71,7 @@ def clean_predictions(results: TaskResults, keep: Sequence[str]) -> Exhibit:
     rows = tuple((first + others)[:PREDICTIONS_SHOWN])
     used = results.intake[results.intake["scope"] == "task"]
     aside = used[~used["used"]].groupby("category").size()
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in aside.items())
+    counts = ", ".join(f"{count} {str(name).replace('_', ' ')}" for name, count in aside.items())
     scores = " and ".join(
         f"{SCORE_NAMES[name]} {clean[name].astype(float).mean():.3f}"
         for name in SCORES
@@ -171,7 +171,9 @@ def switch_heat_map(runs: Sequence[TaskResults], folder: Path) -> Exhibit:
     sentences = [f"{run.model}: {_crossover_sentence(run)}" for run in runs]
     aligned = runs[0].pairs["alignment"].value_counts()
     aside = runs[0].intake[(runs[0].intake["scope"] == "switch") & ~runs[0].intake["used"]]
-    coverage = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in aligned.items())
+    coverage = ", ".join(
+        f"{count} {str(kind).replace('_', ' ')}" for kind, count in aligned.items()
+    )
     first = run_rows(runs[0], "crossover") + run_rows(runs[0], "transition_width")
     return Exhibit(
         title=f"{task}: whose answer, when the subject is switched at layer k",
@@ -248,7 +250,7 @@ def outcome_curves(results: TaskResults, folder: Path) -> Exhibit:
     name = f"outcomes_{results.model}_{results.task}.png"
     save_figure(figure, folder / name)
     neither = own[own["metric"] == "neither"]
-    worst = neither.loc[neither["value"].idxmax()]
+    worst = neither.sort_values("value").iloc[-1]
     return Exhibit(
         title=f"{results.task}: original, donor's or neither answer of {results.model}",
         caption=(
@@ -268,7 +270,8 @@ def run_outcomes(run: TaskResults) -> pd.DataFrame:
     """Shares of the outcomes by layer, over all examples of the first switch."""
     own = run.curves[(run.curves["subset"] == "all") & run.curves["metric"].isin(OUTCOME_COLOURS)]
     own = own[own["manipulation"] == own["manipulation"].iloc[0]]
-    return own.pivot_table(index="layer", columns="metric", values="value")
+    shares: pd.DataFrame = own.pivot_table(index="layer", columns="metric", values="value")
+    return shares
 
 
 def run_rows(run: TaskResults, quantity: str) -> list[int]:
@@ -296,7 +299,11 @@ def _crossover_sentence(run: TaskResults) -> str:
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     groups = table.groupby(["manipulation", "strength"], dropna=False, sort=False)
-    return [(f"{name}{_angle(strength)}", curve) for (name, strength), curve in groups]
+    curves = [curve for _, curve in groups]
+    return [
+        (f"{curve['manipulation'].iloc[0]}{_angle(curve['strength'].iloc[0])}", curve)
+        for curve in curves
+    ]
 
 
 def _line(axis: Axes, curve: pd.DataFrame, label: str, colour: str) -> None:

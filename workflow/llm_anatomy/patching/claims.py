@@ -131,7 +131,7 @@ def _switch_claims(
     rows = []
     top = modified[modified["layer"] >= math.ceil(2 * n_layers / 3)]
     if len(top):
-        worst = top.loc[top["value"].idxmax()]
+        worst = top.sort_values("value").iloc[-1]
         rows.append(
             _share_claim(
                 tables,

@@ -8,7 +8,7 @@ from llm_anatomy.config.base import Settings
 from llm_anatomy.config.patching import Manipulation, PatchingSummary
 from llm_anatomy.patching.summary import Bootstrap, curve_rows, curves_of, depth_rows, subset_rows
 from llm_anatomy.runner import run_stage
-from llm_anatomy.tables.core import read_provenance, read_table, write_table
+from llm_anatomy.tables.core import read_arrow, read_provenance, read_table, write_table
 from llm_anatomy.tables.patching import CURVES, DEPTHS, FLOORS, SWEEP
 
 
@@ -29,13 +29,16 @@ def run(
     depths: Path,
 ) -> None:
     """Read a task's sweeps, the clean run first, and write score curves and depths."""
-    highest = read_table(floors, FLOORS).groupby("metric")["value"].max().to_dict()
+    highest: dict[str, float] = {}
+    for floor in read_arrow(floors, FLOORS).to_pylist():
+        highest[floor["metric"]] = max(floor["value"], highest.get(floor["metric"], 0.0))
     clean = read_table(sweeps[0], SWEEP)
     n_layers = int(clean["layer"].iloc[0])
     curve_parts, depth_parts = [], []
     for manipulation, path in zip(settings.manipulations, sweeps[1:], strict=True):
         sweep = read_table(path, SWEEP)
-        for strength, chosen in sweep.groupby("strength", dropna=False, sort=True):
+        for _, chosen in sweep.groupby("strength", dropna=False, sort=True):
+            strength = chosen["strength"].iloc[0]
             for subset, records in subset_rows(chosen, clean):
                 named = {
                     "manipulation": manipulation.name,
