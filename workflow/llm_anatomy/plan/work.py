@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.plan.needs import MB, Work
@@ -232,6 +232,37 @@ def _regions(situation: Situation) -> Work:
     return _forward(situation, 4 * checks.texts * checks.max_length, 0)
 
 
+def _facts(situation: Situation) -> float:
+    facts = situation.configuration.facts
+    return min(situation.rows, facts.relation(situation.wildcards["relation"]).max_facts or 10**9)
+
+
+def _attribute(situation: Situation) -> Work:
+    shape, attribution = situation.model, situation.configuration.facts.attribution
+    # Found by their bound, the best neurons need a few exact evaluations each; else all do.
+    exact = EXACT_PER_NEURON * (attribution.neurons + attribution.attention_neurons)
+    every = shape.n_layers * shape.n_neurons
+    vectors = exact if attribution.search == "certified" else every
+    facts = _facts(situation)
+    evaluated = facts * (vectors + attribution.curve_points) + attribution.sums * every
+    subvalues = every * shape.d_model * FLOAT32 / MB
+    return replace(
+        _forward(situation, facts * PROMPT_TOKENS * 2, evaluated), held_mb=subvalues, output_mb=20
+    )
+
+
+def _query(situation: Situation) -> Work:
+    shape = situation.model
+    subkeys = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
+    work = _forward(situation, _facts(situation) * PROMPT_TOKENS, 0)
+    return replace(work, held_mb=subkeys, output_mb=20)
+
+
+def _knock_out(situation: Situation) -> Work:
+    runs = _facts(situation) * (len(situation.configuration.facts.knock_out.methods) + 8)
+    return _forward(situation, runs * PROMPT_TOKENS, runs)
+
+
 # Bytes per row of the vocabulary map while it is put together, and the decoder's buffers.
 MAP_ROW_BYTES = 110
 LOGIT_BUFFER_MB = 200
@@ -239,6 +270,8 @@ LOGIT_BUFFER_MB = 200
 PROMPT_TOKENS = 10
 HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
+# Exact evaluations per neuron kept, under the certified search.
+EXACT_PER_NEURON = 2
 
 WORK: dict[str, Callable[[Situation], Work]] = {
     "prepare_model": _prepare,
@@ -259,4 +292,7 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "edit_neurons": _edit,
     "fine_tune": _tune,
     "compare_models": _decode_again,
+    "attribute_facts": _attribute,
+    "trace_queries": _query,
+    "knock_out": _knock_out,
 }
