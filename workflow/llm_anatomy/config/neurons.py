@@ -138,7 +138,7 @@ class Clamping(Settings):
         ["all", "last"], min_length=1, description="Positions of the prompt that are clamped."
     )
     values: list[float] = Field(
-        [-40, -20, -10, -5, -2, 0, 2, 5, 10, 20, 40],
+        [-40.0, -20.0, -10.0, -5.0, -2.0, 0.0, 2.0, 5.0, 10.0, 20.0, 40.0],
         min_length=1,
         description="Values to sweep, both signs.",
     )
@@ -169,7 +169,7 @@ class FavouriteTest(Settings):
     )
     site: Site = Field("up", description="Tensor to clamp.")
     values: list[float] = Field(
-        [10, 20],
+        [10.0, 20.0],
         min_length=1,
         description="Values to clamp to, in the direction that promotes the concept.",
     )
@@ -257,7 +257,7 @@ class Comparison(Settings):
     )
     matrices: list[Matrix] = Field(["up"], min_length=1, description="Matrices to compare.")
     heads: list[Literal["own", "first"]] = Field(
-        ["own", "first"],
+        ["own"],
         min_length=1,
         description="`own`: each model decodes with its own head; `first`: both with the first's.",
     )
@@ -302,6 +302,12 @@ class NeuronsSettings(Settings):
 
     @model_validator(mode="after")
     def _known_concepts(self) -> "NeuronsSettings":
+        unmapped = set(self.comparison.matrices) - set(self.map.matrices)
+        if unmapped:
+            raise ValueError(
+                f"neurons.comparison.matrices names '{sorted(unmapped)[0]}', which "
+                "neurons.map.matrices lacks; a comparison reads the map of the first model"
+            )
         known = [concept.name for concept in self.search.concepts]
         asked = {
             "clamping.targets": [target.concept for target in self.clamping.targets],

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from llm_anatomy.config.neurons import Matrix, VocabularyMap
 from llm_anatomy.errors import UserError
@@ -18,15 +20,28 @@ from llm_anatomy.neurons.weights import ModelWeights
 class Mapper:
     """Decodes the layers of one model, one matrix at a time.
 
+    Args:
+        weights: The model's files.
+        settings: What to decode, and how.
+        device: Where to compute.
+        head: Another model's LM head to decode with; its own when left out.
+
     Memory: the head, one layer's matrix and one buffer of logits, whatever the number of layers.
 
     Raises:
         UserError: More tokens are asked for than the head has rows.
     """
 
-    def __init__(self, weights: ModelWeights, settings: VocabularyMap, device: str) -> None:
+    def __init__(
+        self,
+        weights: ModelWeights,
+        settings: VocabularyMap,
+        device: str,
+        head: Float[Tensor, "vocab d_model"] | None = None,
+    ) -> None:
         self.weights, self.settings, self.device = weights, settings, device
-        head = normalise_head(weights.head.to(device).float(), settings.normalisation)
+        chosen = weights.head if head is None else head
+        head = normalise_head(chosen.to(device).float(), settings.normalisation)
         if settings.top_k > len(head):
             raise UserError(
                 f"neurons.map.top_k is {settings.top_k}, but the model's head has only "

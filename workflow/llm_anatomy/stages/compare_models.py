@@ -26,8 +26,8 @@ from llm_anatomy.neurons.tokens import Vocabulary
 from llm_anatomy.neurons.weights import ModelWeights
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables.core import write_table
-from llm_anatomy.tables.neurons import AGREEMENT, CHANGED
+from llm_anatomy.tables.core import read_arrow, write_table
+from llm_anatomy.tables.neurons import AGREEMENT, CHANGED, VOCABULARY
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,15 @@ class CompareStage(Settings):
 
 
 def run(
-    settings: CompareStage, *, model_a: Path, model_b: Path, agreement: Path, changed: Path
+    settings: CompareStage,
+    *,
+    model_a: Path,
+    model_b: Path,
+    vocabulary_a: Path,
+    agreement: Path,
+    changed: Path,
 ) -> None:
-    """Read the MLP weights of two models; write their agreement and the most changed neurons."""
+    """Read the first model's map and both models' weights; write how far they agree."""
     records = [verified_record(model_a), verified_record(model_b)]
     a, b = ModelWeights(model_a.parent), ModelWeights(model_b.parent)
     names = (str(records[0]["model"]), str(records[1]["model"]))
@@ -50,13 +56,12 @@ def run(
     device = choose_device(compute_settings())
     device = "cuda" if device == "auto" else device
     mappers = {"own": Mapper(b, settings.map, device)}
-    mapper_a = Mapper(a, settings.map, device)
     same_head = torch.equal(a.head, b.head)
     if "first" in settings.comparison.heads and not same_head:
-        mappers["first"] = Mapper(b, settings.map, device)
-        mappers["first"].decoder = mapper_a.decoder
+        mappers["first"] = Mapper(b, settings.map, device, head=a.head)
     vocabulary = Vocabulary(a.folder)
     top_k = settings.map.top_k
+    decoded = _decoded_tokens(vocabulary_a, top_k)
     matrices = list(present_matrices(a, settings.comparison.matrices))
     if not matrices:
         raise UserError(
@@ -78,7 +83,7 @@ def run(
                         f"'{names[1]}' {len(vectors[1])}; only equal shapes can be compared"
                     )
                 cosines.append(weight_cosines(*vectors).numpy())
-                first = mapper_a.decode(layer, matrix).positive.ids[:, :top_k].cpu()
+                first = decoded[layer, matrix]
                 for head, mapper in mappers.items():
                     second = mapper.decode(layer, matrix).positive.ids[:, :top_k].cpu()
                     values[head].append(
@@ -123,6 +128,18 @@ def run(
     frame = pd.DataFrame(rows).astype({"layer": "Int16"})
     write_table(agreement, AGREEMENT, frame, provenance)
     write_table(changed, CHANGED, pd.DataFrame(changes), provenance)
+
+
+def _decoded_tokens(vocabulary: Path, top_k: int) -> dict[tuple[int, str], torch.Tensor]:
+    """Top tokens of every vector, [neurons, top_k], by layer and matrix."""
+    table = read_arrow(vocabulary, VOCABULARY)
+    frame = table.select(["layer", "matrix", "sign", "token_id"]).to_pandas()
+    # Rows are in the order of neurons and ranks.
+    positive = frame[frame["sign"] == 1].groupby(["layer", "matrix"], sort=False)["token_id"]
+    return {
+        (int(layer), str(matrix)): torch.tensor(ids.to_numpy().astype("int64")).view(-1, top_k)
+        for (layer, matrix), ids in positive
+    }
 
 
 if __name__ == "__main__":

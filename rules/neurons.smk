@@ -1,0 +1,419 @@
+# Neurons in words: decode MLP weights through the LM head, search, compare, clamp, validate.
+NEURONS = CONFIG.neurons
+NEURON_DATASET = NEURONS.activation.dataset or (DATASETS[0] if DATASETS else None)
+TUNED_DATASET = NEURONS.fine_tune.dataset or (DATASETS[0] if DATASETS else None)
+TUNED_BASE = NEURONS.fine_tune.model or MODELS[0]
+TUNED = f"{TUNED_BASE}-{NEURONS.fine_tune.name}"
+FINE_TUNES = NEURONS.comparison.fine_tuned and TUNED_DATASET is not None
+# Memory beside the model itself: one buffer of logits, the head, one layer.
+NEURON_MEMORY = 3000
+
+if "neurons" in CONFIG.studies:
+    for key, name, known in (
+        ("neurons.fine_tune.model", TUNED_BASE, MODELS),
+        ("neurons.fine_tune.dataset", TUNED_DATASET, [*DATASETS, None]),
+        ("neurons.activation.dataset", NEURON_DATASET, [*DATASETS, None]),
+        *(
+            ("neurons.comparison.pairs", name, MODELS)
+            for pair in NEURONS.comparison.pairs
+            for name in (pair.a, pair.b)
+        ),
+    ):
+        if name not in known:
+            sys.exit(
+                f"Error: the key '{key}' names '{name}', which is not configured; known are "
+                f"{', '.join(str(k) for k in known if k is not None) or 'none'}"
+            )
+    if FINE_TUNES and TUNED in MODELS:
+        sys.exit(
+            f"Error: the tuned model would be called '{TUNED}', which 'models' holds already; "
+            "give neurons.fine_tune.name another value"
+        )
+
+PAIRS = [f"{pair.a}-vs-{pair.b}" for pair in NEURONS.comparison.pairs]
+if FINE_TUNES:
+    PAIRS.append(f"{TUNED_BASE}-vs-{TUNED}")
+PAIR_MODELS = {
+    **{f"{pair.a}-vs-{pair.b}": (pair.a, pair.b) for pair in NEURONS.comparison.pairs},
+    **({f"{TUNED_BASE}-vs-{TUNED}": (TUNED_BASE, TUNED)} if FINE_TUNES else {}),
+}
+
+
+def map_settings(wildcards):
+    """What one part of a map depends on."""
+    return settings_json(map=NEURONS.map, part=int(wildcards.part))
+
+
+def map_parts(table):
+    """The parts of a model's map, in the order of its layers."""
+
+    def of_model(wildcards):
+        return [
+            f"results/neurons/{wildcards.model}/map/{part}.{table}.parquet"
+            for part in range(NEURONS.map.parts)
+        ]
+
+    return of_model
+
+
+def pair_model(which):
+    """Provenance of the first or second model of a pair."""
+
+    def of_pair(wildcards):
+        return f"results/models/{PAIR_MODELS[wildcards.pair][which]}/provenance.json"
+
+    return of_pair
+
+
+def pair_vocabulary(wildcards):
+    """The map of the first model of a pair."""
+    return f"results/neurons/{PAIR_MODELS[wildcards.pair][0]}/vocabulary.parquet"
+
+
+rule map_neurons:
+    """Top and bottom tokens and statistics of the neurons of some layers, from the weights alone."""
+    input:
+        model="results/models/{model}/provenance.json",
+        code=module_files("llm_anatomy.stages.map_neurons"),
+    output:
+        vocabulary="results/neurons/{model}/map/{part}.vocabulary.parquet",
+        statistics="results/neurons/{model}/map/{part}.statistics.parquet",
+    log:
+        "logs/map_neurons/{model}/{part}.log",
+    benchmark:
+        "logs/benchmarks/map_neurons/{model}/{part}.tsv"
+    wildcard_constraints:
+        part=r"\d+",
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=map_settings,
+    shell:
+        "python -m llm_anatomy.stages.map_neurons --settings {params.settings:q} "
+        "--model {input.model:q} --vocabulary {output.vocabulary:q} "
+        "--statistics {output.statistics:q} --log {log:q}"
+
+
+rule join_neurons:
+    """One table of all layers' tokens and one of their statistics."""
+    input:
+        vocabulary_parts=map_parts("vocabulary"),
+        statistics_parts=map_parts("statistics"),
+        code=module_files("llm_anatomy.stages.join_neurons"),
+    output:
+        vocabulary="results/neurons/{model}/vocabulary.parquet",
+        statistics="results/neurons/{model}/statistics.parquet",
+    log:
+        "logs/join_neurons/{model}.log",
+    benchmark:
+        "logs/benchmarks/join_neurons/{model}.tsv"
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(20),
+    params:
+        settings=settings_json(),
+    shell:
+        "python -m llm_anatomy.stages.join_neurons --settings {params.settings:q} "
+        "--vocabulary-parts {input.vocabulary_parts:q} "
+        "--statistics-parts {input.statistics_parts:q} --vocabulary {output.vocabulary:q} "
+        "--statistics {output.statistics:q} --log {log:q}"
+
+
+rule find_concepts:
+    """The most specific neurons of every configured concept, from the weights alone."""
+    input:
+        model="results/models/{model}/provenance.json",
+        code=module_files("llm_anatomy.stages.find_concepts"),
+    output:
+        concepts="results/neurons/{model}/concepts.parquet",
+        concept_tokens="results/neurons/{model}/concept_tokens.parquet",
+    log:
+        "logs/find_concepts/{model}.log",
+    benchmark:
+        "logs/benchmarks/find_concepts/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(seed=CONFIG.seed, map=NEURONS.map, search=NEURONS.search),
+    shell:
+        "python -m llm_anatomy.stages.find_concepts --settings {params.settings:q} "
+        "--model {input.model:q} --concepts {output.concepts:q} "
+        "--concept-tokens {output.concept_tokens:q} --log {log:q}"
+
+
+rule clamp_neurons:
+    """Next-token probabilities, divergence and perplexity while concept neurons are clamped."""
+    input:
+        model="results/models/{model}/provenance.json",
+        concepts="results/neurons/{model}/concepts.parquet",
+        code=module_files("llm_anatomy.stages.clamp_neurons"),
+    output:
+        clamping="results/neurons/{model}/clamping.parquet",
+    log:
+        "logs/clamp_neurons/{model}.log",
+    benchmark:
+        "logs/benchmarks/clamp_neurons/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            search=NEURONS.search,
+            clamping=NEURONS.clamping,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.clamp_neurons --settings {params.settings:q} "
+        "--model {input.model:q} --concepts {input.concepts:q} --clamping {output.clamping:q} "
+        "--log {log:q}"
+
+
+rule ask_favourites:
+    """Answers about a favourite with the concept's neuron clamped, with random ones, and clean."""
+    input:
+        model="results/models/{model}/provenance.json",
+        concepts="results/neurons/{model}/concepts.parquet",
+        code=module_files("llm_anatomy.stages.ask_favourites"),
+    output:
+        favourite="results/neurons/{model}/favourite.parquet",
+    log:
+        "logs/ask_favourites/{model}.log",
+    benchmark:
+        "logs/benchmarks/ask_favourites/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            search=NEURONS.search,
+            favourite=NEURONS.favourite,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.ask_favourites --settings {params.settings:q} "
+        "--model {input.model:q} --concepts {input.concepts:q} --favourite {output.favourite:q} "
+        "--log {log:q}"
+
+
+rule validate_neurons:
+    """Whether clamping a neuron raises the token it decodes to: a sample of every layer."""
+    input:
+        model="results/models/{model}/provenance.json",
+        vocabulary="results/neurons/{model}/vocabulary.parquet",
+        code=module_files("llm_anatomy.stages.validate_neurons"),
+    output:
+        validation="results/neurons/{model}/validation.parquet",
+        sign_tests="results/neurons/{model}/sign_tests.parquet",
+    log:
+        "logs/validate_neurons/{model}.log",
+    benchmark:
+        "logs/benchmarks/validate_neurons/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed, precision=CONFIG.precision, validation=NEURONS.validation
+        ),
+    shell:
+        "python -m llm_anatomy.stages.validate_neurons --settings {params.settings:q} "
+        "--model {input.model:q} --vocabulary {input.vocabulary:q} "
+        "--validation {output.validation:q} --sign-tests {output.sign_tests:q} --log {log:q}"
+
+
+rule compare_activations:
+    """Whether the decoded words are the words on which the neurons fire in a data set."""
+    input:
+        model="results/models/{model}/provenance.json",
+        vocabulary="results/neurons/{model}/vocabulary.parquet",
+        texts=f"results/data/{NEURON_DATASET}.parquet",
+        code=module_files("llm_anatomy.stages.compare_activations"),
+    output:
+        activation="results/neurons/{model}/activation.parquet",
+    log:
+        "logs/compare_activations/{model}.log",
+    benchmark:
+        "logs/benchmarks/compare_activations/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed, precision=CONFIG.precision, activation=NEURONS.activation
+        ),
+    shell:
+        "python -m llm_anatomy.stages.compare_activations --settings {params.settings:q} "
+        "--model {input.model:q} --vocabulary {input.vocabulary:q} --texts {input.texts:q} "
+        "--activation {output.activation:q} --log {log:q}"
+
+
+rule edit_neurons:
+    """A concept's probability before and after the weight vectors closest to it are reversed."""
+    input:
+        model="results/models/{model}/provenance.json",
+        code=module_files("llm_anatomy.stages.edit_neurons"),
+    output:
+        edits="results/neurons/{model}/edits.parquet",
+    log:
+        "logs/edit_neurons/{model}.log",
+    benchmark:
+        "logs/benchmarks/edit_neurons/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(
+            precision=CONFIG.precision,
+            search=NEURONS.search,
+            edit=NEURONS.edit,
+            held_text=NEURONS.clamping.held_text,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.edit_neurons --settings {params.settings:q} "
+        "--model {input.model:q} --edits {output.edits:q} --log {log:q}"
+
+
+if FINE_TUNES:
+
+    rule fine_tune:
+        """A short seeded fine-tune that gives a model a counterpart of the same shapes."""
+        input:
+            model=f"results/models/{TUNED_BASE}/provenance.json",
+            texts=f"results/data/{TUNED_DATASET}.parquet",
+            code=module_files("llm_anatomy.stages.fine_tune"),
+        output:
+            provenance=f"results/models/{TUNED}/provenance.json",
+            architecture=f"results/models/{TUNED}/architecture.json",
+            weights=directory(f"results/models/{TUNED}/weights"),
+            training=f"results/models/{TUNED}/training.parquet",
+        log:
+            f"logs/fine_tune/{TUNED}.log",
+        benchmark:
+            f"logs/benchmarks/fine_tune/{TUNED}.tsv"
+        threads: CONFIG.compute.threads
+        resources:
+            mem_mb=growing(5000),
+            runtime=growing(60),
+        params:
+            settings=settings_json(seed=CONFIG.seed, fine_tune=NEURONS.fine_tune),
+        shell:
+            "python -m llm_anatomy.stages.fine_tune --settings {params.settings:q} "
+            "--model {input.model:q} --texts {input.texts:q} --provenance {output.provenance:q} "
+            "--architecture {output.architecture:q} --weights {output.weights:q} "
+            "--training {output.training:q} --log {log:q}"
+
+
+rule compare_models:
+    """Share of neurons with the same top token in two models, by layer, and the most changed."""
+    input:
+        model_a=pair_model(0),
+        model_b=pair_model(1),
+        vocabulary_a=pair_vocabulary,
+        code=module_files("llm_anatomy.stages.compare_models"),
+    output:
+        agreement="results/neurons/{pair}/agreement.parquet",
+        changed="results/neurons/{pair}/changed.parquet",
+    log:
+        "logs/compare_models/{pair}.log",
+    benchmark:
+        "logs/benchmarks/compare_models/{pair}.tsv"
+    wildcard_constraints:
+        pair=one_of(PAIRS),
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(NEURON_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=settings_json(map=NEURONS.map, comparison=NEURONS.comparison),
+    shell:
+        "python -m llm_anatomy.stages.compare_models --settings {params.settings:q} "
+        "--model-a {input.model_a:q} --model-b {input.model_b:q} "
+        "--vocabulary-a {input.vocabulary_a:q} "
+        "--agreement {output.agreement:q} --changed {output.changed:q} --log {log:q}"
+
+
+NEURON_TABLES = expand(
+    "results/neurons/{model}/{table}.parquet",
+    model=MODELS,
+    table=[
+        "vocabulary",
+        "statistics",
+        "concepts",
+        "concept_tokens",
+        "clamping",
+        "favourite",
+        "validation",
+        "sign_tests",
+        "edits",
+        *(["activation"] if NEURON_DATASET else []),
+    ],
+) + expand(
+    "results/neurons/{pair}/{table}.parquet", pair=PAIRS, table=["agreement", "changed"]
+)
+TRAINING_TABLES = [f"results/models/{TUNED}/training.parquet"] if FINE_TUNES else []
+
+
+rule claims_neurons:
+    """The paper's claims beside what was measured."""
+    input:
+        tables=NEURON_TABLES,
+        code=module_files("llm_anatomy.stages.claims_neurons"),
+    output:
+        claims="results/neurons/claims.parquet",
+    log:
+        "logs/claims_neurons.log",
+    benchmark:
+        "logs/benchmarks/claims_neurons.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        settings=settings_json(
+            models=MODELS, pairs=PAIRS, favourite=NEURONS.favourite.concept
+        ),
+    shell:
+        "python -m llm_anatomy.stages.claims_neurons --settings {params.settings:q} "
+        "--tables {input.tables:q} --claims {output.claims:q} --log {log:q}"
+
+
+rule figures_neurons:
+    """The neuron study's figures and what the report says about them."""
+    input:
+        tables=NEURON_TABLES + TRAINING_TABLES,
+        code=module_files("llm_anatomy.stages.figures_neurons"),
+    output:
+        figures=directory("results/figures/neurons"),
+    log:
+        "logs/figures_neurons.log",
+    benchmark:
+        "logs/benchmarks/figures_neurons.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        settings=settings_json(
+            models=MODELS, pairs=PAIRS, tuned=TUNED if FINE_TUNES else ""
+        ),
+    shell:
+        "python -m llm_anatomy.stages.figures_neurons --settings {params.settings:q} "
+        "--tables {input.tables:q} --figures {output.figures:q} --log {log:q}"
+
+
+rule neurons:
+    """The neuron study: map, concepts, clamps, comparison, validation, figures and claims."""
+    input:
+        NEURON_TABLES,
+        TRAINING_TABLES,
+        "results/neurons/claims.parquet",
+        "results/figures/neurons",

@@ -1,0 +1,288 @@
+"""Figures of the neuron study: tables in, figures and captions out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL
+
+MATRIX_COLOURS = {"up": PALETTE[0], "gate": PALETTE[1], "down": PALETTE[2]}
+SITE_NAMES = {"up": "up output", "gate": "gate output", "activation": "activation"}
+SPECIFIC = 3
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its caption."""
+
+    figure: Figure
+    title: str
+    caption: str
+
+
+def map_figure(vocabulary: pd.DataFrame, statistics: pd.DataFrame, model: str) -> Drawn:
+    """Probability of the top token by layer, and how peaked the logits are.
+
+    Args:
+        vocabulary: Top tokens (rank 1, sign +1) of `neurons/vocabulary`.
+        statistics: `neurons/statistics`.
+        model: The model's name.
+    """
+    matrix = "up" if (vocabulary["matrix"] == "up").any() else str(vocabulary["matrix"].iloc[0])
+    tops = vocabulary[vocabulary["matrix"] == matrix]
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(FULL_WIDTH, 2.7))
+    sns.histplot(
+        x=tops["layer"],
+        y=np.log10(tops["probability"].clip(lower=1e-12)),
+        discrete=(True, False),
+        bins=(1, 40),
+        cmap=SEQUENTIAL,
+        ax=left,
+    )
+    left.set(xlabel="layer", ylabel=f"log10 p(top token), {matrix}")
+    for axis, column, label in (
+        (middle, "entropy_positive", "median entropy (nats)"),
+        (right, "kurtosis", "median kurtosis of the logits"),
+    ):
+        for name, group in statistics.groupby("matrix", sort=False):
+            values = group.groupby("layer")[column].median()
+            axis.plot(values.index, values, color=MATRIX_COLOURS[str(name)], label=name)
+        axis.set(xlabel="layer", ylabel=label)
+    right.axhline(3, color="0.6", lw=0.8, ls=":")
+    right.legend()
+    median, high = tops["probability"].median(), tops["probability"].quantile(0.99)
+    distinct = tops["token_id"].nunique()
+    caption = (
+        f"{model}: every {matrix}-projection neuron decoded through the LM head. The top token has "
+        f"a median probability of {median:.2g} (99th percentile {high:.2g}) over {len(tops):,} "
+        f"neurons, which have {distinct:,} different top tokens. Raw rows are short, so most "
+        "distributions are nearly uniform and only the ranking speaks; a kurtosis far above 3 "
+        "(dotted) marks specialised neurons.\n\nThe paper reports that all top features of "
+        "Llama 3.1 8B are mapped in under 10 seconds and that many neurons are specialised; it "
+        "gives no distribution."
+    )
+    return Drawn(figure, f"What the neurons of {model} decode to", caption)
+
+
+def concept_figure(concepts: pd.DataFrame, model: str) -> Drawn:
+    """Closeness to the concept against closeness to other words."""
+    figure, axis = plt.subplots(figsize=(FULL_WIDTH, 3.0))
+    sns.scatterplot(
+        concepts,
+        x="hubness",
+        y="cosine",
+        hue="concept",
+        style="matrix",
+        palette=list(PALETTE[: concepts["concept"].nunique()]),
+        ax=axis,
+        s=28,
+    )
+    sns.move_legend(axis, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axis.set(xlabel="hubness: cosine with the nearest other words", ylabel="cosine with concept")
+    best = concepts[concepts["rank"] == 1]
+    named = "; ".join(
+        f"{row['concept']}: layer {row['layer']}, neuron {row['neuron']}, {row['matrix']} "
+        f"{row['sign']:+d} (cosine {row['cosine']:.2f}, hubness {row['hubness']:.2f})"
+        for row in best.to_dict("records")
+    )
+    caption = (
+        f"{model}: the most specific neurons of each concept. High and far left is specific: close "
+        f"to the concept and to no other word. Most specific: {named}.\n\nThe paper names a dog "
+        "and a California neuron of Llama 3.1 8B without their places."
+    )
+    return Drawn(figure, f"Neurons of concepts in {model}", caption)
+
+
+def clamp_figure(clamping: pd.DataFrame, model: str) -> Drawn:
+    """Probability of the concept and perplexity over the clamped value."""
+    swept = clamping[clamping["kl_target"].isna() & (clamping["operation"] == "set")]
+    named = clamping[["concept", "prompt"]].drop_duplicates()
+    targets = list(zip(named["concept"], named["prompt"], strict=True))
+    figure, axes = plt.subplots(
+        2, len(targets), figsize=(FULL_WIDTH, 4.4), squeeze=False, sharex=True
+    )
+    said = []
+    for column, (concept, prompt) in enumerate(targets):
+        top, bottom = axes[0, column], axes[1, column]
+        chosen = swept[(swept["concept"] == concept) & (swept["prompt"] == prompt)]
+        positions = chosen["positions"].iloc[0] if len(chosen) else "all"
+        chosen = chosen[chosen["positions"] == positions]
+        own = clamping[(clamping["concept"] == concept) & (clamping["prompt"] == prompt)]
+        clean = own[own["operation"] == "none"].iloc[0]
+        for index, (site, group) in enumerate(chosen.groupby("site", sort=False)):
+            for role, style in (("concept", "-"), ("control", ":")):
+                rows = group[group["role"] == role].sort_values("value")
+                label = SITE_NAMES[str(site)] if role == "concept" else None
+                colour = PALETTE[index]
+                top.plot(rows["value"], rows["probability"], style, color=colour, label=label)
+                bottom.plot(rows["value"], rows["perplexity"], style, color=colour)
+        for axis, value in ((top, clean["probability"]), (bottom, clean["perplexity"])):
+            axis.axhline(value, color="0.6", lw=0.8)
+            axis.set_yscale("log")
+        top.set_title(f"“{prompt} …”", fontsize=8)
+        top.set_ylabel(f"p({concept})")
+        bottom.set(xlabel="clamped value", ylabel="perplexity of held text")
+        best = chosen[chosen["role"] == "concept"].sort_values("probability").iloc[-1]
+        said.append(
+            f"p({concept}) goes from {clean['probability']:.2%} to {best['probability']:.2%} with "
+            f"layer {clean['layer']}, neuron {clean['neuron']} set to {best['value']:g} at its "
+            f"{SITE_NAMES[best['site']]} (perplexity {clean['perplexity']:.1f} to "
+            f"{best['perplexity']:.1f})"
+        )
+    axes[0, 0].legend()
+    caption = (
+        f"{model}: the next token while one neuron is set to a value. {'; '.join(said)}. Dotted: a "
+        "random neuron of the same layer; grey: the clean model.\n\nThe paper reports that "
+        "clamping the dog and California neurons changes the probability of those words; it "
+        "does not name the tensor or the values."
+    )
+    return Drawn(figure, f"Clamping concept neurons in {model}", caption)
+
+
+def favourite_figure(favourite: pd.DataFrame, model: str) -> Drawn:
+    """Share of answers that mention the concept, and how fluent they are."""
+    frame = favourite.assign(
+        setting=[
+            condition if math.isnan(value) else f"{condition} {value:+g}"
+            for condition, value in zip(favourite["condition"], favourite["value"], strict=True)
+        ]
+    )
+    order = list(dict.fromkeys(frame["setting"]))
+    share = frame.groupby("setting")["mentions"].mean().reindex(order)
+    prefill = frame.groupby("setting")["prefill_probability"].mean().reindex(order)
+    fluency = frame.groupby("setting")["answer_logprob"].mean().reindex(order)
+    figure, axes = plt.subplots(1, 3, figsize=(FULL_WIDTH, 2.6), sharey=True)
+    for axis, values, label in (
+        (axes[0], share, "answers that mention it"),
+        (axes[1], prefill, "p(concept) after the prefill"),
+        (axes[2], fluency, "clean log-prob per token"),
+    ):
+        axis.barh(order, values, color=PALETTE[0])
+        axis.set_xlabel(label)
+    axes[0].set_xlim(0, 1)
+    axes[0].invert_yaxis()
+    said = ", ".join(
+        f"{name} {share.loc[name]:.0%} (mean log-probability {fluency.loc[name]:.2f})"
+        for name in order
+    )
+    caption = (
+        f"{model}: answers to {favourite['question'].nunique()} paraphrases of the question, "
+        f"greedy and sampled. Mentions of the concept: {said}. A low clean log-probability "
+        "means that the clamp has broken the model's language.\n\nThe paper reports that Llama "
+        "3.1 8B Instruct with its dog neuron clamped always talks about dogs."
+    )
+    return Drawn(figure, f"Asking {model} for its favourite", caption)
+
+
+def validation_figure(sign_tests: pd.DataFrame, model: str) -> Drawn:
+    """Share of clamps that raise the decoded token, by layer."""
+    matrices = list(dict.fromkeys(sign_tests["matrix"]))
+    matrices.sort(key=["up", "gate", "down"].index)
+    figure, axes = plt.subplots(
+        1, len(matrices), figsize=(FULL_WIDTH, 2.7), sharey=True, squeeze=False
+    )
+    said = []
+    for axis, matrix in zip(axes[0], matrices, strict=True):
+        rows = sign_tests[(sign_tests["matrix"] == matrix) & sign_tests["share"].notna()]
+        axis.fill_between(
+            rows["layer"], rows["low"], rows["high"], color=MATRIX_COLOURS[matrix], alpha=0.2
+        )
+        axis.plot(rows["layer"], rows["share"], color=MATRIX_COLOURS[matrix], label="decoded token")
+        axis.plot(rows["layer"], rows["control_share"], ":", color="0.3", label="other's token")
+        axis.axhline(0.5, color="0.6", lw=0.8)
+        axis.set(xlabel="layer", title=matrix, ylim=(0, 1))
+        total = rows["raised"].sum() / max(1, rows["neurons"].sum())
+        better = rows[(rows["p_value"] < 0.05) & (rows["share"] > 0.5)]["layer"]
+        said.append(
+            f"{matrix} {total:.0%} overall, above chance (p < 0.05) in {len(better)} of "
+            f"{len(rows)} layers"
+        )
+    axes[0, 0].set_ylabel("share raised")
+    axes[0, 0].legend()
+    caption = (
+        f"{model}: a seeded sample of neurons of every layer is clamped in both directions; the "
+        "share of clamps that raise the token to which the clamped direction decodes. "
+        f"{'; '.join(said)}. Bands: 95 % Clopper-Pearson; dotted: the token of another sampled "
+        "neuron.\n\nThe paper shows two neurons. Rows of up and gate say what a neuron listens to, "
+        "columns of down what it writes."
+    )
+    return Drawn(figure, f"Does decoding predict behaviour in {model}?", caption)
+
+
+def activation_figure(activation: pd.DataFrame, model: str) -> Drawn:
+    """How often a neuron's strongest tokens are its decoded ones."""
+    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.7), sharey=True)
+    said = []
+    for axis, kind, name in ((axes[0], "here", "token"), (axes[1], "next", "next token")):
+        for matrix, group in activation.groupby("matrix", sort=False):
+            means = group.groupby("layer")[[kind, f"{kind}_chance"]].mean()
+            colour = MATRIX_COLOURS[str(matrix)]
+            axis.plot(means.index, means[kind], color=colour, label=matrix)
+            axis.plot(means.index, means[f"{kind}_chance"], ":", color=colour)
+            total, chance = group[kind].mean(), group[f"{kind}_chance"].mean()
+            said.append(f"{matrix}, {name}: {total:.2%} (chance {chance:.2%})")
+        axis.set(xlabel="layer", title=f"the {name} is a decoded one")
+    axes[0].set_ylabel("share of strongest positions")
+    axes[0].legend()
+    caption = (
+        f"{model}: of the positions at which a sampled neuron is strongest, the share whose token "
+        f"(left) or next token (right) is among its decoded tokens. {'; '.join(said)}. Dotted: the "
+        "share of all positions.\n\nThe paper does not compare with activations."
+    )
+    return Drawn(figure, f"Do the words activate the neurons of {model}?", caption)
+
+
+def agreement_figure(agreement: pd.DataFrame, pair: str) -> Drawn:
+    """Share of neurons with the same top token, by layer."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.7))
+    layers = agreement[agreement["layer"].notna()]
+    for (matrix, head), group in layers.groupby(["matrix", "head"], sort=False):
+        style = "-" if head == "own" else "--"
+        colour = MATRIX_COLOURS[str(matrix)]
+        x = group["layer"].astype(int)
+        left.plot(x, group["same_top"], style, color=colour, label=f"{matrix}, {head} head")
+        left.fill_between(x, group["low"], group["high"], color=colour, alpha=0.2)
+        right.plot(x, group["jaccard"], style, color=colour)
+    left.axhline(0.754, color="0.6", lw=0.8, ls=":")
+    left.set(xlabel="layer", ylabel="same top token")
+    right.set(xlabel="layer", ylabel="Jaccard index of the top tokens")
+    left.legend()
+    together = agreement[agreement["layer"].isna()]
+    said = "; ".join(
+        f"{row['matrix']}, {row['head']} head: {row['same_top']:.1%} of {row['neurons']:,} "
+        f"neurons, weight cosine {row['weight_cosine']:.4f}"
+        for row in together.to_dict("records")
+    )
+    caption = (
+        f"{pair}: neurons with the same top token in both models. {said}.\n\nThe paper: 75.4 % "
+        "(dotted) between Llama 3.1 8B and its Instruct version, which were trained apart for "
+        "far longer than a fine-tune of a few steps."
+    )
+    return Drawn(figure, f"Agreement of {pair}", caption)
+
+
+def training_figure(training: pd.DataFrame, model: str) -> Drawn:
+    """Loss curve of the fine-tune."""
+    figure, axis = plt.subplots(figsize=(FULL_WIDTH, 2.3))
+    axis.plot(training["step"], training["loss"], color=PALETTE[0], label="batch")
+    held = training.dropna(subset="held_loss")
+    axis.plot(held["step"], held["held_loss"], "o--", color=PALETTE[1], label="texts kept out")
+    axis.set(xlabel="step", ylabel="cross-entropy (nats)")
+    axis.legend()
+    caption = (
+        f"The fine-tune that made {model}: {len(training)} steps, {training['tokens'].sum():,} "
+        f"tokens. Loss on texts kept out of training: {held['held_loss'].iloc[0]:.2f} before, "
+        f"{held['held_loss'].iloc[-1]:.2f} after."
+    )
+    return Drawn(figure, f"Fine-tuning {model}", caption)
+
+
+def specific_rows(concepts: pd.DataFrame) -> Sequence[int]:
+    """Positions of the most specific neurons of every concept."""
+    return [int(row) for row in np.flatnonzero(concepts["rank"] <= SPECIFIC)]
