@@ -1,10 +1,18 @@
 # Toxicity detection and classification: spline features beside baselines, on the same folds.
 #
 # Runs on every text dataset that has labels; a dataset without any takes no part.
+
+
+def has_labels(dataset):
+    """Whether a dataset of texts brings labels, as far as the configuration says."""
+    mixed = any(part.positive or part.negative for part in dataset.parts)
+    return bool(dataset.builtin or dataset.labels or mixed)
+
+
 LABELLED = [
     dataset.name
     for dataset in CONFIG.datasets
-    if dataset.name in DATASETS and (dataset.builtin or dataset.labels or dataset.parts)
+    if dataset.kind == "texts" and dataset.study and has_labels(dataset)
 ]
 TOXICITY = CONFIG.toxicity
 TOXICITY_MEMORY = 4000
@@ -46,6 +54,17 @@ def known_datasets(pairs, key):
 COMPARISONS = known_datasets(
     [(pair, ("dataset", "easy")) for pair in TOXICITY.hard_negatives], "hard_negatives"
 )
+
+
+TRANSFERS = known_datasets(
+    [(pair, ("train", "test")) for pair in TOXICITY.transfer], "transfer"
+)
+HUB_CLASSIFIERS = {c.name: c for c in TOXICITY.baselines.hub_classifiers}
+
+
+def transfer(train, test):
+    """The settings of a given split."""
+    return next(t for t in TRANSFERS if (t.train, t.test) == (train, test))
 
 
 def comparison(dataset, easy):
@@ -268,6 +287,71 @@ rule compare_negatives:
         "--metrics {output.metrics:q} --log {log:q}"
 
 
+rule transfer_detector:
+    """Train on one dataset and test on another; shared texts are an error unless allowed."""
+    input:
+        train_texts="results/data/{train}.parquet",
+        train_folds="results/folds/{train}/folds.parquet",
+        train_features="results/geometry/{model}/{train}/spline_features.parquet",
+        test_texts="results/data/{test}.parquet",
+        test_features="results/geometry/{model}/{test}/spline_features.parquet",
+        code=module_files("llm_anatomy.stages.transfer_detector"),
+    output:
+        metrics="results/toxicity/{model}/transfer/{train}-to-{test}/metrics.parquet",
+        overlap="results/toxicity/{model}/transfer/{train}-to-{test}/overlap.parquet",
+    log:
+        "logs/transfer_detector/{model}/{train}-to-{test}.log",
+    benchmark:
+        "logs/benchmarks/transfer_detector/{model}/{train}-to-{test}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * TOXICITY_MEMORY),
+        runtime=growing(60),
+    params:
+        settings=lambda wildcards: settings_json(
+            seed=CONFIG.seed,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            scoring=TOXICITY.scoring,
+            transfer=transfer(wildcards.train, wildcards.test),
+        ),
+    shell:
+        "python -m llm_anatomy.stages.transfer_detector --settings {params.settings:q} "
+        "--train-texts {input.train_texts:q} --train-folds {input.train_folds:q} "
+        "--train-features {input.train_features:q} --test-texts {input.test_texts:q} "
+        "--test-features {input.test_features:q} --metrics {output.metrics:q} "
+        "--overlap {output.overlap:q} --log {log:q}"
+
+
+rule score_hub_classifier:
+    """Compare with a Hugging Face text classifier, by its score."""
+    input:
+        texts="results/data/{dataset}.parquet",
+        folds="results/folds/{dataset}/folds.parquet",
+        code=module_files("llm_anatomy.stages.score_hub_classifier"),
+    output:
+        scores="results/folds/{dataset}/hub/{classifier}.scores.parquet",
+        metrics="results/folds/{dataset}/hub/{classifier}.metrics.parquet",
+    log:
+        "logs/score_hub_classifier/{dataset}/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/score_hub_classifier/{dataset}/{classifier}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * TOXICITY_MEMORY),
+        runtime=growing(120),
+    params:
+        settings=lambda wildcards: settings_json(
+            seed=CONFIG.seed,
+            scoring=TOXICITY.scoring,
+            classifier=HUB_CLASSIFIERS[wildcards.classifier],
+        ),
+    shell:
+        "python -m llm_anatomy.stages.score_hub_classifier --settings {params.settings:q} "
+        "--texts {input.texts:q} --folds {input.folds:q} --scores {output.scores:q} "
+        "--metrics {output.metrics:q} --log {log:q}"
+
+
 rule time_early_exit:
     """What reading the first layers costs, beside the plain pass, one text at a time."""
     input:
@@ -381,6 +465,16 @@ rule toxicity:
             "results/toxicity/{model}/{dataset}/detector.safetensors",
             model=MODELS,
             dataset=LABELLED,
+        ),
+        [
+            f"results/toxicity/{model}/transfer/{pair.train}-to-{pair.test}/metrics.parquet"
+            for model in MODELS
+            for pair in TRANSFERS
+        ],
+        expand(
+            "results/folds/{dataset}/hub/{classifier}.metrics.parquet",
+            dataset=LABELLED,
+            classifier=HUB_CLASSIFIERS,
         ),
         "results/toxicity/claims.parquet",
         "results/figures/toxicity",

@@ -220,7 +220,7 @@ MAPS = TableSchema(
 
 HUB_SCORES = TableSchema(
     "toxicity/hub_scores",
-    "results/folds/{dataset}/hub_scores/{classifier}.parquet",
+    f"{_FOLDS}/hub/{{classifier}}.scores.parquet",
     "score_hub_classifier",
     "One text: the score of a Hugging Face classifier",
     (
@@ -232,6 +232,14 @@ HUB_SCORES = TableSchema(
         Column("n_tokens", pa.int32(), "Tokens that were read", "tokens"),
         Column("truncated", pa.bool_(), "Whether the text was longer and lost its end"),
     ),
+)
+
+HUB_METRICS = TableSchema(
+    "toxicity/hub_metrics",
+    f"{_FOLDS}/hub/{{classifier}}.metrics.parquet",
+    "score_hub_classifier",
+    "One label and metric of a Hugging Face classifier's scores",
+    (_FEATURE_SET, _CLASSIFIER, _LABEL, *_RESULT),
 )
 
 HARD_NEGATIVES = TableSchema(
@@ -313,6 +321,7 @@ TABLES: tuple[TableSchema, ...] = (
     ABLATIONS,
     MAPS,
     HUB_SCORES,
+    HUB_METRICS,
     HARD_NEGATIVES,
     TRANSFER,
     OVERLAP,
