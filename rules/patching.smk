@@ -1,4 +1,6 @@
 # What later layers still need of a prompt: manipulations of previous tokens, swept over layers.
+from llm_anatomy.modules import package_root
+
 PATCHING_TASKS = [task.name for task in CONFIG.patching.tasks]
 
 if "patching" in CONFIG.studies:
@@ -198,6 +200,7 @@ rule figures_patching:
         clean=per_patching_run("none"),
         intake=per_patching_run("intake"),
         pairs=per_patching_run("pairs"),
+        paper=display_path(package_root() / "patching" / "switch_capitals_paper.csv"),
         code=module_files("llm_anatomy.stages.figures_patching"),
     output:
         figures=directory("results/figures/patching"),

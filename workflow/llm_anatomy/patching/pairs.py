@@ -137,16 +137,17 @@ def _donor_prompts(
         text, at = donor_text(task, example.item)
         tokens, span = tokenise(tokenizer, text, at, len(example.item.subject or ""))
         if example.span is None or span is None:
-            aside.append(
-                _aside(
-                    example,
-                    "subject_not_in_prompt",
-                    f"the prompt does not contain the subject '{example.item.subject}'",
-                )
-            )
+            aside.append(subject_missing(example, "switch"))
         else:
             donors[example.item.example_id] = DonorPrompt(text, tokens, span)
     return donors, aside
+
+
+def subject_missing(example: Example, scope: str) -> SetAside:
+    """The entry of an example whose prompt does not name its subject."""
+    subject = example.item.subject
+    reason = f"the prompt does not contain the subject '{subject}'"
+    return SetAside(example.item.example_id, subject, "subject_not_in_prompt", reason, scope)
 
 
 def _aside(example: Example, category: str, reason: str) -> SetAside:

@@ -92,7 +92,8 @@ class Engine:
         records: list[Record] = []
         with Progress(len(cases) * len(variants), "examples", task) as progress, torch.no_grad():
             donors = self._donors(cases)
-            for rows, at_once in batches(cases, manipulation, len(self.layers), self.budget):
+            n_layers = 1 if manipulation is None else len(self.layers)
+            for rows, at_once in batches(cases, manipulation, n_layers, self.budget):
                 clean = clean_run(self.replay, self._tokens(rows))
                 for variant in variants:
                     records.extend(self._variant(variant, rows, clean, donors, at_once))

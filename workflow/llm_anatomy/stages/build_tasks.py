@@ -17,7 +17,7 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
-from llm_anatomy.patching.pairs import Pair, make_pairs
+from llm_anatomy.patching.pairs import Pair, make_pairs, subject_missing
 from llm_anatomy.patching.prompts import Example, Limits, make_example, sample
 from llm_anatomy.patching.records import Record, read_hub, read_records
 from llm_anatomy.patching.tasks import (
@@ -207,6 +207,12 @@ def _intake(
         if example.item.note is not None:
             entries[number] |= {"category": "truncated", "reason": example.item.note}
     entries += [asdict(entry) for entry in aside]
+    # Manipulations of the subject's positions leave these out as well.
+    entries += [
+        asdict(subject_missing(example, "subject"))
+        for example in used
+        if example.item.subject is not None and example.span is None
+    ]
     targets = {pair.target.item.example_id: pair.target for pair in switches}
     entries += [_used(name, target.item.subject, "switch") for name, target in targets.items()]
     entries += [asdict(entry) for entry in unswitched]

@@ -70,7 +70,11 @@ INTAKE = TableSchema(
     columns=(
         _EXAMPLE,
         Column("subject", pa.string(), "Its subject.", nullable=True),
-        Column("scope", pa.string(), "`task`, or `switch` for the switch alone."),
+        Column(
+            "scope",
+            pa.string(),
+            "`task`; `switch`: the switch alone; `subject`: manipulations of the subject's positions.",
+        ),
         Column("used", pa.bool_(), "Whether it is used."),
         Column(
             "category",
