@@ -1,0 +1,295 @@
+# Where facts come from: importance of layers, heads and neurons, queries, knock-outs.
+FACTS = CONFIG.facts
+FACT_RELATIONS = [item.relation for item in FACTS.relations]
+# Memory beside the model itself: its subvalues in float32 and one prompt's units.
+FACTS_MEMORY = 4000
+FACT_TABLES = {
+    "facts": "facts",
+    "intake": "intake",
+    "layers": "layer_importance",
+    "heads": "head_importance",
+    "head_positions": "head_position_importance",
+    "positions": "position_importance",
+    "neurons": "neuron_importance",
+    "attention_neurons": "attention_neuron_importance",
+    "certificates": "certificates",
+    "curve": "curve",
+    "sums": "sums",
+}
+
+if "facts" in CONFIG.studies:
+    for name in FACT_RELATIONS:
+        if name not in RELATIONS:
+            sys.exit(
+                f"Error: the key 'facts.relations' names '{name}', which is no relation of "
+                f"'datasets'; known are {', '.join(RELATIONS) or 'none'}"
+            )
+
+
+def of_relations(table):
+    """One table of every relation of a model, in the order of the configuration."""
+    return expand(
+        "results/facts/{{model}}/{relation}/{table}.parquet",
+        relation=FACT_RELATIONS,
+        table=table,
+    )
+
+
+def attribution_settings(wildcards):
+    """What the importance of one relation's facts depends on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        relation=FACTS.relation(wildcards.relation),
+        filter=FACTS.filter,
+        attribution=FACTS.attribution,
+    )
+
+
+def of_models(table):
+    """One facts table of every model."""
+    return expand("results/facts/{model}/{table}.parquet", model=MODELS, table=table)
+
+
+rule attribute_facts:
+    """Importance of layers, heads, positions and neurons for every fact of a relation."""
+    input:
+        model="results/models/{model}/provenance.json",
+        relation="results/data/{relation}.parquet",
+        code=module_files("llm_anatomy.stages.attribute_facts"),
+    output:
+        **{
+            name: f"results/facts/{{model}}/{{relation}}/{table}.parquet"
+            for name, table in FACT_TABLES.items()
+        },
+    log:
+        "logs/attribute_facts/{model}/{relation}.log",
+    benchmark:
+        "logs/benchmarks/attribute_facts/{model}/{relation}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * FACTS_MEMORY),
+        runtime=growing(240),
+    params:
+        settings=attribution_settings,
+    shell:
+        "python -m llm_anatomy.stages.attribute_facts --settings {params.settings:q} "
+        "--model {input.model:q} --relation {input.relation:q} --facts {output.facts:q} "
+        "--intake {output.intake:q} --layers {output.layers:q} --heads {output.heads:q} "
+        "--head-positions {output.head_positions:q} --positions {output.positions:q} "
+        "--neurons {output.neurons:q} --attention-neurons {output.attention_neurons:q} "
+        "--certificates {output.certificates:q} --curve {output.curve:q} --sums {output.sums:q} "
+        "--log {log:q}"
+
+
+rule trace_queries:
+    """Which layers and neurons activate the value neurons of every fact."""
+    input:
+        model="results/models/{model}/provenance.json",
+        facts=of_relations("facts"),
+        neurons=of_relations("neuron_importance"),
+        attention_neurons=of_relations("attention_neuron_importance"),
+        code=module_files("llm_anatomy.stages.trace_queries"),
+    output:
+        query_layers="results/facts/{model}/query_layers.parquet",
+        query_neurons="results/facts/{model}/query_neurons.parquet",
+    log:
+        "logs/trace_queries/{model}.log",
+    benchmark:
+        "logs/benchmarks/trace_queries/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * FACTS_MEMORY),
+        runtime=growing(120),
+    params:
+        settings=settings_json(precision=CONFIG.precision, queries=FACTS.queries),
+    shell:
+        "python -m llm_anatomy.stages.trace_queries --settings {params.settings:q} "
+        "--model {input.model:q} --facts {input.facts:q} --neurons {input.neurons:q} "
+        "--attention-neurons {input.attention_neurons:q} --query-layers {output.query_layers:q} "
+        "--neuron-queries {output.query_neurons:q} --log {log:q}"
+
+
+rule knock_out:
+    """Every answer with its units switched off, and with other relations' heads off."""
+    input:
+        model="results/models/{model}/provenance.json",
+        facts=of_relations("facts"),
+        heads=of_relations("head_importance"),
+        neurons=of_relations("neuron_importance"),
+        attention_neurons=of_relations("attention_neuron_importance"),
+        query_neurons="results/facts/{model}/query_neurons.parquet",
+        code=module_files("llm_anatomy.stages.knock_out"),
+    output:
+        knock_out="results/facts/{model}/knock_out.parquet",
+        method_layers="results/facts/{model}/method_layers.parquet",
+    log:
+        "logs/knock_out/{model}.log",
+    benchmark:
+        "logs/benchmarks/knock_out/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * FACTS_MEMORY),
+        runtime=growing(240),
+    params:
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            attribution=FACTS.attribution,
+            knock_out=FACTS.knock_out,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.knock_out --settings {params.settings:q} "
+        "--model {input.model:q} --facts {input.facts:q} --heads {input.heads:q} "
+        "--neurons {input.neurons:q} --attention-neurons {input.attention_neurons:q} "
+        "--query-neurons {input.query_neurons:q} --knock-out {output.knock_out:q} "
+        "--method-layers {output.method_layers:q} --log {log:q}"
+
+
+rule summarise_facts:
+    """Means over the facts of every relation: layers, heads, knock-outs, shared neurons."""
+    input:
+        layers=of_relations("layer_importance"),
+        heads=of_relations("head_importance"),
+        neurons=of_relations("neuron_importance"),
+        query_layers="results/facts/{model}/query_layers.parquet",
+        query_neurons="results/facts/{model}/query_neurons.parquet",
+        knock_out="results/facts/{model}/knock_out.parquet",
+        code=module_files("llm_anatomy.stages.summarise_facts"),
+    output:
+        layer_summary="results/facts/{model}/layer_summary.parquet",
+        knock_out_summary="results/facts/{model}/knock_out_summary.parquet",
+        shared_neurons="results/facts/{model}/shared_neurons.parquet",
+    log:
+        "logs/summarise_facts/{model}.log",
+    benchmark:
+        "logs/benchmarks/summarise_facts/{model}.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        settings=settings_json(),
+    shell:
+        "python -m llm_anatomy.stages.summarise_facts --settings {params.settings:q} "
+        "--layers {input.layers:q} --heads {input.heads:q} --neurons {input.neurons:q} "
+        "--query-layers {input.query_layers:q} --query-neurons {input.query_neurons:q} "
+        "--knock-out {input.knock_out:q} --layer-summary {output.layer_summary:q} "
+        "--knock-out-summary {output.knock_out_summary:q} "
+        "--shared-neurons {output.shared_neurons:q} --log {log:q}"
+
+
+rule read_case:
+    """One fact read closely: its best units, where they look, and what they say."""
+    input:
+        model="results/models/{model}/provenance.json",
+        facts=of_relations("facts"),
+        query_neurons="results/facts/{model}/query_neurons.parquet",
+        code=module_files("llm_anatomy.stages.read_case"),
+    output:
+        case_study="results/facts/{model}/case_study.parquet",
+        contrasts="results/facts/{model}/case_contrasts.parquet",
+        attention="results/facts/{model}/case_attention.parquet",
+    log:
+        "logs/read_case/{model}.log",
+    benchmark:
+        "logs/benchmarks/read_case/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        mem_mb=growing(2 * FACTS_MEMORY),
+        runtime=growing(30),
+    params:
+        settings=settings_json(
+            precision=CONFIG.precision,
+            attribution=FACTS.attribution,
+            case_study=FACTS.case_study,
+        ),
+    shell:
+        "python -m llm_anatomy.stages.read_case --settings {params.settings:q} "
+        "--model {input.model:q} --facts {input.facts:q} "
+        "--query-neurons {input.query_neurons:q} --case-study {output.case_study:q} "
+        "--contrasts {output.contrasts:q} --attention {output.attention:q} --log {log:q}"
+
+
+rule claims_facts:
+    """What the paper says about facts, and what was measured here."""
+    input:
+        facts=expand(
+            "results/facts/{model}/{relation}/facts.parquet",
+            model=MODELS,
+            relation=FACT_RELATIONS,
+        ),
+        layer_summary=of_models("layer_summary"),
+        knock_out_summary=of_models("knock_out_summary"),
+        query_neurons=of_models("query_neurons"),
+        code=module_files("llm_anatomy.stages.claims_facts"),
+    output:
+        claims="results/facts/claims.parquet",
+    log:
+        "logs/claims_facts.log",
+    benchmark:
+        "logs/benchmarks/claims_facts.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        settings=settings_json(),
+    shell:
+        "python -m llm_anatomy.stages.claims_facts --settings {params.settings:q} "
+        "--facts {input.facts:q} --layer-summary {input.layer_summary:q} "
+        "--knock-out-summary {input.knock_out_summary:q} "
+        "--query-neurons {input.query_neurons:q} --claims {output.claims:q} --log {log:q}"
+
+
+rule figures_facts:
+    """Figures and captions of the facts study."""
+    input:
+        facts=expand(
+            "results/facts/{model}/{relation}/facts.parquet",
+            model=MODELS,
+            relation=FACT_RELATIONS,
+        ),
+        curves=expand(
+            "results/facts/{model}/{relation}/curve.parquet",
+            model=MODELS,
+            relation=FACT_RELATIONS,
+        ),
+        layer_summary=of_models("layer_summary"),
+        knock_out_summary=of_models("knock_out_summary"),
+        method_layers=of_models("method_layers"),
+        shared_neurons=of_models("shared_neurons"),
+        query_neurons=of_models("query_neurons"),
+        case_study=of_models("case_study"),
+        case_contrasts=of_models("case_contrasts"),
+        case_attention=of_models("case_attention"),
+        code=module_files("llm_anatomy.stages.figures_facts"),
+    output:
+        figures=directory("results/figures/facts"),
+    log:
+        "logs/figures_facts.log",
+    benchmark:
+        "logs/benchmarks/figures_facts.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        settings=settings_json(),
+    shell:
+        "python -m llm_anatomy.stages.figures_facts --settings {params.settings:q} "
+        "--facts {input.facts:q} --curves {input.curves:q} "
+        "--layer-summary {input.layer_summary:q} "
+        "--knock-out-summary {input.knock_out_summary:q} "
+        "--method-layers {input.method_layers:q} --shared-neurons {input.shared_neurons:q} "
+        "--query-neurons {input.query_neurons:q} --case-study {input.case_study:q} "
+        "--case-contrasts {input.case_contrasts:q} --case-attention {input.case_attention:q} "
+        "--figures {output.figures:q} --log {log:q}"
+
+
+rule facts:
+    """Everything of the facts study: tables, claims and figures."""
+    input:
+        of_models("knock_out_summary"),
+        of_models("layer_summary"),
+        of_models("shared_neurons"),
+        of_models("case_study"),
+        "results/facts/claims.parquet",
+        "results/figures/facts",

@@ -1,0 +1,204 @@
+"""From subjects and answers to prompts that a model completes with the fact (section 4.1).
+
+A fact is studied when its answer's first token is among the model's top predictions and above
+every other answer of its relation. Every row is accounted for: used, or set aside with a reason.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from llm_anatomy.config.facts import FactFilter
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.batching import context_length, token_budget_batches
+
+USED = "used"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row of a relation, asked with one template.
+
+    Attributes:
+        example_id: Id of the row.
+        subject: Its subject.
+        answers: Accepted spellings, the canonical one first.
+        prompt: Text of the prompt.
+        ids: Token ids of the prompt.
+        options: First token and number of tokens of every spelling that the tokenizer can write.
+    """
+
+    example_id: str
+    subject: str
+    answers: tuple[str, ...]
+    prompt: str
+    ids: tuple[int, ...]
+    options: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a question.
+
+    Attributes:
+        question: The question.
+        outcome: `used`, or why it is set aside.
+        answer: The first accepted spelling, the canonical one, that the vocabulary can write.
+        token: That first token.
+        n_tokens: Tokens of the spelling.
+        rank: Rank of the token among all tokens, from 1.
+        probability: Its probability.
+        rival: The most likely answer of the relation that is not accepted here.
+        predicted: The model's most likely token.
+    """
+
+    question: Question
+    outcome: str
+    answer: str | None = None
+    token: int | None = None
+    n_tokens: int | None = None
+    rank: int | None = None
+    probability: float | None = None
+    rival: str | None = None
+    predicted: int | None = None
+
+
+def ask(tokenizer: Any, row: dict[str, Any], template: str) -> Question:
+    """A row of a relation as a prompt with the first tokens of its accepted answers."""
+    ready = row["prompt"]
+    prompt = ready if isinstance(ready, str) else template.format(subject=row["subject"])
+    ids = tuple(tokenizer(prompt)["input_ids"])
+    options = {}
+    for answer in row["answers"]:
+        found = answer_tokens(tokenizer, prompt, ids, answer)
+        if found:
+            options[answer] = (found[0], len(found))
+    return Question(row["example_id"], row["subject"], tuple(row["answers"]), prompt, ids, options)
+
+
+def answer_tokens(tokenizer: Any, prompt: str, ids: Sequence[int], answer: str) -> tuple[int, ...]:
+    """Tokens of an answer after a prompt; none when the vocabulary cannot write it.
+
+    The answer is tokenised in place, behind one space unless the prompt ends in one.
+    """
+    joint = prompt + answer if prompt.endswith((" ", "\n")) else f"{prompt} {answer}"
+    whole = tuple(tokenizer(joint, add_special_tokens=True)["input_ids"])
+    end = getattr(tokenizer, "eos_token_id", None)
+    if whole and whole[-1] == end and tuple(ids)[-1:] == (end,):
+        # Tokenizers that close every text with a special token.
+        whole = whole[:-1]
+    if whole[: len(ids)] != tuple(ids):
+        # The answer's first letters merged with the prompt's end.
+        whole = (*ids, *tokenizer(f" {answer}", add_special_tokens=False)["input_ids"])
+    rest = whole[len(ids) :]
+    return () if getattr(tokenizer, "unk_token_id", None) in rest[:1] else rest
+
+
+def next_token_log_probabilities(
+    decoder: Decoder, ids: Sequence[Sequence[int]], batch_tokens: int
+) -> Float[Tensor, "prompts vocab"]:
+    """Log-probabilities of the token after every prompt."""
+    found = torch.empty(len(ids), decoder.vocab_size)
+    for batch in token_budget_batches(ids, batch_tokens, device=decoder.device):
+        rows = torch.arange(len(batch.rows), device=decoder.device)
+        with torch.no_grad():
+            states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+            logits = decoder.unembed(states[rows, batch.last]).float()
+        found[batch.rows] = logits.log_softmax(-1).cpu()
+    return found
+
+
+def judge(
+    questions: Sequence[Question],
+    log_probabilities: Float[Tensor, "prompts vocab"],
+    rules: FactFilter,
+) -> list[Outcome]:
+    """Which questions pass the filter, in order, and why the others do not."""
+    owners: dict[int, set[str]] = defaultdict(set)
+    for question in questions:
+        for token, _ in question.options.values():
+            owners[token].add(question.answers[0])
+    return [
+        _judge(question, row, owners, rules)
+        for question, row in zip(questions, log_probabilities, strict=True)
+    ]
+
+
+def _judge(
+    question: Question, log_probs: Tensor, owners: dict[int, set[str]], rules: FactFilter
+) -> Outcome:
+    if not question.ids:
+        return Outcome(question, "the prompt has no token")
+    if not question.options:
+        return Outcome(question, "the answer cannot be written in the vocabulary")
+    # Canonical first: another spelling may begin with what the subject gives away ("Danish krone").
+    answer, (token, n_tokens) = next(iter(question.options.items()))
+    rank = int((log_probs > log_probs[token]).sum()) + 1
+    own = {first for first, _ in question.options.values()}
+    rivals = [other for other in owners if other not in own]
+    rival = max(rivals, key=lambda other: float(log_probs[other]), default=None)
+    if rules.multi_token == "set_aside" and n_tokens > 1:
+        outcome = "the answer has several tokens"
+    elif rules.ambiguous == "set_aside" and len(owners[token]) > 1:
+        outcome = "the answer's first token begins another answer too"
+    elif rules.top is not None and rank > rules.top:
+        outcome = f"the answer is not in the top {rules.top}"
+    elif rules.above_others and rival is not None and log_probs[rival] >= log_probs[token]:
+        outcome = "another answer of the relation is as likely"
+    else:
+        outcome = USED
+    return Outcome(
+        question,
+        outcome,
+        answer,
+        token,
+        n_tokens,
+        rank,
+        float(log_probs[token].exp()),
+        None if rival is None else min(owners[rival]),
+        int(log_probs.argmax()),
+    )
+
+
+def check_lengths(decoder: Decoder, questions: Sequence[Question], source: str) -> None:
+    """Refuse prompts that are longer than the model's context.
+
+    Raises:
+        UserError: A prompt is too long.
+    """
+    limit = context_length(decoder.config)
+    for question in questions:
+        if limit is not None and len(question.ids) > limit:
+            raise UserError(
+                f"{source}: the prompt of '{question.example_id}' has {len(question.ids)} tokens, "
+                f"more than the model's {limit}; shorten it or set it aside in the data"
+            )
+
+
+def best_template(outcomes: dict[str, list[Outcome]]) -> str:
+    """The template that leaves most facts; of equals, the first."""
+    return max(outcomes, key=lambda template: counts(outcomes[template])[USED])
+
+
+def counts(outcomes: Sequence[Outcome]) -> Counter[str]:
+    """How often each outcome occurred."""
+    return Counter(item.outcome for item in outcomes)
+
+
+def sample(
+    outcomes: Sequence[Outcome], limit: int | None, keep: Sequence[str], seed: int
+) -> list[Outcome]:
+    """The used facts, cut to a seeded sample that always contains the subjects to keep."""
+    used = [item for item in outcomes if item.outcome == USED]
+    if limit is None or len(used) <= limit:
+        return used
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(used), generator=generator).tolist()
+    order.sort(key=lambda row: used[row].question.subject not in keep)
+    return [used[row] for row in sorted(order[:limit])]

@@ -1,0 +1,166 @@
+"""Projection of residual-stream vectors into vocabulary space (papers/facts, sections 1.2, 1.3).
+
+bs_w(x) = e_w · n(x), where e_w is row w of the LM head and n the final norm. With the norm's scale
+frozen to the one of the prompt's true final state, n is linear: bs(x + v) = bs(x) + bs(v) exactly,
+and the scores of parts add up. The norm's and the head's biases are constants that belong to the
+base state once and not to each vector.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llm_anatomy.model.architecture import Decoder
+
+NormMode = Literal["frozen", "per_vector", "none"]
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is explained: log p(token), or log p(token) - log p(contrast)."""
+
+    token: int
+    contrast: int | None = None
+
+
+class Unembedding:
+    """The LM head and final norm of a model in one precision, shared by the prompts of a run."""
+
+    def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
+        self.norm, self.dtype = decoder.final_norm, dtype
+        self.head: Float[Tensor, "vocab d_model"] = decoder.head.weight(dtype)
+        self.device = self.head.device
+        self.gain = decoder.final_norm.gain.to(self.device, dtype)
+        self.scale, self.softcap = decoder.logit_scale, decoder.logit_softcap
+        constant = torch.zeros(self.head.shape[0], dtype=dtype, device=self.device)
+        if self.norm.bias is not None:
+            constant = constant + self.head @ self.norm.bias.to(self.device, dtype)
+        bias = decoder.head.bias(dtype)
+        if bias is not None:
+            constant = constant + bias
+        self.constant: Float[Tensor, " vocab"] = constant * self.scale
+
+    def readout(self, final: Float[Tensor, " d_model"], mode: NormMode = "frozen") -> "Readout":
+        """The projection of one prompt.
+
+        Args:
+            final: Its final residual state h_T^L, before the final norm.
+            mode: What the final norm does to a vector.
+        """
+        return Readout(self, final.to(self.device, self.dtype), mode)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Vectors of one prompt's residual stream to bs-values, and states to log-probabilities."""
+
+    unembedding: Unembedding
+    final: Float[Tensor, " d_model"]
+    mode: NormMode
+
+    @property
+    def affine(self) -> bool:
+        """Whether logits are affine in the state, so that the concavity bound holds."""
+        return self.mode != "per_vector" and self.unembedding.softcap is None
+
+    def normed(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
+        """n(x) without the norm's bias."""
+        if self.mode == "none":
+            return vectors
+        reference = self.final if self.mode == "frozen" else vectors
+        return self.unembedding.norm.frozen(vectors, reference)
+
+    def bs_values(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+        """bs(v) of vectors: linear in `frozen` and `none` mode (Eq. 9)."""
+        return (self.normed(vectors) @ self.unembedding.head.T).mul_(self.unembedding.scale)
+
+    def logits(self, states: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+        """Logits of states, constants and soft-cap included."""
+        logits = self.bs_values(states)
+        if self.mode != "none":
+            logits += self.unembedding.constant
+        cap = self.unembedding.softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def scores(self, states: Float[Tensor, "n d_model"], target: Target) -> Float[Tensor, " n"]:
+        """Log p(token | state), or its contrast, of every state."""
+        parts = [self._scores(part, target) for part in states.split(CHUNK)]
+        return torch.cat(parts) if parts else states.new_zeros(0)
+
+    def _scores(self, states: Tensor, target: Target) -> Tensor:
+        logits = self.logits(states)
+        chosen = logits[:, target.token]
+        if target.contrast is not None:
+            # The normaliser cancels.
+            return chosen - logits[:, target.contrast]
+        return chosen - logits.logsumexp(-1)
+
+    def log_probabilities(self, states: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+        """Log p(· | state): the layer-wise logit lens of every token."""
+        return self.logits(states).log_softmax(-1)
+
+    def gradient(
+        self, states: Float[Tensor, "n d_model"], target: Target
+    ) -> Float[Tensor, "n d_model"]:
+        """Gradient of the score at each state.
+
+        For log p it is s·γ·(e_w - Σ_t p_t e_t) (performance note (f)); a score is concave in the
+        state, so score(x + v) - score(x) ≤ v · gradient(x).
+
+        Raises:
+            ValueError: Logits are not affine in the state.
+        """
+        if not self.affine:
+            raise ValueError("the concavity bound needs logits that are affine in the state")
+        head = self.unembedding.head
+        if target.contrast is not None:
+            pull = (head[target.token] - head[target.contrast]).expand(len(states), -1)
+        else:
+            pull = head[target.token] - self.logits(states).softmax(-1) @ head
+        pull = pull * self.unembedding.scale
+        if self.mode == "none":
+            return pull
+        pull = pull * self.unembedding.gain / self.unembedding.norm.scale(self.final)
+        # The transpose of subtracting the mean is subtracting the mean.
+        return pull - pull.mean(-1, keepdim=True) if self.unembedding.norm.centred else pull
+
+    def ranks(self, states: Float[Tensor, "n d_model"], token: int) -> Int[Tensor, " n"]:
+        """Rank of a token among all tokens in every state's logits, from 1."""
+        logits = self.logits(states)
+        return (logits > logits[:, token, None]).sum(-1) + 1
+
+
+def extreme_tokens(
+    readout: Readout, vectors: Float[Tensor, "n d_model"], count: int
+) -> tuple[Int[Tensor, "n count"], Int[Tensor, "n count"]]:
+    """Tokens with the highest and the lowest bs-values of vectors (section 1.8).
+
+    A positive coefficient promotes the first and suppresses the second, a negative one the
+    reverse.
+    """
+    tops, bottoms = [], []
+    for part in vectors.split(CHUNK):
+        values = readout.bs_values(part)
+        tops.append(values.topk(count, -1).indices)
+        bottoms.append(values.topk(count, -1, largest=False).indices)
+    if not tops:
+        empty = torch.zeros(0, count, dtype=torch.long)
+        return empty, empty
+    return torch.cat(tops), torch.cat(bottoms)
+
+
+def interpolated_scores(
+    readout: Readout,
+    start: Float[Tensor, " d_model"],
+    end: Float[Tensor, " d_model"],
+    target: Target,
+    points: int,
+) -> tuple[Float[Tensor, " points"], Float[Tensor, " points"]]:
+    """Log p(w) and p(w) at h^0 + S·(h^L - h^0) for S from 0 to 1 (section 4.1, Fig. 3)."""
+    steps = torch.linspace(0, 1, points, dtype=start.dtype, device=start.device)[:, None]
+    logs = readout.scores(start + steps * (end - start), Target(target.token))
+    return logs, logs.exp()

@@ -1,0 +1,141 @@
+"""Subvalues: the vectors that FFN and attention neurons add to the residual stream.
+
+FFN neuron k of layer l adds m_k · fc2_k, where fc2_k is column k of the down projection (Eq. 4-6).
+Attention neuron (l, j, k) adds, for every source position p, α_{j,p} (W^v_j h_p)_k times column
+j·d_h + k of the o projection (Eq. 7). Grouped-query attention shares value head j // group.
+
+Post-norms and residual scales are linear once frozen: their gains go into the columns, their
+scale of the prompt at hand goes into the coefficients.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llm_anatomy.facts.record import Recording, added_attention
+from llm_anatomy.model.architecture import Block, Decoder
+from llm_anatomy.model.norm import Norm
+
+
+class Subvalues:
+    """The columns of every layer's down and o projections, as they act on the residual stream."""
+
+    def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
+        self.decoder, self.dtype = decoder, dtype
+        self.ffn: list[Float[Tensor, "d_model _"]] = [
+            _through(b.mlp_post_norm, b.down.weight(dtype)) for b in decoder.blocks
+        ]
+        self.attention: list[Float[Tensor, "d_model _"]] = [
+            _through(b.attention_post_norm, b.o.weight(dtype)) for b in decoder.blocks
+        ]
+
+    @property
+    def widths(self) -> list[int]:
+        """FFN neurons of every layer."""
+        return [columns.shape[1] for columns in self.ffn]
+
+    def ffn_coefficients(
+        self, recording: Recording, layer: int, position: int = -1
+    ) -> Float[Tensor, " neurons"]:
+        """What multiplies each column of `ffn[layer]` at a position."""
+        block = self.decoder.blocks[layer]
+        factor = _factor(block.mlp_post_norm, block, recording.raw_ffn[layer, position])
+        return recording.coefficients[layer][position] * factor
+
+    def attention_coefficients(
+        self, recording: Recording, layer: int
+    ) -> Float[Tensor, "heads tokens head_dim"]:
+        """What multiplies each column of `attention[layer]` for the last position, by source."""
+        block = self.decoder.blocks[layer]
+        factor = _factor(block.attention_post_norm, block, recording.raw_attention[layer, -1])
+        return value_scalars(block, recording, layer) * factor
+
+    def ffn_columns(self, units: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
+        """Columns of FFN neurons that are numbered through all layers."""
+        layers, neurons = split_units(units, self.widths)
+        return _gather(self.ffn, layers, neurons)
+
+    def attention_columns(
+        self, layers: Int[Tensor, " n"], columns: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n d_model"]:
+        """Columns j·d_h + k of the o projections."""
+        return _gather(self.attention, layers, columns)
+
+
+def value_scalars(
+    block: Block, recording: Recording, layer: int
+) -> Float[Tensor, "heads tokens head_dim"]:
+    """α_{j,p} (W^v_j h_p)_k of the last position for every head, source position and dimension."""
+    group = block.n_heads // block.n_kv_heads
+    values = recording.values[layer].repeat_interleave(group, 0)
+    return recording.weights[layer][:, :, None] * values
+
+
+def head_position_vectors(
+    block: Block, recording: Recording
+) -> Float[Tensor, "heads tokens d_model"]:
+    """What each head adds to the last position's stream from each source position (Eq. 7)."""
+    scalars = value_scalars(block, recording, block.index)
+    weight = block.o.weight(scalars.dtype).unflatten(1, (block.n_heads, block.head_dim))
+    raw = torch.einsum("jpk,djk->jpd", scalars, weight)
+    return added_attention(block, raw, recording.raw_attention[block.index, -1])
+
+
+def split_units(
+    units: Int[Tensor, " n"], widths: list[int]
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Layer and neuron of units numbered through all layers."""
+    starts = torch.tensor([0, *widths], device=units.device).cumsum(0)
+    layers = torch.bucketize(units, starts[1:], right=True)
+    return layers, units - starts[layers]
+
+
+def _through(norm: Norm | None, weight: Tensor) -> Tensor:
+    if norm is None:
+        return weight
+    if norm.centred:
+        weight = weight - weight.mean(0, keepdim=True)
+    return norm.gain.to(weight)[:, None] * weight
+
+
+def _factor(norm: Norm | None, block: Block, raw: Tensor) -> Tensor:
+    scale = raw.new_tensor(block.residual_scale)
+    return scale if norm is None else scale / norm.scale(raw).squeeze(-1)
+
+
+def _gather(matrices: list[Tensor], layers: Tensor, columns: Tensor) -> Tensor:
+    found = matrices[0].new_empty(len(layers), matrices[0].shape[0])
+    for layer in layers.unique().tolist():
+        rows = layers == layer
+        found[rows] = matrices[layer][:, columns[rows]].T
+    return found
+
+
+@dataclass(frozen=True)
+class AttentionUnits:
+    """Attention neurons by their place: one row per unit.
+
+    Attributes:
+        layer: Layer of each unit.
+        head: Query head.
+        position: Source position.
+        dimension: Dimension k inside the head; -1 for a whole head at a position.
+    """
+
+    layer: Int[Tensor, " n"]
+    head: Int[Tensor, " n"]
+    position: Int[Tensor, " n"]
+    dimension: Int[Tensor, " n"]
+
+
+def place(units: Int[Tensor, " n"], shape: tuple[int, int, int, int]) -> AttentionUnits:
+    """Layer, head, position and dimension of units numbered in that order."""
+    _, heads, tokens, dims = shape
+    return AttentionUnits(
+        layer=units // (heads * tokens * dims),
+        head=units // (tokens * dims) % heads,
+        position=units // dims % tokens,
+        dimension=units % dims,
+    )

@@ -1,0 +1,70 @@
+"""Means over a relation's facts, and the metrics of interventions (sections 4.1 to 4.4)."""
+
+import pandas as pd
+
+SHARED_SHARE = 0.5
+
+
+def knock_out_summary(answers: pd.DataFrame) -> pd.DataFrame:
+    """MRR, probability and log-probability of every selection, with relative decreases.
+
+    MRR is the mean of 1 / rank; a decrease is 100·(original - now) / original.
+    """
+    keys = ["relation", "selection", "method", "heads_of"]
+    with_reciprocal = answers.assign(mrr=1.0 / answers["rank"])
+    means = (
+        with_reciprocal.groupby(keys, sort=False, dropna=False)
+        .agg(
+            facts=("example_id", "size"),
+            mrr=("mrr", "mean"),
+            probability=("probability", "mean"),
+            logprob=("logprob", "mean"),
+        )
+        .reset_index()
+    )
+    original = means[means["selection"] == "original"].set_index("relation")
+    for name, source in (("mrr_decrease", "mrr"), ("prob_decrease", "probability")):
+        before = means["relation"].map(original[source]).astype(float)
+        means[name] = 100.0 * (before - means[source]) / before
+    means["heads_of"] = means["heads_of"].where(means["heads_of"].notna(), None)
+    return means
+
+
+def layer_summary(
+    relation: str, layers: pd.DataFrame, heads: pd.DataFrame, queries: pd.DataFrame
+) -> pd.DataFrame:
+    """Mean importance of every layer and head of a relation, and mean query scores of layers."""
+    found = []
+    by_layer = layers.groupby(["kind", "layer"], sort=False)["importance"].agg(["mean", "size"])
+    for (kind, layer), row in by_layer.iterrows():
+        found.append((kind, layer, None, kind, row["mean"], row["size"]))
+    by_head = heads.groupby(["layer", "head"], sort=False)["importance"].agg(["mean", "size"])
+    for (layer, head), row in by_head.iterrows():
+        found.append(("head", layer, head, "attention", row["mean"], row["size"]))
+    own = queries[queries["relation"] == relation]
+    by_query = own.groupby(["values", "layer", "kind"], sort=False)["score"].agg(["mean", "size"])
+    for (values, layer, kind), row in by_query.iterrows():
+        found.append((f"query_{values}", layer, None, kind, row["mean"], row["size"]))
+    columns = ["unit", "layer", "head", "kind", "importance", "facts"]
+    frame = pd.DataFrame(found, columns=columns)
+    frame.insert(0, "relation", relation)
+    frame["head"] = frame["head"].astype("Int64")
+    return frame
+
+
+def shared_neurons(relation: str, role: str, neurons: pd.DataFrame) -> pd.DataFrame:
+    """Neurons among the best of more than half of a relation's facts (Table 8).
+
+    With a single fact every neuron would be shared, which says nothing; none is then.
+    """
+    columns = ["relation", "role", "layer", "neuron", "facts", "share"]
+    total = neurons["example_id"].nunique()
+    if total < 2:
+        return pd.DataFrame(columns=columns)
+    counts = neurons.groupby(["layer", "neuron"]).size().rename("facts").reset_index()
+    counts["share"] = counts["facts"] / total
+    counts = counts[counts["share"] > SHARED_SHARE]
+    counts.insert(0, "role", role)
+    counts.insert(0, "relation", relation)
+    ordered = counts.sort_values(["facts", "layer", "neuron"], ascending=[False, True, True])
+    return ordered[columns]

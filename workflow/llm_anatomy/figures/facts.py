@@ -1,0 +1,428 @@
+"""Figures of the facts study: tables in, PNG files and exhibits out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from llm_anatomy.figures.exhibit import (
+    DIVERGING,
+    FULL_WIDTH,
+    PALETTE,
+    SEQUENTIAL,
+    Exhibit,
+    save_figure,
+)
+from llm_anatomy.tables import facts as tables
+from llm_anatomy.tables.core import read_table
+
+NONE: list[Exhibit] = []
+SHOWN = 12
+
+
+def layer_exhibits(folder: Path, model: str, summary: Path, facts: Sequence[Path]) -> list[Exhibit]:
+    """Importance of attention and FFN layers per relation (Tables 3 and 4, Figures 4 and 5)."""
+    frame = read_table(summary, tables.LAYER_SUMMARY)
+    whole = frame[frame["unit"].isin(["attention", "ffn"])]
+    if whole.empty:
+        return NONE
+    relations = list(whole["relation"].unique())
+    name = f"layers-{model}.png"
+    figure, axes = plt.subplots(2, 1, figsize=(FULL_WIDTH, 1.4 + 0.5 * len(relations)), sharex=True)
+    limit = float(whole["importance"].abs().max())
+    for axis, unit in zip(axes, ("attention", "ffn"), strict=True):
+        grid = whole[whole["unit"] == unit].pivot(
+            index="relation", columns="layer", values="importance"
+        )
+        sns.heatmap(
+            grid.loc[relations],
+            ax=axis,
+            cmap=DIVERGING,
+            vmin=-limit,
+            vmax=limit,
+            cbar_kws={"label": "nat"},
+        )
+        axis.set(ylabel="", xlabel="layer" if unit == "ffn" else "", title=unit)
+    save_figure(figure, folder / name)
+    sums = whole.groupby(["relation", "unit"])["importance"].sum().unstack()
+    counts = whole.groupby("relation")["facts"].max()
+    said = "; ".join(
+        f"{r}: attention {sums.loc[r, 'attention']:.2f}, FFN {sums.loc[r, 'ffn']:.2f} "
+        f"({counts[r]} fact{'s' if counts[r] > 1 else ''})"
+        for r in relations
+    )
+    errors = [read_table(path, tables.FACTS)["telescoping_error"] for path in facts]
+    worst = max((float(e.max()) for e in errors if len(e)), default=float("nan"))
+    best = whole.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
+    return [
+        Exhibit(
+            title=f"Which layers bring the answer about ({model})",
+            caption="Log-probability increase of the answer by each layer's attention and FFN "
+            f"(Eq. 13), mean over facts. Summed over layers, in nat: {said}. On every fact the "
+            "layers' sum is what the model's own log-probability gains over the embedding, up to "
+            f"{worst:.1g} nat.\n\nThe paper saw attention ahead for languages, capitals and "
+            "countries (Llama-7B: 6.28 against 1.74 for languages) and FFN ahead for numbers "
+            "(2.22 against 5.60).",
+            figure=name,
+            table=summary,
+            rows=tuple(best.index),
+            columns=("relation", "unit", "layer", "importance", "facts"),
+        )
+    ]
+
+
+def head_exhibit(folder: Path, model: str, summary: Path) -> list[Exhibit]:
+    """Importance of every head, mean over relations (Table 10)."""
+    frame = read_table(summary, tables.LAYER_SUMMARY)
+    heads = frame[frame["unit"] == "head"]
+    if heads.empty:
+        return NONE
+    relations = list(heads["relation"].unique())
+    name = f"heads-{model}.png"
+    figure, axes = plt.subplots(
+        1, len(relations), figsize=(FULL_WIDTH, 3.4), sharey=True, squeeze=False
+    )
+    limit = float(heads["importance"].abs().max())
+    for axis, relation in zip(axes[0], relations, strict=True):
+        own = heads[heads["relation"] == relation]
+        grid = own.pivot(index="layer", columns="head", values="importance").astype(float)
+        axis.imshow(grid, aspect="auto", cmap=DIVERGING, vmin=-limit, vmax=limit)
+        axis.set(title=relation, xlabel="head")
+    axes[0][0].set_ylabel("layer")
+    figure.colorbar(axes[0][0].images[0], ax=axes[0], label="nat")
+    save_figure(figure, folder / name)
+    best = heads.sort_values("importance", ascending=False, kind="stable").groupby("relation")
+    said = "; ".join(
+        f"{relation}: "
+        + ", ".join(
+            f"{row.layer}_{row['head']}" for _, row in best.get_group(relation).head(3).iterrows()
+        )
+        for relation in relations
+    )
+    top = heads.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
+    return [
+        Exhibit(
+            title=f"Which heads bring the answer about ({model})",
+            caption=f"Log-probability increase of the answer by every head. Best, as layer_head: "
+            f"{said}.\n\nThe paper saw related types share heads (Llama-7B 23_12 is first for "
+            "languages, capitals and countries).",
+            figure=name,
+            table=summary,
+            rows=tuple(top.index),
+            columns=("relation", "layer", "head", "importance"),
+        )
+    ]
+
+
+def curve_exhibit(folder: Path, model: str, curves: Sequence[Path]) -> list[Exhibit]:
+    """Why the logarithm is the better scale (Fig. 3)."""
+    frames = {path.parent.name: read_table(path, tables.CURVE) for path in curves}
+    frames = {name: frame for name, frame in frames.items() if len(frame)}
+    if not frames:
+        return NONE
+    name = f"curve-{model}.png"
+    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.6))
+    for relation, frame in frames.items():
+        axes[0].plot(frame["share"], frame["logprob"], label=relation)
+        axes[1].plot(frame["share"], frame["probability"], label=relation)
+    axes[0].set(xlabel="share of the way from h⁰ to h^L", ylabel="log p (nat)")
+    axes[1].set(xlabel="share of the way from h⁰ to h^L", ylabel="p")
+    axes[1].legend()
+    save_figure(figure, folder / name)
+    mean = pd.concat(frames.values()).groupby("share").mean()
+    half = mean.loc[mean.index[len(mean) // 2]]
+    end = mean.iloc[-1]
+    return [
+        Exhibit(
+            title=f"Why log-probability is the scale ({model})",
+            caption="Log-probability and probability of the answer on the straight line from the "
+            "embedding to the final state, mean over facts. Half-way the log-probability has risen "
+            f"from {mean['logprob'].iloc[0]:.1f} to {half['logprob']:.1f} of {end['logprob']:.1f}, "
+            f"the probability from 0 to {half['probability']:.3f} of {end['probability']:.3f}.\n\n"
+            "The paper saw the same on Llama-7B: log p rises evenly, p stays near 0 for the first "
+            "40 % of the way, so an increase in p can only credit the last layers.",
+            figure=name,
+            table=next(iter(path for path in curves if path.parent.name in frames)),
+            rows=(),
+        )
+    ]
+
+
+def method_exhibit(folder: Path, model: str, layers: Path) -> list[Exhibit]:
+    """Where the neurons of every method lie (Fig. 2)."""
+    frame = read_table(layers, tables.METHOD_LAYERS)
+    if frame.empty:
+        return NONE
+    name = f"methods-{model}.png"
+    mean = frame.groupby(["method", "layer"], sort=False)["share"].mean().reset_index()
+    methods = list(mean["method"].unique())
+    columns = 3
+    height = -(-len(methods) // columns)
+    figure, axes = plt.subplots(
+        height, columns, figsize=(FULL_WIDTH, 1.5 * height), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, method in zip(axes.flat, methods, strict=False):
+        own = mean[mean["method"] == method]
+        axis.bar(own["layer"], own["share"], color=PALETTE[0])
+        axis.set_title(method.replace("_", " "))
+    for axis in axes.flat[len(methods) :]:
+        axis.set_visible(False)
+    figure.supxlabel("layer", fontsize=9)
+    figure.supylabel("share of selected neurons", fontsize=9)
+    save_figure(figure, folder / name)
+    centre = {
+        m: float(np.average(part["layer"], weights=part["share"]))
+        for m, part in mean.groupby("method", sort=False)
+    }
+    said = ", ".join(f"{m.replace('_', ' ')} {value:.1f}" for m, value in centre.items())
+    return [
+        Exhibit(
+            title=f"Where each method finds its neurons ({model})",
+            caption="Layers of the FFN neurons that each method ranks best, mean over relations. "
+            f"Mean layer: {said}.\n\nThe paper saw probability increase pick the last layers alone "
+            "and log-probability increase spread over the deeper half.",
+            figure=name,
+            table=layers,
+            rows=(),
+        )
+    ]
+
+
+def knock_out_exhibits(folder: Path, model: str, summary: Path) -> list[Exhibit]:
+    """What is left of the answers (Tables 2, 7, 11 and 13)."""
+    frame = read_table(summary, tables.KNOCK_OUT_SUMMARY)
+    if frame.empty:
+        return NONE
+    units = frame[frame["selection"].isin(["ffn", "value_neurons", "query_neurons"])]
+    labels = units["selection"].str.replace("_", " ") + ": " + units["method"].str.replace("_", " ")
+    name = f"knock-out-{model}.png"
+    figure, axis = plt.subplots(figsize=(FULL_WIDTH, 3.8))
+    means = units.assign(label=labels).groupby("label", sort=False)["prob_decrease"]
+    sns.stripplot(
+        data=units.assign(label=labels), y="label", x="prob_decrease", hue="relation", ax=axis
+    )
+    axis.set(xlabel="decrease of the answer's probability (%)", ylabel="")
+    save_figure(figure, folder / name)
+    said = "; ".join(f"{label} {value:.1f} %" for label, value in means.mean().items())
+    exhibits = [
+        Exhibit(
+            title=f"What switching neurons off does ({model})",
+            caption="Relative decrease of the answer's mean probability, a point per relation. "
+            f"Mean over relations: {said}.\n\nThe paper saw log-probability increase hurt most "
+            "(Llama-7B: MRR 0.551 to 0.312), random neurons nothing.",
+            figure=name,
+            table=summary,
+            rows=tuple(units.index),
+            columns=(
+                "relation",
+                "selection",
+                "method",
+                "facts",
+                "mrr",
+                "probability",
+                "prob_decrease",
+            ),
+        )
+    ]
+    heads = frame[(frame["selection"] == "heads") & (frame["method"] != "random")]
+    if heads.empty:
+        return exhibits
+    grid = heads.pivot(index="heads_of", columns="relation", values="prob_decrease")
+    grid = grid.reindex(index=heads["heads_of"].unique(), columns=heads["relation"].unique())
+    name = f"transfer-{model}.png"
+    figure, axis = plt.subplots(figsize=(FULL_WIDTH * 0.75, 0.9 + 0.45 * len(grid)))
+    sns.heatmap(
+        grid, annot=True, fmt=".0f", cmap=SEQUENTIAL, ax=axis, cbar_kws={"label": "decrease (%)"}
+    )
+    axis.set(xlabel="evaluated on", ylabel="heads of")
+    save_figure(figure, folder / name)
+    exhibits.append(
+        Exhibit(
+            title=f"Whose heads are whose ({model})",
+            caption="Relative decrease of the answers' mean probability (%) when the best 1 % of "
+            "heads of one relation are switched off and another is evaluated.\n\nThe paper saw "
+            "related types (language, capital, country) share heads: 33 to 61 % across them, 0 to "
+            "17 % elsewhere.",
+            figure=name,
+            table=summary,
+            rows=tuple(heads.index),
+            columns=("relation", "heads_of", "facts", "mrr_decrease", "prob_decrease"),
+        )
+    )
+    return exhibits
+
+
+def query_exhibits(folder: Path, model: str, summary: Path, neurons: Path) -> list[Exhibit]:
+    """What activates value neurons: layers (Tables 6 and 14) and neurons by depth (Fig. 8)."""
+    frame = read_table(summary, tables.LAYER_SUMMARY)
+    layers = frame[frame["unit"].isin(["query_ffn", "query_attention"])]
+    queries = read_table(neurons, tables.QUERY_NEURONS)
+    if layers.empty:
+        return NONE
+    name = f"queries-{model}.png"
+    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.8))
+    mean = layers.groupby(["unit", "kind", "layer"])["importance"].mean().reset_index()
+    for at, (unit, style) in enumerate((("query_ffn", "-"), ("query_attention", "--"))):
+        for k, kind in enumerate(("attention", "ffn")):
+            own = mean[(mean["unit"] == unit) & (mean["kind"] == kind)]
+            label = f"{kind} → {('FFN', 'attention')[at]} neurons"
+            axes[0].plot(own["layer"], own["importance"], style, color=PALETTE[k], label=label)
+    axes[0].set(xlabel="layer", ylabel="query score (nat)")
+    axes[0].legend(fontsize=6.5)
+    last = int(layers["layer"].max())
+    facts = max(1, queries.groupby(["relation", "example_id"]).ngroups)
+    for k, (also, label) in enumerate(((False, "query only"), (True, "query and value"))):
+        found = queries[queries["also_value"] == also]["layer"].value_counts()
+        counts = found.reindex(range(last + 1), fill_value=0) / facts
+        axes[1].plot(counts.index, counts, color=PALETTE[k], label=label)
+    axes[1].set(xlabel="layer", ylabel="query neurons per fact")
+    axes[1].legend()
+    save_figure(figure, folder / name)
+    both = float(queries["also_value"].mean()) * 100 if len(queries) else float("nan")
+    best = layers.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
+    return [
+        Exhibit(
+            title=f"What activates the value neurons ({model})",
+            caption="Left: shares of earlier layers in the value neurons' inner products with "
+            "their subkeys, weighted by importance. Right: query FFN neurons of attention value "
+            f"neurons by layer; {both:.1f} % of them are value neurons too.\n\nThe paper saw "
+            "query-only neurons far outnumber query-value ones and fall off at 60 % of the depth.",
+            figure=name,
+            table=summary,
+            rows=tuple(best.index),
+            columns=("relation", "unit", "kind", "layer", "importance"),
+        )
+    ]
+
+
+def shared_exhibit(model: str, shared: Path) -> list[Exhibit]:
+    """Neurons that most facts of a relation share (Table 8)."""
+    frame = read_table(shared, tables.SHARED_NEURONS)
+    if frame.empty:
+        return NONE
+    counts = frame.groupby(["relation", "role"]).size()
+    said = "; ".join(f"{relation}, {role}: {count}" for (relation, role), count in counts.items())
+    rows = frame.groupby(["relation", "role"], sort=False).head(3).index
+    return [
+        Exhibit(
+            title=f"Neurons that facts share ({model})",
+            caption="FFN neurons that are among the best of more than half of a relation's facts: "
+            f"{said}. Shown are the three most frequent.\n\nThe paper counted, of 300, 13 to 95 "
+            "shared value neurons and 1 to 44 shared query neurons on Llama-7B.",
+            table=shared,
+            rows=tuple(rows),
+        )
+    ]
+
+
+def attention_exhibit(folder: Path, model: str, attention: Path) -> list[Exhibit]:
+    """Where the case study's best heads look."""
+    frame = read_table(attention, tables.CASE_ATTENTION)
+    if frame.empty:
+        return NONE
+    label = frame["layer"].astype(str) + "_" + frame["head"].astype(str)
+    order = list(label.unique())
+    tokens = frame.drop_duplicates("position")["position_token"].tolist()
+    name = f"case-attention-{model}.png"
+    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 0.9 + 0.24 * len(order)), sharey=True)
+    for axis, column, colours in zip(
+        axes, ("attention", "importance"), (SEQUENTIAL, DIVERGING), strict=True
+    ):
+        grid = frame.assign(label=label).pivot(index="label", columns="position", values=column)
+        limit = float(grid.abs().max().max())
+        sns.heatmap(
+            grid.loc[order],
+            ax=axis,
+            cmap=colours,
+            vmin=0 if column == "attention" else -limit,
+            vmax=limit,
+            xticklabels=tokens,
+        )
+        axis.set(title=column, xlabel="", ylabel="layer_head" if column == "attention" else "")
+    save_figure(figure, folder / name)
+    best = frame.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
+    first = best.iloc[0]
+    return [
+        Exhibit(
+            title=f"Case study: where the best heads look ({model})",
+            caption="Attention from the last position and log-probability increase by source "
+            f"position. The strongest is head {first['layer']}_{first['head']} at "
+            f"'{first['position_token']}' with {first['importance']:.2f} nat, which writes "
+            f"{first['top_tokens']}.",
+            figure=name,
+            table=attention,
+            rows=tuple(best.index),
+            columns=(
+                "layer",
+                "head",
+                "position_token",
+                "attention",
+                "importance",
+                "top_tokens",
+            ),
+        )
+    ]
+
+
+def case_exhibits(folder: Path, model: str, case: Path, contrasts: Path) -> list[Exhibit]:
+    """What the case study's neurons say, and what tells the answer from its contrasts."""
+    frame, against = (
+        read_table(case, tables.CASE_STUDY),
+        read_table(contrasts, tables.CASE_CONTRASTS),
+    )
+    if frame.empty:
+        return NONE
+    exhibits = []
+    if len(against):
+        name = f"case-contrasts-{model}.png"
+        texts = list(against["contrast"].unique())
+        figure, axes = plt.subplots(
+            1, len(texts), figsize=(FULL_WIDTH, 2.4), sharey=True, squeeze=False
+        )
+        said = []
+        for axis, text in zip(axes[0], texts, strict=True):
+            own = against[against["contrast"] == text]
+            for k, kind in enumerate(("attention", "ffn")):
+                part = own[own["kind"] == kind]
+                axis.plot(part["layer"], part["importance"], color=PALETTE[k], label=kind)
+            sums = own.groupby("kind")["importance"].sum()
+            said.append(f"{text}: attention {sums['attention']:.2f}, FFN {sums['ffn']:.2f}")
+            axis.set(title=f"against '{text}'", xlabel="layer")
+        axes[0][0].set_ylabel("nat")
+        axes[0][0].legend()
+        save_figure(figure, folder / name)
+        exhibits.append(
+            Exhibit(
+                title=f"Case study: what tells the answer apart ({model})",
+                caption="What each layer adds to log p(answer) - log p(contrast). Summed: "
+                f"{'; '.join(said)}.",
+                figure=name,
+                table=contrasts,
+                rows=(),
+            )
+        )
+    shown = frame[frame["unit"].isin(["ffn_neuron", "attention_neuron", "query_neuron"])]
+    rows = shown.groupby("unit", sort=False).head(8).index
+    exhibits.append(
+        Exhibit(
+            title=f"Case study: what the neurons say ({model})",
+            caption="The best neurons of the fact in tokens: what the vector that they add (with "
+            "its sign) promotes and suppresses. Attention neurons are read at their source token.",
+            table=case,
+            rows=tuple(rows),
+            columns=(
+                "unit",
+                "rank",
+                "layer",
+                "index",
+                "dimension",
+                "position_token",
+                "importance",
+                "top_tokens",
+            ),
+        )
+    )
+    return exhibits
