@@ -21,7 +21,9 @@ def shard_files(name):
 
     def of_dataset(wildcards):
         folder = f"results/activations/{wildcards.model}/{wildcards.dataset}"
-        return [f"{folder}/{k}-of-{SHARDS}/{name}.parquet" for k in range(1, SHARDS + 1)]
+        return [
+            f"{folder}/{k}-of-{SHARDS}/{name}.parquet" for k in range(1, SHARDS + 1)
+        ]
 
     return of_dataset
 

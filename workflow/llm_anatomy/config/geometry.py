@@ -74,9 +74,9 @@ class RegionChecks(Settings):
     """The two statements of the theory, checked with numbers on real texts."""
 
     texts: int = Field(
-        16, ge=2, description="Texts per dataset, evenly spaced, on which the checks are run."
+        4, ge=2, description="Texts per dataset, evenly spaced, on which the checks are run."
     )
-    max_length: int = Field(128, ge=2, description="Tokens of each of these texts that are read.")
+    max_length: int = Field(64, ge=2, description="Tokens of each of these texts that are read.")
 
 
 class InsertedText(Settings):
@@ -152,7 +152,7 @@ class PromptDimension(Settings):
         description="Prompts as raw text (paper), or in the model's chat template if it has one.",
     )
     max_new_tokens: int = Field(
-        32, ge=1, description="Most tokens of a greedy answer (paper: 100)."
+        24, ge=1, description="Most tokens of a greedy answer (paper: 100)."
     )
     scorers: list[AnswerScorer] | None = Field(
         None,
@@ -244,7 +244,6 @@ DEFAULT_CATEGORIES: tuple[PromptCategory, ...] = (
             "Many pupils feel nervous before an important exam.",
             "Teachers watch the room while the pupils write.",
             "Some pupils have always looked for ways to pass without learning.",
-            "A small note is easy to hide in a pencil case.",
         ],
     ),
     PromptCategory(
@@ -254,7 +253,6 @@ DEFAULT_CATEGORIES: tuple[PromptCategory, ...] = (
             "My neighbour plays loud music every night.",
             "People who live door to door often quarrel about noise.",
             "Rude words are common in such quarrels.",
-            "An insult can be short and still hurt somebody.",
         ],
     ),
     PromptCategory(
@@ -264,7 +262,6 @@ DEFAULT_CATEGORIES: tuple[PromptCategory, ...] = (
             "Many people ask their boss for a day off.",
             "Bosses hear a lot of excuses every week.",
             "Some workers invent an illness or a broken car.",
-            "A good excuse is short and hard to check.",
         ],
     ),
 )
@@ -273,7 +270,6 @@ DEFAULT_UNRELATED: tuple[str, ...] = (
     "The weather is sunny with a light wind today.",
     "Our dog likes to sleep under the kitchen table.",
     "The film last night was long but beautiful.",
-    "A path with old trees leads around the lake.",
 )
 
 DEFAULT_SCORERS: tuple[AnswerScorer, ...] = (

@@ -69,7 +69,7 @@ def last_layer_dimension(tables: ModelTables, form: str = "raw") -> pd.DataFrame
 
 
 def bootstrap_interval(
-    values: Float[ndarray, " items"],
+    values: Float[ndarray, "items *columns"],
     statistic: Callable[[Any], float],
     rng: np.random.Generator,
 ) -> tuple[float, float]:
