@@ -34,6 +34,11 @@ MISTAKES = {
         "'patching.tasks[0].relationn'",
         "did you mean 'relation'",
     ],
+    "datasets: [{name: rivers, kind: relation, path: r.csv}]": [
+        "'patching.tasks[0].relation' is 'capitals'",
+        "there are rivers",
+        "leave 'patching' out of 'studies'",
+    ],
     "patching: {tasks: [{kind: sums, name: x}]}": ["'patching.tasks[0]'", "'arithmetic'"],
 }
 

@@ -12,7 +12,7 @@ from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import GeometrySettings
 from llm_anatomy.config.models import DEFAULT_MODELS, ModelSource
 from llm_anatomy.config.neurons import NeuronsSettings
-from llm_anatomy.config.patching import PatchingSettings
+from llm_anatomy.config.patching import PatchingSettings, RelationTask
 from llm_anatomy.config.toxicity import ToxicitySettings
 
 Study = Literal["geometry", "toxicity", "neurons", "patching", "facts"]
@@ -79,6 +79,28 @@ class Configuration(Settings):
         known = [dataset.name for dataset in self.datasets if dataset.kind == "texts"]
         for scorer in self.geometry.prompts.scorers or []:
             _check_known("geometry.prompts.scorers", scorer.dataset, known)
+        return self
+
+    @model_validator(mode="after")
+    def _known_relations(self) -> Self:
+        """Every relation that a picked study asks for is one of the datasets."""
+        known = [dataset.name for dataset in self.datasets if dataset.kind == "relation"]
+        asked: list[tuple[str, str | None]] = []
+        if "patching" in self.studies:
+            for number, task in enumerate(self.patching.tasks):
+                key = f"patching.tasks[{number}].relation"
+                asked.append((key, task.relation if isinstance(task, RelationTask) else None))
+        if "facts" in self.studies:
+            for number, relation in enumerate(self.facts.relations):
+                asked.append((f"facts.relations[{number}].relation", relation.relation))
+        for key, name in asked:
+            if name is not None and name not in known:
+                raise ValueError(
+                    f"the key '{key}' is '{name}', which is no relation of 'datasets' (there are "
+                    f"{', '.join(known) or 'none'}); add it there, such as {{name: {name}, kind: "
+                    f"relation, ...}}, or set '{key.partition('[')[0]}', or leave "
+                    f"'{key.partition('.')[0]}' out of 'studies'"
+                )
         return self
 
 
