@@ -4,7 +4,7 @@ Source: Balestriero, Cosentino, Shekkizhar, "Characterizing Large Language Model
 Solve Toxicity Detection and Generation" (arXiv 2312.01648), sections on detection.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,9 @@ from llm_anatomy.config.base import Settings
 from llm_anatomy.config.models import NAME_PATTERN
 
 ClassifierName = Literal["logistic_regression", "random_forest", "gradient_boosting"]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
 BaselineName = Literal["length", "tfidf", "mean_state", "last_state", "intrinsic_dimension"]
 
 
@@ -47,25 +50,25 @@ class Classifiers(Settings):
         description="Most labels of a dataset on which forests and boosting are tried, those with "
         "most positive texts first; logistic regression is tried on all.",
     )
-    c: list[float] = Field(
+    c: list[Positive] = Field(
         [1e-3, 1e-2, 1e-1, 1.0],
         min_length=1,
         description="Inverse strengths of the L2 penalty on standardised features (paper: 1).",
     )
-    c_tfidf: list[float] = Field(
+    c_tfidf: list[Positive] = Field(
         [1.0, 10.0], min_length=1, description="The same for TF-IDF, whose rows have length 1."
     )
     max_iter: int = Field(
         1000, ge=1, description="Most iterations of logistic regression (paper: 400)."
     )
     n_trees: int = Field(100, ge=1, description="Trees of the random forest (paper: 100).")
-    min_samples_leaf: list[int] = Field(
+    min_samples_leaf: list[Count] = Field(
         [5],
         min_length=1,
         description="Fewest texts in a leaf of the forest (paper: 100, for 36,790 texts).",
     )
     boosting_iterations: int = Field(100, ge=1, description="Trees of gradient boosting.")
-    learning_rate: list[float] = Field(
+    learning_rate: list[Positive] = Field(
         [0.1], min_length=1, description="Learning rates of gradient boosting."
     )
 
@@ -132,7 +135,7 @@ class Baselines(Settings):
 class Scoring(Settings):
     """What is measured on the out-of-fold scores."""
 
-    false_positive_rates: list[float] = Field(
+    false_positive_rates: list[Share] = Field(
         [0.01, 0.05],
         description="Rates of false positives at which the rate of true positives is read.",
     )
@@ -148,7 +151,7 @@ class SelfTraining(Settings):
     classifiers: list[Literal["logistic_regression", "random_forest"]] = Field(
         ["logistic_regression"], description="Classifiers; [] leaves the experiment out."
     )
-    label_rates: list[float] = Field(
+    label_rates: list[Share] = Field(
         [0.01, 0.05, 0.1, 0.2],
         description="Shares of the training texts that keep their label, at least one per class.",
     )
@@ -186,7 +189,7 @@ class Ablations(Settings):
 class EarlyExit(Settings):
     """Detection from the first layers alone, and what it costs."""
 
-    n_layers: list[int] = Field(
+    n_layers: list[Count] = Field(
         [3], description="Numbers of first layers (paper: 3); more than the model has is an error."
     )
     timed_texts: int = Field(
@@ -268,3 +271,17 @@ class ToxicitySettings(Settings):
         [], description="Given splits: train on one dataset, test on another."
     )
     detector: Detector = Field(default_factory=Detector, description="The detector that is kept.")
+
+    @model_validator(mode="after")
+    def _distinct_pairs(self) -> Self:
+        for key, pairs in (
+            ("hard_negatives", [(pair.dataset, pair.easy) for pair in self.hard_negatives]),
+            ("transfer", [(pair.train, pair.test) for pair in self.transfer]),
+        ):
+            twice = next((pair for pair in pairs if pairs.count(pair) > 1), None)
+            if twice is not None:
+                raise ValueError(f"'{key}' has two entries for {' and '.join(twice)}; keep one")
+            same = next((pair for pair in pairs if pair[0] == pair[1]), None)
+            if same is not None:
+                raise ValueError(f"'{key}' compares '{same[0]}' with itself; name two datasets")
+        return self
