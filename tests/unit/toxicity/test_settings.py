@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from llm_anatomy.config.load import load_configuration
 from llm_anatomy.errors import UserError
 

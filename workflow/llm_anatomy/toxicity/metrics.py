@@ -5,14 +5,15 @@ weight per text, so one pass serves the plain value (weights 1) and all bootstra
 (weights: how often a text was drawn).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-CHUNK_ELEMENTS = 1 << 22
+# Resamples are drawn in pieces of this many weights, to bound memory.
+CHUNK_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,10 @@ def ranking_metrics(
     order = np.argsort(-scores, kind="stable")
     ordered, positive = scores[order], truth[order]
     starts = np.concatenate([[0], 1 + np.flatnonzero(ordered[1:] != ordered[:-1])])
-    rows = []
-    step = max(1, CHUNK_ELEMENTS // max(1, len(scores)))
-    for first in range(0, len(weights), step):
-        drawn = weights[first : first + step, order]
-        tp = np.add.reduceat(drawn * positive, starts, axis=1).cumsum(axis=1)
-        fp = np.add.reduceat(drawn * ~positive, starts, axis=1).cumsum(axis=1)
-        rows.append(_from_counts(tp, fp, false_positive_rates))
-    return np.concatenate(rows)
+    drawn = weights[:, order]
+    tp = np.add.reduceat(drawn * positive, starts, axis=1).cumsum(axis=1)
+    fp = np.add.reduceat(drawn * ~positive, starts, axis=1).cumsum(axis=1)
+    return _from_counts(tp, fp, false_positive_rates)
 
 
 def _from_counts(
@@ -102,13 +99,19 @@ def _from_counts(
 
 def bootstrap_weights(
     copies: Int[ndarray, " texts"], resamples: int, seed: int
-) -> Float[ndarray, "resamples texts"]:
-    """How often each text is drawn per resample; sets of near-duplicates are drawn together."""
+) -> Iterator[Float[ndarray, "some texts"]]:
+    """How often each text is drawn, some resamples at a time.
+
+    Sets of near-duplicates are drawn together, with replacement, as many as there are.
+    """
     _, member = np.unique(copies, return_inverse=True)
     sets = int(member.max()) + 1
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(sets, np.full(sets, 1 / sets), size=resamples)
-    return drawn[:, member].astype(np.float64)
+    step = max(1, CHUNK_ELEMENTS // len(copies))
+    for first in range(0, resamples, step):
+        count = min(step, resamples - first)
+        drawn = [np.bincount(rng.integers(sets, size=sets), minlength=sets) for _ in range(count)]
+        yield np.stack(drawn)[:, member].astype(np.float64)
 
 
 def measure(
@@ -128,8 +131,12 @@ def measure(
     """
     once = np.ones((1, len(scores)))
     values = ranking_metrics(scores, truth, once, false_positive_rates)[0]
-    weights = bootstrap_weights(copies, resamples, seed)
-    drawn = ranking_metrics(scores, truth, weights, false_positive_rates)
+    drawn = np.concatenate(
+        [
+            ranking_metrics(scores, truth, weights, false_positive_rates)
+            for weights in bootstrap_weights(copies, resamples, seed)
+        ]
+    )
     drawn = drawn[~np.isnan(drawn[:, 0])]
     tail = (1 - level) / 2
     bounds = (
