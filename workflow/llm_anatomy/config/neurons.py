@@ -84,7 +84,7 @@ class ConceptSearch(Settings):
     neighbours: int = Field(
         10,
         ge=1,
-        description="Nearest reference tokens whose mean cosine is a neuron's hubness (CSLS's k).",
+        description="Nearest reference tokens whose mean cosine is a neuron's hubness.",
     )
 
     @field_validator("concepts")
@@ -232,7 +232,7 @@ class FineTune(Settings):
     model: str = Field("", description="Model to tune; empty for the first configured one.")
     dataset: str = Field("", description="Data set to train on; empty for the first one.")
     name: str = Field("tuned", description="The tuned model is called `{model}-{name}`.")
-    steps: int = Field(24, ge=1, description="Optimiser steps.")
+    steps: int = Field(16, ge=1, description="Optimiser steps.")
     batch: int = Field(4, ge=1, description="Texts per step.")
     max_tokens: int = Field(48, ge=2, description="Tokens kept of every text.")
     learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate of AdamW.")

@@ -1,12 +1,14 @@
 """From a concept to its neurons, with a specificity that hub neurons cannot win.
 
 A hub is a weight vector that is close to many words at once (names, capitalised words), so it
-wins plain rankings for many concepts. As in CSLS (Conneau et al. 2018, arXiv 1710.04087) each
-vector's closeness to a concept is set against its closeness to its nearest other words:
+wins plain rankings for many concepts. Each vector's closeness to a concept is therefore set
+against its closeness to its nearest other words (the local density that CSLS corrects by, Conneau
+et al. 2018, arXiv 1710.04087):
 
-    specificity(w) = 2 max_t cos(w, u_t) - mean of the k largest cos(w, u_r),  r in reference words
+    specificity(w) = max_t cos(w, u_t) - mean of the k largest cos(w, u_r),  r in reference words
 
-The constant that CSLS takes off per concept does not change a concept's ranking and is left out.
+A vector that is as close to k other words as to the concept has specificity 0 at most, however
+close that is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -95,7 +97,7 @@ def rank_neurons(
             cosines = unit @ tokens.T
             for sign, hub in zip((1, -1), hubs, strict=True):
                 best, which = (sign * cosines).max(1)
-                specificity = 2 * best - hub
+                specificity = best - hub
                 top = specificity.topk(min(kept, len(best))).indices
                 rows[concept] += [
                     {

@@ -99,8 +99,7 @@ CONCEPTS = TableSchema(
         Column(
             "specificity",
             pa.float32(),
-            "2 * cosine - hubness (CSLS without the constant of the concept): high for a neuron "
-            "that is close to the concept and to little else.",
+            "cosine - hubness: high for a neuron that is close to the concept and to little else.",
         ),
         Column("cosine", pa.float32(), "Largest sign * cosine with a token of the concept."),
         Column(

@@ -1,0 +1,97 @@
+"""The streamed decoding against the paper's formula written out slowly in float64."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llm_anatomy.neurons import decode
+from llm_anatomy.neurons.decode import Decoded, HeadDecoder
+from scipy import stats
+
+
+def assert_equals_reference(found: Decoded, head: torch.Tensor, vectors: torch.Tensor, k: int):
+    """Compare with softmax(U w), one vector at a time, in float64."""
+    for index, vector in enumerate(vectors.double()):
+        logits = head.double() @ vector
+        cosines = logits / head.double().norm(dim=1) / vector.norm()
+        for pole, sign in ((found.positive, 1), (found.negative, -1)):
+            chances = (sign * logits).softmax(0)
+            expected = chances.topk(k)
+            # Equal logits may come in any order; their values may not differ.
+            np.testing.assert_allclose(chances[pole.ids[index, :k]], expected.values, rtol=1e-4)
+            np.testing.assert_allclose(
+                pole.probabilities[index, :k], expected.values, atol=1e-5, rtol=1e-4
+            )
+            np.testing.assert_allclose(
+                pole.logsumexp[index], (sign * logits).logsumexp(0), atol=1e-4
+            )
+            entropy = -(chances * chances.clamp_min(1e-300).log()).sum()
+            np.testing.assert_allclose(pole.entropy[index], entropy, atol=1e-4)
+            np.testing.assert_allclose(pole.cosine[index], (sign * cosines).max(), atol=1e-4)
+        values = logits.numpy()
+        np.testing.assert_allclose(found.mean[index], values.mean(), atol=1e-4)
+        np.testing.assert_allclose(found.std[index], values.std(), rtol=1e-4)
+        np.testing.assert_allclose(found.skew[index], stats.skew(values), atol=1e-3)
+        np.testing.assert_allclose(
+            found.kurtosis[index], stats.kurtosis(values, fisher=False), rtol=1e-3
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    vocab=st.integers(2, 400),
+    width=st.integers(1, 24),
+    count=st.integers(1, 9),
+    scale=st.sampled_from([0.1, 1.0, 30.0]),
+    tile=st.sampled_from([64, 128]),
+    rows=st.sampled_from([1, 4, 512]),
+    seed=st.integers(0, 10**6),
+)
+def test_any_shape_tiling_and_scale_equals_the_formula(
+    vocab: int, width: int, count: int, scale: float, tile: int, rows: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    head = torch.randn(vocab, width, generator=generator)
+    vectors = scale * torch.randn(count, width, generator=generator)
+    k = min(5, vocab)
+    original = decode.TILE["cpu"], decode.MAX_ROWS["cpu"]
+    decode.TILE["cpu"], decode.MAX_ROWS["cpu"] = tile, rows
+    try:
+        found = HeadDecoder(head, k).decode(vectors)
+    finally:
+        decode.TILE["cpu"], decode.MAX_ROWS["cpu"] = original
+    assert_equals_reference(found, head, vectors, k)
+
+
+def test_screening_in_bfloat16_gives_the_float32_tokens() -> None:
+    generator = torch.Generator().manual_seed(0)
+    head = torch.randn(700, 32, generator=generator)
+    vectors = torch.randn(60, 32, generator=generator)
+    exact = HeadDecoder(head, 4).decode(vectors)
+    screened = HeadDecoder(head, 4, screen=True).decode(vectors)
+    assert torch.equal(screened.positive.ids, exact.positive.ids)
+    assert torch.equal(screened.negative.ids, exact.negative.ids)
+    np.testing.assert_allclose(screened.positive.logits, exact.positive.logits, atol=1e-5)
+    np.testing.assert_allclose(
+        screened.positive.probabilities, exact.positive.probabilities, rtol=0.02
+    )
+
+
+def test_a_vector_of_zeros_is_uniform_and_finite() -> None:
+    found = HeadDecoder(torch.randn(100, 8), 3).decode(torch.zeros(1, 8))
+    np.testing.assert_allclose(found.positive.probabilities, 0.01, atol=1e-8)
+    np.testing.assert_allclose(found.positive.entropy, np.log(100), atol=1e-6)
+    assert found.positive.cosine.abs().max() == 0
+    assert torch.isfinite(found.kurtosis).all()
+
+
+def test_equal_logits_come_by_token_id() -> None:
+    head = torch.ones(50, 4)
+    found = HeadDecoder(head, 3).decode(torch.ones(1, 4))
+    assert (found.positive.ids.diff() > 0).all()
+
+
+def test_more_tokens_than_the_vocabulary_is_an_error() -> None:
+    with pytest.raises(ValueError, match="only 5 tokens"):
+        HeadDecoder(torch.randn(5, 4), 6)
