@@ -11,18 +11,24 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' envs/requirements.lock)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile "$(CONFIG)")
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit docs plan verify clean install lock
+.PHONY: help run test lint unit slurm-test resume-test docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 run: $(INSTALLED) ## Run config/config.yaml (or CONFIG=mine.yaml) and name the report.
 	@$(if $(CONFIG),test -f "$(CONFIG)" || { echo "Error: CONFIG=$(CONFIG) names no file" >&2; exit 1; })
-	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile "$(CONFIG)")
+	@# A run that was killed leaves its lock; nobody else's is taken, because make runs hold one too.
+	@mkdir -p .snakemake && exec 9> .snakemake/make.lock \
+	&& { ! command -v flock > /dev/null || flock -n 9 \
+	|| { echo "Error: another 'make run' works in $(CURDIR); wait for it, or stop it" >&2; exit 1; }; } \
+	&& if ls .snakemake/locks/* > /dev/null 2>&1; then $(SNAKEMAKE) --unlock; fi \
+	&& $(SNAKEMAKE)
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: $(INSTALLED) lint unit ## Lint and test everything.
@@ -36,6 +42,12 @@ lint: $(INSTALLED) ## Check style, types and the workflow's form.
 
 unit: $(INSTALLED) ## Run the tests.
 	$(BIN)/python -m pytest
+
+slurm-test: $(INSTALLED) ## Run on a real SLURM (as root: apt-get install slurm-wlm munge).
+	$(BIN)/python -m pytest -m slow tests/slurm
+
+resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byte by byte.
+	$(BIN)/python -m pytest -m slow tests/workflow/test_resume.py
 
 docs: $(INSTALLED) ## Rewrite docs/tables.md and config/README.md from the code.
 	$(BIN)/python -m llm_anatomy.reference

@@ -1,0 +1,111 @@
+"""What goes wrong on clusters, on a real one, and the workflow's own stages on it."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from tests.workflow.project import ROOT, Project
+from tests.workflow.tiny_run import write_tiny_run
+
+pytestmark = pytest.mark.slow
+
+SNAKEFILE = textwrap.dedent(
+    """
+    def growing(amount):
+        def with_attempt(wildcards, attempt):
+            return amount * attempt
+        return with_attempt
+
+
+    rule hungry:
+        output: "hungry.txt"
+        resources: mem_mb=growing(600)
+        shell: "echo {resources.mem_mb} >> attempts.txt; "
+               "python -c 'import time; held = bytearray(800_000_000); held[::4096] = b\\"x\\" * "
+               "len(held[::4096]); time.sleep(4)' && echo {resources.mem_mb} > {output}"
+
+
+    rule nap:
+        output: "nap.txt"
+        resources: mem_mb=600
+        shell: "echo $$ >> naps.txt; sleep 6; echo done > {output}"
+
+
+    rule card:
+        output: "card{n}.txt"
+        resources: mem_mb=600, gpu=1
+        shell: "echo $CUDA_VISIBLE_DEVICES > {output}; sleep 3"
+    """
+)
+# The shipped profile; only its waiting times are shorter.
+PROFILE = [
+    *("--profile", str(ROOT / "profiles/slurm")),
+    *("--slurm-init-seconds-before-status-checks", "1"),
+    *("--seconds-between-status-checks", "1"),
+    *("--latency-wait", "10"),
+]
+
+
+def test_memory_kills_restarts_and_cards(cluster, plugin, tmp_path):
+    """One run in which a job outgrows its memory, one is killed, and the controller restarts."""
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    targets = ["hungry.txt", "nap.txt", "card1.txt", "card2.txt"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *targets, *PROFILE],
+        cwd=tmp_path,
+        env=cluster.environment() | {"PYTHONPATH": str(plugin)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        os.kill(int(wait_for(tmp_path / "naps.txt")[0]), signal.SIGKILL)
+        cluster.stop("slurmctld")
+        time.sleep(2)
+        cluster.start_controller()
+        said, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert (tmp_path / "attempts.txt").read_text().split() == ["600", "1200"]
+    assert (tmp_path / "hungry.txt").read_text().strip() == "1200"
+    assert len((tmp_path / "naps.txt").read_text().split()) == 2
+    assert (tmp_path / "nap.txt").read_text() == "done\n"
+    cards = {(tmp_path / f"card{n}.txt").read_text().strip() for n in (1, 2)}
+    assert cards <= {"0", "1"}
+
+
+def test_a_study_through_sbatch_gives_the_same_bytes_as_on_one_machine(cluster, plugin, tmp_path):
+    folders = []
+    for name in ("local", "cluster"):
+        project = Project.copy(tmp_path / name)
+        write_tiny_run(project.folder)
+        folders.append(project)
+    local, remote = folders
+    local.run("patching")
+    environment = remote.environment() | cluster.environment()
+    environment["PYTHONPATH"] = os.pathsep.join([remote.environment()["PYTHONPATH"], str(plugin)])
+    command = [*(sys.executable, "-m", "snakemake", "patching"), *PROFILE]
+    done = subprocess.run(
+        [*command, "--configfile", remote.configuration],
+        cwd=remote.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert remote.results() == local.results()
+
+
+def wait_for(path, seconds=60):
+    end = time.monotonic() + seconds
+    while not (path.exists() and path.read_text().strip()):
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.1)
+    return path.read_text().split()
