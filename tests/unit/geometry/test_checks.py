@@ -8,7 +8,7 @@ import torch
 from llm_anatomy.geometry.hull import check_hull, numerical_rank
 from llm_anatomy.geometry.last_token import read_last_token
 from llm_anatomy.geometry.partition import arrangement_regions_log10, segment_regions
-from llm_anatomy.geometry.regions import dense_mlp, towards_boundary
+from llm_anatomy.geometry.regions import dense_mlp, mlp_output, towards_boundary
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.hooks import first_tensor, hooked
 from llm_anatomy.model.resolve import resolve
@@ -62,16 +62,16 @@ def test_a_relu_mlp_is_the_map_of_its_region(family: str) -> None:
         "opt": {"activation_function": "relu"},
         "gpt2": {"activation_function": "relu"},
     }.get(family, {"hidden_act": "relu"})
-    decoder = resolve(tiny_model(family, **changes))
+    decoder = resolve(tiny_model(family, dtype=torch.float64, **changes))
     for layer in range(decoder.n_layers):
         inputs, outputs = mlp_at_last_token(decoder, layer)
-        mlp = dense_mlp(decoder.blocks[layer])
+        block = decoder.blocks[layer]
+        mlp = dense_mlp(block)
         code = mlp.preactivations(inputs) > 0
-        torch.testing.assert_close(mlp.region_map(inputs, code), outputs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mlp.region_map(inputs, code), outputs, rtol=1e-10, atol=1e-12)
         inside = towards_boundary(mlp, inputs, 0.999)
-        torch.testing.assert_close(
-            mlp.region_map(inside, code), mlp.output(inside, torch.relu), rtol=1e-10, atol=1e-12
-        )
+        expected = mlp_output(block, inside, block.activation, decoder.dtype)
+        torch.testing.assert_close(mlp.region_map(inside, code), expected, rtol=1e-10, atol=1e-12)
         outside = towards_boundary(mlp, inputs, 1.5)
         assert not torch.equal(mlp.preactivations(outside) > 0, code)
 
@@ -89,7 +89,8 @@ def test_a_smooth_activation_leaves_an_error() -> None:
     decoder = resolve(tiny_model("llama"))
     inputs, outputs = mlp_at_last_token(decoder, 0)
     mlp = dense_mlp(decoder.blocks[0])
-    torch.testing.assert_close(mlp.output(inputs, mlp.activation), outputs, rtol=1e-4, atol=1e-5)
+    again = mlp_output(decoder.blocks[0], inputs, decoder.blocks[0].activation, decoder.dtype)
+    torch.testing.assert_close(again, outputs, rtol=1e-4, atol=1e-5)
     rebuilt = mlp.region_map(inputs, mlp.preactivations(inputs) > 0)
     assert (rebuilt - outputs).norm() > 1e-3 * outputs.norm()
 

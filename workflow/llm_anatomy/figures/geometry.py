@@ -115,7 +115,7 @@ def prompt_scatter(
     last = relative[relative["layer"] == relative["layer"].max()]
     table = prompts.merge(last, on="prompt_id")
     table["outcome"] = table["prompt_id"].map(judgements(outcomes)).fillna("neither")
-    formats, categories = table["format"].unique(), table["category"].unique()
+    formats, categories = _formats(table), table["category"].unique()
     names = sorted(table["outcome"].unique())
     colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
     figure, grid = plt.subplots(
@@ -180,7 +180,7 @@ def correlation_profiles(
 ) -> Exhibit:
     """Correlation of intrinsic dimension with length, topic and outcome, layer by layer."""
     table = correlations[correlations["threshold"] == "relative"]
-    formats = table["format"].unique()
+    formats = _formats(table)
     figure, axes = plt.subplots(
         1, len(formats), figsize=(FULL_WIDTH, 2.8), squeeze=False, sharey=True
     )
@@ -237,7 +237,8 @@ def insert_maps(
         part = prefixes[prefixes["document"] == document]
         values = part.pivot(index="position", columns="layer", values="f1").to_numpy(float)
         changes = weighted_changes(values[:, :, None])[FIRST_PREFIX:, :, 0]
-        scaled = changes / changes.max()
+        # Layers differ in scale; every layer is drawn against its own largest change.
+        scaled = changes / changes.max(axis=0)
         image = axis.imshow(
             np.log10(np.maximum(scaled, DARKEST)).T,
             aspect="auto",
@@ -251,9 +252,9 @@ def insert_maps(
         axis.set(ylabel="layer", title=document)
     axes[-1, 0].set_xlabel("token")
     if image is not None:
-        figure.colorbar(image, ax=list(axes[:, 0]), label="log10 of relative change")
+        figure.colorbar(image, ax=list(axes[:, 0]), label="log10 of change / layer's largest")
     ranks = "; ".join(
-        f"{name}: {row['rank']} of {row['windows']}" for name, row in firsts.iterrows()
+        f"{name}: {int(row['rank'])} of {int(row['windows'])}" for name, row in firsts.iterrows()
     )
     caption = (
         f"Change of feature 1 (mean active share) from one prefix to the next, in {model}; dashed "
@@ -301,7 +302,7 @@ def theory_checks(
         f"difference {int((hull['rank'] - hull['count']).max())}), and the attention output is "
         f"rebuilt from them with an error of at most {hull['hull_error'].max():.1e}. Right: the "
         f"MLP against the map of its input's region. With ReLU the map is exact (error at most "
-        f"{exact.max():.0e}); with the model's own activation the median error is "
+        f"{exact.max():.1e}); with the model's own activation the median error is "
         f"{smooth.median():.2f}."
     )
     caption += (
@@ -338,6 +339,11 @@ def _exhibit(
 ) -> Exhibit:
     save_figure(figure, folder / name)
     return Exhibit(title=title, caption=caption, figure=name, table=source, rows=())
+
+
+def _formats(table: pd.DataFrame) -> list[str]:
+    """Formats of the prompts, the paper's raw text first."""
+    return sorted(table["format"].unique(), key=lambda form: form != "raw")
 
 
 def _layer_columns(table: pd.DataFrame, feature: int) -> np.ndarray:

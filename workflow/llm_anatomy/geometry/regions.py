@@ -26,7 +26,6 @@ class DenseMlp:
     up_bias: Float[Tensor, " units"] | None
     down_weight: Float[Tensor, "d_model units"]
     down_bias: Float[Tensor, " d_model"]
-    activation: Callable[[Tensor], Tensor]
 
     @property
     def gated(self) -> bool:
@@ -39,22 +38,41 @@ class DenseMlp:
         """H = W x + b."""
         return inputs @ self.weight.T + self.bias
 
-    def output(
-        self, inputs: Float[Tensor, "texts d_model"], activation: Callable[[Tensor], Tensor]
-    ) -> Float[Tensor, "texts d_model"]:
-        """The MLP with a given activation."""
-        return self._down(activation(self.preactivations(inputs)), inputs)
-
     def region_map(
         self, inputs: Float[Tensor, "texts d_model"], code: Bool[Tensor, "texts units"]
     ) -> Float[Tensor, "texts d_model"]:
         """The map of the region `code`, applied to inputs that may lie anywhere."""
-        return self._down(code * self.preactivations(inputs), inputs)
-
-    def _down(self, hidden: Tensor, inputs: Tensor) -> Tensor:
+        hidden = code * self.preactivations(inputs)
         if self.up_weight is not None and self.up_bias is not None:
             hidden = hidden * (inputs @ self.up_weight.T + self.up_bias)
-        return hidden @ self.down_weight.T + self.down_bias
+        mapped: Tensor = hidden @ self.down_weight.T + self.down_bias
+        return mapped
+
+
+def mlp_output(
+    block: Block,
+    inputs: Float[Tensor, "texts d_model"],
+    activation: Callable[[Tensor], Tensor],
+    dtype: torch.dtype,
+) -> Float[Tensor, "texts d_model"]:
+    """What the model's own MLP modules make of inputs, with a given activation.
+
+    Args:
+        block: The layer.
+        inputs: MLP inputs.
+        activation: In place of the MLP's nonlinearity.
+        dtype: Data type of the model's activations.
+
+    Returns:
+        The MLP's outputs in float64 on the CPU.
+    """
+    states = inputs.to(next(block.down.module.parameters()).device, dtype)
+    with torch.inference_mode():
+        hidden = activation(block.preactivation.select(block.preactivation.module(states)))
+        if block.gate is not None:
+            hidden = hidden * block.up.select(block.up.module(states))
+        output: Tensor = block.down.module(hidden)
+    return output.double().cpu()
 
 
 def dense_mlp(block: Block) -> DenseMlp:
@@ -69,7 +87,7 @@ def dense_mlp(block: Block) -> DenseMlp:
     weight, bias = weight_and_bias("preactivation")
     up_weight, up_bias = weight_and_bias("up") if block.gate is not None else (None, None)
     down_weight, down_bias = weight_and_bias("down")
-    return DenseMlp(weight, bias, up_weight, up_bias, down_weight, down_bias, block.activation)
+    return DenseMlp(weight, bias, up_weight, up_bias, down_weight, down_bias)
 
 
 def towards_boundary(

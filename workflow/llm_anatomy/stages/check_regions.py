@@ -13,7 +13,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.hull import relative_distance
 from llm_anatomy.geometry.last_token import read_last_token
 from llm_anatomy.geometry.partition import arrangement_regions_log10, segment_regions
-from llm_anatomy.geometry.regions import dense_mlp, towards_boundary
+from llm_anatomy.geometry.regions import dense_mlp, mlp_output, towards_boundary
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.batching import context_length, encode
 from llm_anatomy.model.loading import load_model
@@ -106,15 +106,18 @@ def _region_rows(
         outputs: The model's own MLP outputs there, [texts, d_model].
         dimensions: Intrinsic dimension (relative) by text and layer.
     """
-    mlp = dense_mlp(decoder.blocks[layer])
+    block = decoder.blocks[layer]
+    mlp = dense_mlp(block)
     h = mlp.preactivations(inputs)
     code = h > 0
     rebuilt = mlp.region_map(inputs, code)
     neighbours = towards_boundary(mlp, inputs, 0.5)
     rows = []
-    for name, activation in (("model", mlp.activation), ("relu", torch.relu)):
-        expected = outputs if name == "model" else mlp.output(inputs, activation)
-        at_neighbours = mlp.output(neighbours, activation)
+    for name, activation in (("model", block.activation), ("relu", torch.relu)):
+        expected = (
+            outputs if name == "model" else mlp_output(block, inputs, activation, decoder.dtype)
+        )
+        at_neighbours = mlp_output(block, neighbours, activation, decoder.dtype)
         rebuilt_there = mlp.region_map(neighbours, code)
         for index, text_id in enumerate(text_ids):
             rows.append(
