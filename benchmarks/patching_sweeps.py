@@ -25,7 +25,7 @@ from llm_anatomy.patching.fast import sweep_edit, sweep_freeze, sweep_skip
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit
 from torch import Tensor
 
-SHOT = "Q: What is the capital of Norway?\nA: Oslo\nQ: What is the capital of {}?\nA:"
+SHOT = "The capital of Norway is Oslo. The capital of Peru is Lima. The capital of {} is"
 # Countries with one token each in most tokenizers, so that all prompts have one length.
 COUNTRIES = ("France", "Italy", "Germany", "Spain", "Japan", "China", "Russia", "Canada")
 

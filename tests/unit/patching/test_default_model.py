@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.default_model, pytest.mark.usefixtures("no_grad")]
 
 def test_the_default_model() -> None:
     loaded = load_model(default_model(), Precision(), Compute())
+    # In float32, rounding alone moves logits of 30 blocks by more than 1e-4.
+    loaded.decoder.model.double()
     replay, decoder = Replay(loaded.decoder), loaded.decoder
     texts = [f"The capital city of {country} is" for country in ("France", "Italy")]
     tokens = torch.tensor([loaded.tokenizer(text)["input_ids"] for text in texts])

@@ -18,22 +18,23 @@ LAYERS = np.arange(6)
 
 def test_wilson_interval_of_a_textbook_case() -> None:
     # 8 of 10 at 95 %: Newcombe (1998), method 3.
-    low, high = wilson(8, 10, 0.95)
+    low, high = wilson(8.0, 10, 0.95)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
-    assert wilson(0, 10, 0.95)[0] == 0
+    assert wilson(0.0, 10, 0.95)[0] == 0
 
 
 @given(st.integers(1, 200), st.data())
 def test_wilson_interval_holds_the_share(count: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, count))
-    low, high = wilson(successes, count, 0.95)
+    low, high = wilson(float(successes), count, 0.95)
     assert 0 <= low <= successes / count + 1e-12
     assert successes / count - 1e-12 <= high <= 1
 
 
 def test_drop_free_depth_looks_at_all_layers_above() -> None:
     curve = np.array([0.1, 0.8, 0.2, 0.75, 0.79, 0.8])
-    assert drop_free_depth(curve, 0.8, LAYERS, 0.01) == 4
+    assert drop_free_depth(curve, 0.8, LAYERS, 0.01) == 5
+    assert drop_free_depth(curve, 0.8, LAYERS, 0.05) == 4
     assert drop_free_depth(curve, 0.8, LAYERS, 0.10) == 3
     assert drop_free_depth(curve, 1.0, LAYERS, 0.10) is None
     assert drop_free_depth(curve, 0.1, LAYERS, 0.0) == 0

@@ -19,6 +19,8 @@ SCORES = ("correct", "exact_match", "f1", *ROUGE)
 OUTCOMES = ("original", "modified", "neither")
 MEASURES = ("gold_logprob", "kl")
 NEAR_MAXIMUM = 0.9
+# Means of the same shares may differ in their last digit.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def first_from_which_on(holds: Bool[ndarray, " layers"], layers: ndarray) -> flo
 
 def drop_free_depth(means: ndarray, baseline: float, layers: ndarray, drop: float) -> float | None:
     """Smallest k from which on the score stays at (1 - drop) * baseline or above."""
-    return first_from_which_on(means >= (1 - drop) * baseline, layers)
+    return first_from_which_on(means >= (1 - drop) * baseline - ROUNDING, layers)
 
 
 def chance_depth(lows: ndarray, chance: float, layers: ndarray) -> float | None:

@@ -73,7 +73,7 @@ INTAKE = TableSchema(
         Column(
             "scope",
             pa.string(),
-            "`task`; `switch`: the switch alone; `subject`: manipulations of the subject's positions.",
+            "`task`, `switch`, or `subject`: manipulations of the subject's positions.",
         ),
         Column("used", pa.bool_(), "Whether it is used."),
         Column(
