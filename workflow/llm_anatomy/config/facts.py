@@ -89,7 +89,7 @@ class Attribution(Settings):
         "or by evaluating every neuron. Both give the same neurons and values.",
     )
     neurons: int = Field(
-        200, ge=1, description="Most important FFN neurons kept of every fact (paper: 100 to 300)."
+        100, ge=1, description="Most important FFN neurons kept of every fact (paper: 100 to 300)."
     )
     attention_neurons: int = Field(
         200, ge=0, description="Most important attention neurons (head, dimension, position) kept."
@@ -198,7 +198,7 @@ DEFAULT_RELATIONS: tuple[FactRelation, ...] = (
         templates=["{subject} is a country on the continent of"],
         max_facts=30,
     ),
-    FactRelation(relation="months", templates=["The month that comes right after {subject} is"]),
+    FactRelation(relation="months", templates=["After {subject} comes the month of"]),
     FactRelation(relation="numbers", templates=["The number that comes after {subject} is"]),
 )
 

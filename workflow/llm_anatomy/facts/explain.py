@@ -76,7 +76,7 @@ class FactTables:
     def _layers(self, named: dict[str, Any], fact: Explained) -> torch.Tensor:
         layers = layer_importance(fact)
         plain = Target(fact.target.token)
-        logs = fact.readout.log_probabilities(fact.states)
+        logs = fact.lens
         tops = logs.max(-1)
         names = self.tokens(tops.indices.tolist())
         chances = logs[:, plain.token].exp()

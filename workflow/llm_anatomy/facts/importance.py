@@ -53,14 +53,22 @@ class Explained:
         return self.recording.states()
 
     @cached_property
+    def lens(self) -> Float[Tensor, "steps vocab"]:
+        """Log-probabilities of every token at every state (logit lens)."""
+        return self.readout.log_probabilities(self.states)
+
+    @cached_property
     def scores(self) -> Float[Tensor, " steps"]:
         """Score of every state."""
-        return self.readout.scores(self.states, self.target)
+        scores = self.lens[:, self.target.token]
+        if self.target.contrast is not None:
+            scores = scores - self.lens[:, self.target.contrast]
+        return scores
 
     @cached_property
     def gradients(self) -> Float[Tensor, "steps d_model"]:
         """Gradient of the score at every state."""
-        return self.readout.gradient(self.states, self.target)
+        return self.readout.gradient(self.lens, self.target)
 
     @cached_property
     def head_vectors(self) -> Float[Tensor, "layers heads tokens d_model"]:
@@ -82,7 +90,8 @@ class Explained:
 
 def layer_importance(fact: Explained) -> Float[Tensor, "layers 2"]:
     """Imp(A^l) and Imp(F^l) of every layer."""
-    return fact.scores.diff().unflatten(0, (-1, 2))
+    steps: Tensor = fact.scores.diff().unflatten(0, (-1, 2))
+    return steps
 
 
 def head_importance(fact: Explained) -> Float[Tensor, "layers heads"]:
@@ -98,7 +107,8 @@ def position_importance(fact: Explained) -> Float[Tensor, "layers tokens"]:
 def _per_layer(fact: Explained, vectors: Tensor) -> Tensor:
     layers, units, _ = vectors.shape
     bases = 2 * torch.arange(layers, device=vectors.device).repeat_interleave(units)
-    return fact.increase(vectors.flatten(0, 1), bases).unflatten(0, (layers, units))
+    found: Tensor = fact.increase(vectors.flatten(0, 1), bases).unflatten(0, (layers, units))
+    return found
 
 
 def best_head_positions(fact: Explained, count: int) -> tuple[AttentionUnits, Best]:

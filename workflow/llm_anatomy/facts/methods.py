@@ -114,9 +114,10 @@ def _best(fact: Explained, count: int, evaluate: Evaluate, bounds: Callable[[], 
 def _best_prob_increase(fact: Explained, m: Tensor, count: int) -> Best:
     # Monotone in the log-probability increase at a given base, so the bound carries over:
     # p(w | x + v) - p(w | x) = p(w | x) (exp(Imp) - 1).
-    plain = Explained(
-        fact.recording, fact.readout, Target(fact.target.token), fact.subvalues, fact.certify
-    )
+    plain = fact
+    if fact.target.contrast is not None:
+        target = Target(fact.target.token)
+        plain = Explained(fact.recording, fact.readout, target, fact.subvalues, fact.certify)
     base = torch.cat(
         [
             plain.scores[2 * layer + 1].exp().expand(width)
@@ -140,7 +141,7 @@ def _best_log_prob(fact: Explained, m: Tensor, count: int) -> Best:
         return fact.readout.scores(vectors, target)
 
     def bounds() -> Tensor:
-        pull = fact.readout.gradient(origin, target)[0]
+        pull = fact.readout.gradient(fact.readout.log_probabilities(origin), target)[0]
         rise = m * torch.cat([columns.T @ pull for columns in fact.subvalues.ffn])
         return fact.readout.scores(origin, target) + rise
 

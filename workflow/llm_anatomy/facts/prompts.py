@@ -71,8 +71,7 @@ class Outcome:
 
 def ask(tokenizer: Any, row: dict[str, Any], template: str) -> Question:
     """A row of a relation as a prompt with the first tokens of its accepted answers."""
-    ready = row["prompt"]
-    prompt = ready if isinstance(ready, str) else template.format(subject=row["subject"])
+    prompt = row["prompt"] or template.format(subject=row["subject"])
     ids = tuple(tokenizer(prompt)["input_ids"])
     options = {}
     for answer in row["answers"]:

@@ -104,9 +104,9 @@ class Readout:
         return self.logits(states).log_softmax(-1)
 
     def gradient(
-        self, states: Float[Tensor, "n d_model"], target: Target
+        self, log_probabilities: Float[Tensor, "n vocab"], target: Target
     ) -> Float[Tensor, "n d_model"]:
-        """Gradient of the score at each state.
+        """Gradient of the score at states whose log-probabilities are given.
 
         For log p it is s·γ·(e_w - Σ_t p_t e_t) (performance note (f)); a score is concave in the
         state, so score(x + v) - score(x) ≤ v · gradient(x).
@@ -118,20 +118,15 @@ class Readout:
             raise ValueError("the concavity bound needs logits that are affine in the state")
         head = self.unembedding.head
         if target.contrast is not None:
-            pull = (head[target.token] - head[target.contrast]).expand(len(states), -1)
+            pull = (head[target.token] - head[target.contrast]).expand(len(log_probabilities), -1)
         else:
-            pull = head[target.token] - self.logits(states).softmax(-1) @ head
+            pull = head[target.token] - log_probabilities.exp() @ head
         pull = pull * self.unembedding.scale
         if self.mode == "none":
             return pull
         pull = pull * self.unembedding.gain / self.unembedding.norm.scale(self.final)
         # The transpose of subtracting the mean is subtracting the mean.
         return pull - pull.mean(-1, keepdim=True) if self.unembedding.norm.centred else pull
-
-    def ranks(self, states: Float[Tensor, "n d_model"], token: int) -> Int[Tensor, " n"]:
-        """Rank of a token among all tokens in every state's logits, from 1."""
-        logits = self.logits(states)
-        return (logits > logits[:, token, None]).sum(-1) + 1
 
 
 def extreme_tokens(

@@ -1,5 +1,7 @@
 """Means over a relation's facts, and the metrics of interventions (sections 4.1 to 4.4)."""
 
+from typing import Any
+
 import pandas as pd
 
 SHARED_SHARE = 0.5
@@ -34,22 +36,33 @@ def layer_summary(
     relation: str, layers: pd.DataFrame, heads: pd.DataFrame, queries: pd.DataFrame
 ) -> pd.DataFrame:
     """Mean importance of every layer and head of a relation, and mean query scores of layers."""
-    found = []
-    by_layer = layers.groupby(["kind", "layer"], sort=False)["importance"].agg(["mean", "size"])
-    for (kind, layer), row in by_layer.iterrows():
-        found.append((kind, layer, None, kind, row["mean"], row["size"]))
-    by_head = heads.groupby(["layer", "head"], sort=False)["importance"].agg(["mean", "size"])
-    for (layer, head), row in by_head.iterrows():
-        found.append(("head", layer, head, "attention", row["mean"], row["size"]))
     own = queries[queries["relation"] == relation]
-    by_query = own.groupby(["values", "layer", "kind"], sort=False)["score"].agg(["mean", "size"])
-    for (values, layer, kind), row in by_query.iterrows():
-        found.append((f"query_{values}", layer, None, kind, row["mean"], row["size"]))
+    found = [
+        *(
+            (kind, layer, None, kind, value, facts)
+            for kind, layer, value, facts in _means(layers, ["kind", "layer"], "importance")
+        ),
+        *(
+            ("head", layer, head, "attention", value, facts)
+            for layer, head, value, facts in _means(heads, ["layer", "head"], "importance")
+        ),
+        *(
+            (f"query_{values}", layer, None, kind, value, facts)
+            for values, layer, kind, value, facts in _means(
+                own, ["values", "layer", "kind"], "score"
+            )
+        ),
+    ]
     columns = ["unit", "layer", "head", "kind", "importance", "facts"]
     frame = pd.DataFrame(found, columns=columns)
     frame.insert(0, "relation", relation)
     frame["head"] = frame["head"].astype("Int64")
     return frame
+
+
+def _means(frame: pd.DataFrame, keys: list[str], value: str) -> list[tuple[Any, ...]]:
+    means = frame.groupby(keys, sort=False)[value].agg(["mean", "size"]).reset_index()
+    return [tuple(row) for row in means.itertuples(index=False)]
 
 
 def shared_neurons(relation: str, role: str, neurons: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from llm_anatomy.model.loading import LoadedModel, load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables
-from llm_anatomy.tables.core import TableSchema, read_table, write_table
+from llm_anatomy.tables.core import TableSchema, read_arrow, write_table
 from llm_anatomy.tables.data import RELATION
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def run(
     """Read a relation; write its facts, what was set aside, and the importance of every unit."""
     compute = compute_settings()
     loaded = load_model(model, settings.precision, compute)
-    rows = read_table(relation, RELATION).to_dict("records")
+    rows = read_arrow(relation, RELATION).to_pylist()
     chosen, outcomes = _outcomes(settings, loaded, rows, compute.batch_tokens, str(relation))
     used = sample(
         outcomes[chosen], settings.relation.max_facts, settings.relation.keep, settings.seed

@@ -215,7 +215,7 @@ class _Selections:
 def _by_fact(
     paths: tuple[Path, ...], names: list[str], schema: TableSchema
 ) -> dict[tuple[str, str], pd.DataFrame]:
-    found = {}
+    found: dict[tuple[str, str], pd.DataFrame] = {}
     for name, path in zip(names, paths, strict=True):
         frame = read_table(path, schema).assign(relation=name)
         found |= _grouped(frame)

@@ -1,0 +1,182 @@
+"""Query shares and knock-outs against the formulas and the model itself, written out slowly."""
+
+import copy
+
+import pytest
+import torch
+from llm_anatomy.facts.importance import best_attention_neurons, best_ffn_neurons
+from llm_anatomy.facts.knockout import (
+    Units,
+    answers_without,
+    attention_units,
+    ffn_units,
+    head_units,
+    joined,
+)
+from llm_anatomy.facts.queries import (
+    attention_query_layers,
+    ffn_inner_products,
+    ffn_query_layers,
+    query_neurons,
+)
+from llm_anatomy.facts.selections import Randomly
+from llm_anatomy.facts.subvalues import AttentionUnits, split_units
+
+from tests.unit.facts.tools import (
+    DTYPE,
+    FAMILIES,
+    PROMPTS,
+    decoder_of,
+    fact_of,
+    recordings_of,
+    shared_of,
+)
+
+EPS = 1e-12
+
+
+def entering(block, recording):
+    parts = recording.parts()
+    return parts[: 2 * block.index + (1 if block.parallel else 2)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_inner_products_sum_to_the_pre_activation(family):
+    """Σ_u u · key is what the model's own up (and gate) projection gives, less the biases."""
+    recording = recordings_of(family)[0]
+    for block in decoder_of(family).blocks:
+        neurons = torch.tensor([0, 5, 30])
+        state = entering(block, recording).sum(0)
+        normed = state if block.mlp_norm is None else block.mlp_norm.module(state)
+        without = block.mlp_norm.bias if block.mlp_norm and block.mlp_norm.bias is not None else 0
+        for role, projection in (("up", block.up), ("gate", block.gate)):
+            if projection is None:
+                continue
+            expected = (projection.weight(DTYPE) @ (normed - without))[neurons]
+            found = ffn_inner_products(block, entering(block, recording), neurons, role).sum(0)
+            torch.testing.assert_close(found, expected.to(found), rtol=1e-5, atol=1e-6)
+
+
+def test_the_product_rule_is_the_derivative():
+    recording, block = recordings_of("llama")[0], decoder_of("llama").blocks[1]
+    parts, neurons = entering(block, recording), torch.tensor([3, 8, 40])
+    state = parts.sum(0)
+
+    def coefficient(moved):
+        # The norm's scale stays that of the unmoved state.
+        normed = block.mlp_norm.frozen(moved[None], state)[0]
+        gate = block.gate.weight(DTYPE)[neurons] @ normed
+        return block.activation(gate) * (block.up.weight(DTYPE)[neurons] @ normed)
+
+    found = ffn_inner_products(block, parts, neurons, "product")
+    step = 1e-6
+    for part, u in enumerate(parts):
+        slope = (coefficient(state + step * u) - coefficient(state - step * u)) / (2 * step)
+        torch.testing.assert_close(found[part], slope, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("subkey", ["up", "gate", "up+gate", "product"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+def test_shares_of_layers_sum_to_importance(family, subkey):
+    fact = fact_of(family)
+    best = best_ffn_neurons(fact, 12)
+    layers, neurons = split_units(best.units, fact.subvalues.widths)
+    shares = ffn_query_layers(
+        fact.recording, decoder_of(family).blocks, layers, neurons, best.values, subkey, EPS
+    )
+    torch.testing.assert_close(shares.scores.sum(), best.values.sum())
+    assert (shares.traced, shares.left_out) == (12, 0)
+    units, best = best_attention_neurons(fact, 12)
+    shares = attention_query_layers(
+        fact.recording, decoder_of(family).blocks, units, best.values, EPS
+    )
+    torch.testing.assert_close(shares.scores.sum(), best.values.sum())
+
+
+def test_cancelling_inner_products_are_left_out_and_counted():
+    fact = fact_of("llama")
+    best = best_ffn_neurons(fact, 12)
+    layers, neurons = split_units(best.units, fact.subvalues.widths)
+    shares = ffn_query_layers(
+        fact.recording, decoder_of("llama").blocks, layers, neurons, best.values, "up", 0.2
+    )
+    assert 0 < shares.left_out < 12
+    assert shares.traced + shares.left_out == 12
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2"])
+def test_query_neurons_are_the_formula(family):
+    """Q = Σ_n Imp_n (m fc2 · key_n) / (h_p · key_n), keyed by the value head of query head j."""
+    decoder, recording = decoder_of(family), recordings_of(family)[0]
+    units = AttentionUnits(*torch.tensor([[2, 2, 1], [3, 0, 1], [4, 1, 4], [5, 2, 7]]))
+    importance = torch.tensor([0.5, 0.25, 0.125], dtype=DTYPE)
+    subvalues, _ = shared_of(family)
+    found = query_neurons(recording, subvalues, units, importance, EPS)
+    expected = [torch.zeros(width, dtype=DTYPE) for width in subvalues.widths]
+    for n in range(3):
+        layer, head, position, k = (
+            int(axis[n]) for axis in (units.layer, units.head, units.position, units.dimension)
+        )
+        block = decoder.blocks[layer]
+        row = head // (block.n_heads // block.n_kv_heads) * block.head_dim + k
+        state = recording.parts(position)[: 2 * layer + 1].sum(0)
+        key = block.v.weight(DTYPE)[row]
+        whole = key @ block.attention_norm.frozen(state, state)
+        for earlier in range(layer):
+            m = subvalues.ffn_coefficients(recording, earlier, position)
+            for neuron in range(subvalues.widths[earlier]):
+                added = m[neuron] * subvalues.ffn[earlier][:, neuron]
+                inner = key @ block.attention_norm.frozen(added, state)
+                expected[earlier][neuron] += importance[n] * inner / whole
+    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma", "opt"])
+def test_knock_out_is_zeroing_the_parameters(family):
+    decoder = decoder_of(family)
+    head_dim = decoder.blocks[0].head_dim
+    chosen = [
+        Units(),
+        joined(ffn_units([(0, 3), (2, 11)]), attention_units([(1, 2, 5), (1, 2, 5)], head_dim)),
+        head_units([(0, 1), (2, 3)], head_dim),
+    ]
+    found = dict(answers_without(decoder, PROMPTS, [42, 7, 9], chosen, 64))
+    for index, units in enumerate(chosen):
+        model = copy.deepcopy(decoder.model)
+        names = dict(model.named_modules())
+        for block in decoder.blocks:
+            for projection, columns in (
+                (block.down, units.ffn.get(block.index)),
+                (block.o, units.attention.get(block.index)),
+            ):
+                weight = names[projection.name].weight
+                inputs = weight if projection.transposed else weight.T
+                for column in columns or ():
+                    inputs[column] = 0
+        logs = model(torch.tensor([PROMPTS[index]])).logits[0, -1].float().log_softmax(-1)
+        token = [42, 7, 9][index]
+        assert found[index].logprob == pytest.approx(float(logs[token]), abs=1e-5)
+        assert found[index].rank == int((logs > logs[token]).sum()) + 1
+
+
+def test_scaling_by_one_changes_nothing_and_by_zero_is_zeroing():
+    decoder, units = decoder_of("llama"), [ffn_units([(1, 4), (0, 9)])] * 3
+
+    def answers(**options):
+        found = dict(answers_without(decoder, PROMPTS, [1, 2, 3], units, 64, **options))
+        return [found[i].logprob for i in range(3)]
+
+    clean = dict(answers_without(decoder, PROMPTS, [1, 2, 3], [Units()] * 3, 64))
+    assert answers(operation="scale", value=1.0) == [clean[i].logprob for i in range(3)]
+    assert answers(operation="scale", value=0.0) == answers()
+    assert answers(operation="replace", value=0.0) == answers()
+    assert answers(operation="replace", value=3.0) != answers()
+
+
+def test_random_units_are_distinct_and_seeded():
+    decoder = decoder_of("llama")
+    first, again = (Randomly(decoder, 3).ffn(20, 5) for _ in range(2))
+    assert first == again
+    assert len(set(first)) == 20
+    assert first != Randomly(decoder, 4).ffn(20, 5)
+    assert all(layer < 3 and neuron < 48 for layer, neuron in first)
