@@ -11,24 +11,13 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
-
-
-from pathlib import Path as _P
-
-for _name in (
-    "prepare",
-    "geometry",
-    "toxicity",
-    "neurons",
-    "patching",
-    "facts",
-    "report",
-):
-    if _P(workflow.basedir, "rules", f"{_name}.smk").exists():
-
-        include: f"rules/{_name}.smk"
-
-
+include: "rules/prepare.smk"
+include: "rules/geometry.smk"
+include: "rules/toxicity.smk"
+include: "rules/neurons.smk"
+include: "rules/patching.smk"
+include: "rules/facts.smk"
+include: "rules/report.smk"
 include: "rules/targets.smk"
 
 
@@ -40,3 +29,8 @@ rule all:
         STUDY_RESULTS,
         "results/report.html",
         "results/manifest.json",
+
+
+# Snakemake prints a job's message in place of its inputs, which list dozens of modules.
+for made in workflow.rules:
+    made.message = made.message or f"{made.docstring} {{wildcards}}"

@@ -1,9 +1,5 @@
 # The manifest of everything that the configuration asks for.
-STUDY_RESULTS = [
-    getattr(rules, study).input
-    for study in CONFIG.studies
-    if study in [rule.name for rule in workflow.rules]
-]
+STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
 
 
 rule write_manifest:
