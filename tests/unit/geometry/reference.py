@@ -28,15 +28,11 @@ def preactivations(decoder: Decoder, ids: Sequence[int]) -> list[np.ndarray]:
 
 def features(h: np.ndarray, weight: np.ndarray) -> list[float]:
     """The seven features of one layer, one number at a time (papers/geometry, section 2.1)."""
+    norms = [float(np.sqrt((w.astype(np.float64) ** 2).sum())) for w in weight]
     a, d = [], []
-    for row in h:
+    for row in h.tolist():
         a.append(sum(1 for value in row if value > 0) / len(row))
-        d.append(
-            min(
-                abs(value) / float(np.sqrt((w.astype(np.float64) ** 2).sum()))
-                for value, w in zip(row, weight, strict=True)
-            )
-        )
+        d.append(min(abs(value) / norm for value, norm in zip(row, norms, strict=True)))
     return [mean(a), min(a), max(a), std(a), min(d), mean(d), std(d)]
 
 

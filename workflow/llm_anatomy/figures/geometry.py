@@ -258,9 +258,9 @@ def insert_maps(
     )
     caption = (
         f"Change of feature 1 (mean active share) from one prefix to the next, in {model}; dashed "
-        "lines enclose the inserted passage. Changes are multiplied by the prefix length, and all "
-        "prefixes come from one forward pass. Rank of the change at the passage's beginning among "
-        f"all windows of the document: {ranks}."
+        "lines enclose the inserted passage. Changes are multiplied by the prefix length and drawn "
+        "against each layer's largest, and all prefixes come from one forward pass. Rank of the "
+        f"change at the passage's beginning among all windows of the document: {ranks}."
         "\n\nThe paper shows such maps for toxic passages in clean documents, without a number. "
         "The shipped passages are mild insults."
     )
