@@ -5,6 +5,10 @@ TUNED_DATASET = NEURONS.fine_tune.dataset or (DATASETS[0] if DATASETS else None)
 TUNED_BASE = NEURONS.fine_tune.model or MODELS[0]
 TUNED = f"{TUNED_BASE}-{NEURONS.fine_tune.name}"
 FINE_TUNES = NEURONS.comparison.fine_tuned and TUNED_DATASET is not None
+# Of the search, later stages read the words only.
+NAMED_CONCEPTS = [
+    concept.model_dump(mode="json") for concept in NEURONS.search.concepts
+]
 # Memory beside the model itself: one buffer of logits, the head, one layer.
 NEURON_MEMORY = 3000
 
@@ -165,7 +169,7 @@ rule clamp_neurons:
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
-            search=NEURONS.search,
+            named=NAMED_CONCEPTS,
             clamping=NEURONS.clamping,
         ),
     shell:
@@ -194,7 +198,7 @@ rule ask_favourites:
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
-            search=NEURONS.search,
+            named=NAMED_CONCEPTS,
             favourite=NEURONS.favourite,
         ),
     shell:
@@ -275,7 +279,7 @@ rule edit_neurons:
     params:
         settings=settings_json(
             precision=CONFIG.precision,
-            search=NEURONS.search,
+            named=NAMED_CONCEPTS,
             edit=NEURONS.edit,
             held_text=NEURONS.clamping.held_text,
         ),

@@ -152,7 +152,9 @@ def test_clamping_moves_the_probability_and_zero_change_is_clean(
         held_text="The city of Rome is the capital of Italy.",
         top_tokens=3,
     )
-    stage = clamp_neurons.ClampStage(seed=0, precision=PRECISION, search=SEARCH, clamping=clamping)
+    stage = clamp_neurons.ClampStage(
+        seed=0, precision=PRECISION, named=SEARCH.concepts, clamping=clamping
+    )
     path = tmp_path / "clamping.parquet"
     clamp_neurons.run(stage, model=tiny, concepts=concepts, clamping=path)
     table = read_table(path, CLAMPING)
@@ -175,7 +177,7 @@ def test_clamping_moves_the_probability_and_zero_change_is_clean(
 def test_a_neuron_that_is_not_there_is_named(tiny: Path, concepts: Path, tmp_path: Path) -> None:
     target = ClampTarget(concept="Paris", prompt="The", neuron=Neuron(layer=9, neuron=0))
     stage = clamp_neurons.ClampStage(
-        seed=0, precision=PRECISION, search=SEARCH, clamping=Clamping(targets=[target])
+        seed=0, precision=PRECISION, named=SEARCH.concepts, clamping=Clamping(targets=[target])
     )
     with pytest.raises(UserError, match="layer 9, but the model has the layers 0 to 2"):
         clamp_neurons.run(stage, model=tiny, concepts=concepts, clamping=tmp_path / "c.parquet")
@@ -188,7 +190,7 @@ def test_favourite_answers_have_controls_and_a_clean_condition(
         concept="Paris", questions=["Which city?"], values=[50.0], seeds=1, new_tokens=4, controls=1
     )
     stage = ask_favourites.FavouriteStage(
-        seed=0, precision=PRECISION, search=SEARCH, favourite=favourite
+        seed=0, precision=PRECISION, named=SEARCH.concepts, favourite=favourite
     )
     paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     for path in paths:
@@ -293,7 +295,7 @@ def test_models_of_other_shapes_are_refused(tiny: Path, tmp_path: Path) -> None:
 def test_edit_lowers_the_concept_and_restores_the_model(tiny: Path, tmp_path: Path) -> None:
     stage = edit_neurons.EditStage(
         precision=PRECISION,
-        search=SEARCH,
+        named=SEARCH.concepts,
         edit=Edit(concepts=["Paris", "Rome"], rows=[8], prompts=["The capital of France is"]),
         held_text="The city of Rome is the capital.",
     )
@@ -342,7 +344,7 @@ def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
     model = prepare(tmp_path / "results" / "models" / "tiny")
     folder = tmp_path / "results" / "neurons" / "tiny"
     vocabulary, statistics = make_map(model, folder, top_k=3)
-    shared = {"seed": 0, "precision": PRECISION, "search": SEARCH}
+    shared = {"seed": 0, "precision": PRECISION, "named": SEARCH.concepts}
     find_concepts.run(
         find_concepts.FindStage(seed=0, map=VocabularyMap(), search=SEARCH),
         model=model,

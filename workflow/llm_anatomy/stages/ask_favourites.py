@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from llm_anatomy.config.base import Precision, Settings
-from llm_anatomy.config.neurons import ConceptSearch, FavouriteTest
+from llm_anatomy.config.neurons import Concept, FavouriteTest
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.neurons.choice import concept_neuron, control_neurons, named
@@ -31,14 +31,14 @@ class FavouriteStage(Settings):
 
     seed: int
     precision: Precision
-    search: ConceptSearch
+    named: list[Concept]
     favourite: FavouriteTest
 
 
 def run(settings: FavouriteStage, *, model: Path, concepts: Path, favourite: Path) -> None:
     """Read the concept's neuron; write every answer and the prefilled probabilities."""
     asked = settings.favourite
-    concept = named(settings.search.concepts, asked.concept)
+    concept = named(settings.named, asked.concept)
     found = read_table(concepts, CONCEPTS)
     ids = Vocabulary(model.parent / "weights").concept_ids(concept)
     loaded = load_model(model, settings.precision, compute_settings())

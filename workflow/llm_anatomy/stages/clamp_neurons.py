@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from llm_anatomy.config.base import Precision, Settings
-from llm_anatomy.config.neurons import Clamping, ConceptSearch
+from llm_anatomy.config.neurons import Clamping, Concept
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.neurons.choice import concept_neuron, control_neurons, named
@@ -25,7 +25,7 @@ class ClampStage(Settings):
 
     seed: int
     precision: Precision
-    search: ConceptSearch
+    named: list[Concept]
     clamping: Clamping
 
 
@@ -49,7 +49,7 @@ def run(settings: ClampStage, *, model: Path, concepts: Path, clamping: Path) ->
     steps = len(asked.targets) * 2 * len(sites)
     with Progress(steps, "sweeps", "clamp_neurons") as progress:
         for target in asked.targets:
-            ids = vocabulary.concept_ids(named(settings.search.concepts, target.concept))
+            ids = vocabulary.concept_ids(named(settings.named, target.concept))
             layer, neuron = concept_neuron(found, target.concept, target.neuron)
             count = decoder.blocks[layer].n_neurons
             (control,) = control_neurons(layer, neuron, count, 1, settings.seed)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from llm_anatomy.config.base import Precision, Settings
-from llm_anatomy.config.neurons import ConceptSearch, Edit
+from llm_anatomy.config.neurons import Concept, Edit
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.neurons.choice import named
 from llm_anatomy.neurons.clamping import kl_from
@@ -28,7 +28,7 @@ class EditStage(Settings):
     """What this stage reads of the configuration."""
 
     precision: Precision
-    search: ConceptSearch
+    named: list[Concept]
     edit: Edit
     held_text: str
 
@@ -66,7 +66,7 @@ def run(settings: EditStage, *, model: Path, edits: Path) -> None:
 
     with Progress(len(asked.concepts) * len(asked.rows), "edits", "edit_neurons") as progress:
         for name in asked.concepts:
-            tokens = vocabulary.concept_ids(named(settings.search.concepts, name))
+            tokens = vocabulary.concept_ids(named(settings.named, name))
             direction = concept_direction(decoder.head.weight(), tokens)
             nearest = closest(decoder, direction, asked.matrices, max(asked.rows))
             measure(name, tokens, [])
