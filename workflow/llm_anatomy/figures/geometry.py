@@ -204,7 +204,7 @@ def correlation_profiles(
         f"is {length.iloc[0]:.2f} in the first and {length.iloc[-1]:.2f} in the last layer."
     )
     if related.notna().any():
-        best = int(related.abs().idxmax())
+        best = int(related.index[int(related.abs().argmax())])
         caption += (
             f" With length held fixed, the link with a related prefix is strongest in layer {best} "
             f"(r = {related[best]:.2f})."
