@@ -18,7 +18,7 @@ from llm_anatomy.config.facts import (
     KnockOut,
     Queries,
 )
-from llm_anatomy.facts.prompts import ask, judge
+from llm_anatomy.facts.prompts import Question, ask, judge
 from llm_anatomy.model.loading import LoadedModel, load_model
 from llm_anatomy.stages import (
     attribute_facts,
@@ -274,7 +274,7 @@ def test_exhaustive_search_writes_the_same_tables(model: Path, tmp_path: Path) -
 
 
 def test_every_row_is_accounted_for(model: Path, tmp_path: Path) -> None:
-    rows = [("France", ["Paris"]), ("Texas", ["Parma"]), ("Utah", ["Pisa"]), ("Italy", ["Rome"])]
+    rows = [("France", ["Paris"]), ("Texas", ["Parma"]), ("Utah", ["Parka"]), ("Italy", ["Rome"])]
 
     def outcomes(**rules: object) -> dict[str, str]:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -292,7 +292,30 @@ def test_every_row_is_accounted_for(model: Path, tmp_path: Path) -> None:
     assert found["Texas"] == found["Utah"] == "the answer has several tokens"
     assert set(outcomes(**open_, ambiguous="keep").values()) == {"used"}
     assert "used" not in outcomes(top=1).values()
-    assert list(outcomes(top=None, above_others=True).values()).count("used") <= 1
+
+
+def test_only_an_answer_above_its_rivals_is_used() -> None:
+    questions = [
+        Question(name, name, (answer,), name, (0,), {answer: (token, 1)})
+        for name, answer, token in (
+            ("France", "Paris", 1),
+            ("Italy", "Rome", 2),
+            ("Fiji", "Suva", 3),
+        )
+    ]
+    logs = torch.tensor([[0.0, 5, 4, 1], [0, 5, 4, 1], [9, 1, 1, 2]]).log_softmax(-1)
+    found = judge(questions, logs, FactFilter(top=1))
+    assert [item.outcome for item in found] == [
+        "used",
+        "the answer is not in the top 1",
+        "the answer is not in the top 1",
+    ]
+    found = judge(questions, logs, FactFilter(top=2))
+    assert [(item.outcome, item.rank, item.rival) for item in found] == [
+        ("used", 1, "Rome"),
+        ("another answer of the relation is as likely", 2, "Paris"),
+        ("used", 2, "Paris"),
+    ]
 
 
 def test_an_answer_outside_the_vocabulary_is_set_aside() -> None:

@@ -97,11 +97,21 @@ def test_cancelling_inner_products_are_left_out_and_counted():
     fact = fact_of("llama")
     best = best_ffn_neurons(fact, 12)
     layers, neurons = split_units(best.units, fact.subvalues.widths)
-    shares = ffn_query_layers(
-        fact.recording, decoder_of("llama").blocks, layers, neurons, best.values, "up", 0.2
-    )
-    assert 0 < shares.left_out < 12
-    assert shares.traced + shares.left_out == 12
+    blocks = decoder_of("llama").blocks
+
+    def ratio(at):
+        block = blocks[int(layers[at])]
+        inner = ffn_inner_products(
+            block, entering(block, fact.recording), neurons[at : at + 1], "up"
+        )
+        return float(inner.sum().abs() / inner.abs().sum())
+
+    ratios = sorted(ratio(at) for at in range(12))
+    smallest = (ratios[4] + ratios[5]) / 2
+    shares = ffn_query_layers(fact.recording, blocks, layers, neurons, best.values, "up", smallest)
+    assert (shares.traced, shares.left_out) == (7, 5)
+    kept = [float(best.values[at]) for at in range(12) if ratio(at) > smallest]
+    assert float(shares.scores.sum()) == pytest.approx(sum(kept))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2"])

@@ -187,11 +187,11 @@ DEFAULT_RELATIONS: tuple[FactRelation, ...] = (
     FactRelation(
         relation="capitals",
         templates=["The capital of {subject} is"],
-        max_facts=30,
+        max_facts=35,
         keep=["France", "Germany", "Italy", "Japan", "Russia", "Spain"],
     ),
     FactRelation(
-        relation="languages", templates=["The official language of {subject} is"], max_facts=30
+        relation="languages", templates=["The official language of {subject} is"], max_facts=35
     ),
     FactRelation(
         relation="continents",
@@ -199,7 +199,10 @@ DEFAULT_RELATIONS: tuple[FactRelation, ...] = (
         max_facts=30,
     ),
     FactRelation(relation="months", templates=["After {subject} comes the month of"]),
-    FactRelation(relation="numbers", templates=["The number that comes after {subject} is"]),
+    FactRelation(
+        relation="numbers",
+        templates=["one comes before two, two comes before three, {subject} comes before"],
+    ),
 )
 
 

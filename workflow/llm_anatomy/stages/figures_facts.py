@@ -4,9 +4,8 @@ from pathlib import Path
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.figures.exhibit import Exhibit, set_style, write_exhibits
+from llm_anatomy.figures.fact_case import attention_exhibit, case_exhibits
 from llm_anatomy.figures.facts import (
-    attention_exhibit,
-    case_exhibits,
     curve_exhibit,
     head_exhibit,
     knock_out_exhibits,
