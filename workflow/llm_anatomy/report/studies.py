@@ -8,13 +8,11 @@ class Paper:
     """A paper that a study follows.
 
     Attributes:
-        key: Short name, as the claims table spells it.
         citation: Full reference.
         url: Where to read it.
         code: What the authors published as code and under which licence.
     """
 
-    key: str
     citation: str
     url: str
     code: str
@@ -40,7 +38,6 @@ class Study:
 
 
 BALESTRIERO = Paper(
-    key="Balestriero 2023",
     citation=(
         "Randall Balestriero, Romain Cosentino, Sarath Shekkizhar: Characterizing Large Language "
         "Model Geometry Helps Solve Toxicity Detection and Generation. ICML 2024, PMLR 235, "
@@ -50,7 +47,6 @@ BALESTRIERO = Paper(
     code="The authors' code is CC BY-NC 4.0; it was not used here.",
 )
 DAVIES = Paper(
-    key="Davies 2025",
     citation=(
         "Harry J. Davies: Decoding specialised feature neurons in LLMs with the final projection "
         "layer. 2025 (arXiv 2501.02688; version 2 is titled Flash Interpretability: Decoding "
@@ -60,7 +56,6 @@ DAVIES = Paper(
     code="No code of the author is public.",
 )
 BEN_ARTZY = Paper(
-    key="Ben-Artzy 2024",
     citation=(
         "Amit Ben-Artzy, Roy Schwartz: Attend First, Consolidate Later: On the Importance of "
         "Attention in Different LLM Layers. BlackboxNLP 2024, pp. 177–184 (arXiv 2409.03621)."
@@ -69,7 +64,6 @@ BEN_ARTZY = Paper(
     code="The authors' code carries no licence; it was not used here.",
 )
 YU = Paper(
-    key="Yu 2024",
     citation=(
         "Zeping Yu, Sophia Ananiadou: Neuron-Level Knowledge Attribution in Large Language "
         "Models. EMNLP 2024, pp. 3267–3280 (arXiv 2312.12141)."
