@@ -103,7 +103,7 @@ def test_tfidf_tells_words_apart():
     assert roc_auc_score(texts.truth, scores) > 0.99
 
 
-def test_processes_give_the_same_scores_as_one():
+def test_threads_give_the_same_scores_as_one():
     texts = labelled()
     made = recipe("random_forest", SETTINGS)
     calls = [(out_of_fold, (texts, informative(texts, s), made, 3, 0)) for s in range(2)]

@@ -1,13 +1,13 @@
 """Out-of-fold scores: every labelled text is scored by a classifier that did not see it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from numpy import ndarray
 from threadpoolctl import threadpool_limits
 
@@ -123,32 +123,16 @@ def in_parallel(
 ) -> list[T]:
     """Results of independent calls, in order, with progress; each call computes on one thread.
 
-    One thread per call keeps the numbers independent of how many run at once.
+    One thread per call keeps the numbers independent of how many run at once. Threads rather than
+    processes: fitting releases Python's lock, and a process would import for seconds.
     """
-    with Progress(len(calls), "fits", task) as progress:
+    with Progress(len(calls), "fits", task) as progress, threadpool_limits(1):
+        parallel = Parallel(threads, backend="threading", return_as="generator")
         results = []
-        for result in _results(calls, threads):
+        for result in parallel(delayed(function)(*arguments) for function, arguments in calls):
             results.append(result)
             progress.advance()
     return results
-
-
-def _results(
-    calls: Sequence[tuple[Callable[..., T], tuple[Any, ...]]], threads: int
-) -> Iterable[T]:
-    if threads == 1 or len(calls) == 1:
-        return (_one_thread(function, *arguments) for function, arguments in calls)
-    with parallel_config("loky", inner_max_num_threads=1):
-        parallel = Parallel(n_jobs=threads, return_as="generator")
-        results: Iterable[T] = parallel(
-            delayed(_one_thread)(function, *arguments) for function, arguments in calls
-        )
-    return results
-
-
-def _one_thread(function: Callable[..., T], *arguments: Any) -> T:
-    with threadpool_limits(1):
-        return function(*arguments)
 
 
 def measured_rows(result: OutOfFold, scoring: Scoring, seed: int, **columns: Any) -> list[Row]:

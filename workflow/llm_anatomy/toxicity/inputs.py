@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.geometry.activations import read_states
 from llm_anatomy.geometry.spline import N_FEATURES, feature_columns
 from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.geometry import INTRINSIC_DIMENSION, SPLINE_FEATURES
@@ -65,6 +64,9 @@ def read_state_baselines(
     """
     if not kinds:
         return []
+    # Imported here: it brings torch along, which no other reader needs.
+    from llm_anatomy.geometry.activations import read_states
+
     stored_ids, states = read_states(shards)
     stored = sorted({layer for _, layer in states})
     if not stored:
