@@ -1,60 +1,5 @@
 # Spline features and attention intrinsic dimension: one forward pass, then tables from tables.
-GEOMETRY = CONFIG.geometry
-SHARDS = GEOMETRY.extraction.shards
-SCORERS = GEOMETRY.prompts.scorers_among([dataset.name for dataset in TEXTS])
-GEOMETRY_MEMORY = 4000
-
-if "geometry" in CONFIG.studies and not DATASETS:
-    sys.exit(
-        "Error: the study 'geometry' needs a dataset of texts, and the key 'datasets' names none; "
-        "add one, or leave 'geometry' out of 'studies'"
-    )
-
-
-wildcard_constraints:
-    shard=r"\d+",
-    shards=r"\d+",
-
-
-def shard_files(name):
-    """An input function: one table of a dataset's activations from every shard, in order."""
-
-    def of_dataset(wildcards):
-        folder = f"results/activations/{wildcards.model}/{wildcards.dataset}"
-        return [
-            f"{folder}/{k}-of-{SHARDS}/{name}.parquet" for k in range(1, SHARDS + 1)
-        ]
-
-    return of_dataset
-
-
-def extraction_settings(wildcards):
-    """Settings of one shard's extraction."""
-    return settings_json(
-        precision=CONFIG.precision,
-        extraction=GEOMETRY.extraction,
-        shard=int(wildcards.shard),
-    )
-
-
-def own_file(section):
-    """The user's file that a section names, as an input; none where it names none."""
-    return [] if section.file is None else [str(section.file)]
-
-
-def per_dataset(name):
-    """One geometry table of every model and dataset."""
-    return expand(
-        "results/geometry/{model}/{dataset}/{name}.parquet",
-        model=MODELS,
-        dataset=DATASETS,
-        name=name,
-    )
-
-
-def per_model(name):
-    """One geometry table of every model."""
-    return expand("results/geometry/{model}/{name}.parquet", model=MODELS, name=name)
+include: "functions/geometry.smk"
 
 
 rule extract_activations:
@@ -208,7 +153,6 @@ rule prompt_dimension:
             prompts=GEOMETRY.prompts.model_dump(mode="json", exclude={"scorers"}),
             relative_threshold=GEOMETRY.extraction.relative_threshold,
             absolute_threshold=GEOMETRY.extraction.absolute_threshold,
-            clip=GEOMETRY.intrinsic_dimension.clip,
         ),
     shell:
         "python -m llm_anatomy.stages.prompt_dimension --settings {params.settings:q} "
@@ -292,7 +236,12 @@ rule figures_geometry:
         prompt_correlations=per_model("prompts/prompt_correlations"),
         code=module_files("llm_anatomy.stages.figures_geometry"),
     output:
-        figures=directory("results/figures/geometry"),
+        figures=report(
+            directory("results/figures/geometry"),
+            patterns=["{name}.png"],
+            caption="../workflow/report/geometry.rst",
+            category="Geometry",
+        ),
     log:
         "logs/figures_geometry.log",
     benchmark:

@@ -1,79 +1,5 @@
 # What later layers still need of a prompt: manipulations of previous tokens, swept over layers.
-from llm_anatomy.modules import package_root
-
-PATCHING_TASKS = [task.name for task in CONFIG.patching.tasks]
-
-if "patching" in CONFIG.studies:
-    for task in CONFIG.patching.tasks:
-        relation, file = getattr(task, "relation", None), getattr(task, "file", None)
-        if relation is not None and relation not in RELATIONS:
-            sys.exit(
-                f"Error: the patching task '{task.name}' names the relation '{relation}', which "
-                f"is not a relation in 'datasets' ({', '.join(RELATIONS) or 'there is none'})"
-            )
-        if workflow.is_main_process and file is not None and not file.exists():
-            sys.exit(
-                f"Error: the patching task '{task.name}' names the file '{file}', which does not "
-                "exist; give a path from the working directory"
-            )
-
-
-def patching_source(wildcards):
-    """What a task is made from: a relation of the configuration, a file, or nothing."""
-    task = CONFIG.patching.task(wildcards.task)
-    if getattr(task, "relation", None) is not None:
-        return f"results/data/{task.relation}.parquet"
-    file = getattr(task, "file", None)
-    # A hub dataset and generated questions have no file; the model's record stands in.
-    return (
-        f"results/models/{wildcards.model}/provenance.json"
-        if file is None
-        else str(file)
-    )
-
-
-def patching_task_settings(wildcards):
-    """What the examples of a task depend on."""
-    manipulations = CONFIG.patching.task_manipulations(wildcards.task)
-    return settings_json(
-        seed=CONFIG.seed,
-        task=CONFIG.patching.task(wildcards.task),
-        switches=any(manipulation.kind == "switch" for manipulation in manipulations),
-        layers=CONFIG.patching.layers,
-    )
-
-
-def patching_sweep_settings(wildcards):
-    """What one sweep depends on."""
-    return settings_json(
-        seed=CONFIG.seed,
-        precision=CONFIG.precision,
-        task=CONFIG.patching.task(wildcards.task),
-        manipulation=CONFIG.patching.manipulation(wildcards.manipulation),
-        layers=CONFIG.patching.layers,
-        method=CONFIG.patching.method,
-    )
-
-
-def patching_summary_settings(wildcards):
-    """What the curves of a task depend on."""
-    return settings_json(
-        seed=CONFIG.seed,
-        summary=CONFIG.patching.summary,
-        manipulations=CONFIG.patching.task_manipulations(wildcards.task),
-    )
-
-
-def patching_sweeps(wildcards):
-    """The sweeps of a task, the clean run first."""
-    names = [
-        manipulation.name
-        for manipulation in CONFIG.patching.task_manipulations(wildcards.task)
-    ]
-    return [
-        f"results/patching/{wildcards.model}/{wildcards.task}/{name}.parquet"
-        for name in ["none", *names]
-    ]
+include: "functions/patching.smk"
 
 
 rule build_tasks:
@@ -159,16 +85,6 @@ rule summarise_sweeps:
         "--curves {output.curves:q} --depths {output.depths:q} --log {log:q}"
 
 
-def per_patching_run(table):
-    """One table of every model and task, model by model."""
-    return expand(
-        "results/patching/{model}/{task}/{table}.parquet",
-        model=MODELS,
-        task=PATCHING_TASKS,
-        table=table,
-    )
-
-
 rule claims_patching:
     """What the paper says about manipulated previous tokens, and what was measured."""
     input:
@@ -203,7 +119,12 @@ rule figures_patching:
         paper=display_path(package_root() / "patching" / "switch_capitals_paper.csv"),
         code=module_files("llm_anatomy.stages.figures_patching"),
     output:
-        figures=directory("results/figures/patching"),
+        figures=report(
+            directory("results/figures/patching"),
+            patterns=["{name}.png"],
+            caption="../workflow/report/patching.rst",
+            category="Patching",
+        ),
     log:
         "logs/figures_patching.log",
     benchmark:

@@ -1,4 +1,4 @@
-"""Reference pages written from the code: docs/tables.md and config/README.md.
+"""Pages written from the code: docs/tables.md, config/README.md and the conda environment.
 
 `python -m llm_anatomy.reference` rewrites them; a test checks that they are in sync.
 """
@@ -28,6 +28,7 @@ def reference_pages() -> dict[Path, str]:
     return {
         Path("docs/tables.md"): tables_page(all_tables()),
         Path("config/README.md"): configuration_page(),
+        Path("envs/llm_anatomy.yaml"): conda_environment(Path("envs/requirements.lock")),
     }
 
 
@@ -97,6 +98,26 @@ def configuration_page() -> str:
                 f"| `{key}` | {_cell(_type(field))} | {_cell(_default(field))} | "
                 f"{_cell(field.description or '')} |"
             )
+    return "\n".join(lines) + "\n"
+
+
+def conda_environment(lock: Path) -> str:
+    """The locked packages as an environment for `--sdm conda`.
+
+    They are listed and not referred to, because Snakemake copies the file to another folder.
+    """
+    pins = [line for line in lock.read_text().splitlines() if line and line[0] != "#"]
+    lines = [
+        "# Software of every rule, for `--sdm conda`: envs/requirements.lock, by `make docs`.",
+        "channels:",
+        "  - conda-forge",
+        "  - nodefaults",
+        "dependencies:",
+        "  - python =3.11",
+        "  - pip",
+        "  - pip:",
+        *(f"      - {pin}" for pin in pins),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from llm_anatomy.config.root import Configuration
 from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.folder import check_source
+from llm_anatomy.modules import package_root
 from llm_anatomy.runner import COMPUTE_VARIABLE
 
 
@@ -41,15 +44,18 @@ def check_sources(configuration: Configuration, source: str) -> None:
     Raises:
         UserError: A file is missing or does not hold what its entry says.
     """
-    for place, entries, check in (
-        ("models", configuration.models, check_source),
-        ("datasets", configuration.datasets, check_dataset),
-    ):
-        for number, entry in enumerate(entries):
-            try:
-                check(entry)
-            except UserError as error:
-                raise UserError(f"{source}: in '{place}[{number}]': {error}") from error
+    checks: list[tuple[str, Callable[[], None]]] = [
+        *((f"models[{i}]", partial(check_source, m)) for i, m in enumerate(configuration.models)),
+        *(
+            (f"datasets[{i}]", partial(check_dataset, d))
+            for i, d in enumerate(configuration.datasets)
+        ),
+    ]
+    for place, check in checks:
+        try:
+            check()
+        except UserError as error:
+            raise UserError(f"{source}: in '{place}': {error}") from error
 
 
 def without_compute(configuration: Configuration) -> dict[str, Any]:
@@ -62,10 +68,16 @@ def stage_environment(compute: Compute) -> dict[str, str]:
 
     Where and how fast things run travels beside the rules, so that it reruns nothing. The folder
     of this Python goes to the front of `PATH`, so that `.venv/bin/snakemake` works without
-    activating the environment.
+    activating the environment; the checkout goes to `PYTHONPATH`, so that conda environments,
+    which hold the dependencies alone, find the package.
     """
     folder = str(Path(sys.executable).parent)
+    checkout = package_root().parent
+    paths = [os.environ.get("PYTHONPATH", "")]
+    if checkout.name != "site-packages":
+        paths.insert(0, str(checkout))
     return {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         COMPUTE_VARIABLE: compute.model_dump_json(),
         "PATH": os.pathsep.join([folder, os.environ.get("PATH", "")]),
     }
