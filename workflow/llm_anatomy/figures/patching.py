@@ -108,7 +108,7 @@ def score_curves(results: TaskResults, folder: Path) -> Exhibit:
     metric = str(scores["metric"].iloc[0])
     axes[0].set_ylabel(SCORE_NAMES[metric])
     axes[0].set_ylim(bottom=0)
-    axes[1].set_ylabel("KL from the clean distribution (nat)")
+    axes[1].set_ylabel("KL from clean (nat)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     name = f"curves_{results.model}_{results.task}.png"
     save_figure(figure, folder / name)
