@@ -94,8 +94,8 @@ def answers_without(
     """
     for batch in token_budget_batches(prompts, batch_tokens, device=decoder.device):
         pre = _hooks(decoder, [units[row] for row in batch.rows], operation, value)
-        asked = torch.tensor([tokens[row] for row in batch.rows], device=decoder.device)
         logs = _log_probabilities(decoder, batch, pre)
+        asked = torch.tensor([tokens[row] for row in batch.rows], device=logs.device)
         chosen = logs.gather(1, asked[:, None])
         ranks = (logs > chosen).sum(1) + 1
         for row, log, rank in zip(batch.rows, chosen[:, 0].tolist(), ranks.tolist(), strict=True):
@@ -103,10 +103,10 @@ def answers_without(
 
 
 def _log_probabilities(decoder: Decoder, batch: Batch, pre: dict[nn.Module, PreHook]) -> Tensor:
-    rows = torch.arange(len(batch.rows), device=decoder.device)
+    rows = torch.arange(len(batch.rows))
     with torch.no_grad(), hooked(pre=pre):
         states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-        return decoder.unembed(states[rows, batch.last]).float().log_softmax(-1)
+        return decoder.unembed(states[rows, batch.last.cpu()]).float().log_softmax(-1)
 
 
 def _hooks(

@@ -105,10 +105,10 @@ def next_token_log_probabilities(
     """Log-probabilities of the token after every prompt."""
     found = torch.empty(len(ids), decoder.vocab_size)
     for batch in token_budget_batches(ids, batch_tokens, device=decoder.device):
-        rows = torch.arange(len(batch.rows), device=decoder.device)
+        rows = torch.arange(len(batch.rows))
         with torch.no_grad():
             states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-            logits = decoder.unembed(states[rows, batch.last]).float()
+            logits = decoder.unembed(states[rows, batch.last.cpu()]).float()
         found[batch.rows] = logits.log_softmax(-1).cpu()
     return found
 

@@ -24,6 +24,7 @@ from llm_anatomy.facts.record import Recording
 from llm_anatomy.facts.subvalues import AttentionUnits, Subvalues
 from llm_anatomy.model.architecture import Block, Mlp
 from llm_anatomy.model.norm import Norm
+from llm_anatomy.model.projection import Projection
 
 Subkey = Literal["up", "gate", "up+gate", "product"]
 
@@ -89,17 +90,16 @@ def ffn_inner_products(
     mlp = Mlp(block.gate, block.up, block.down, block.activation)
     state = parts.sum(0)
     normed = _normed(block.mlp_norm, parts, state)
-    up = normed @ mlp.up.weight(parts.dtype)[neurons].T
+    up = normed @ _rows(mlp.up, neurons, parts).T
     if mlp.gate is None or subkey == "up":
         return up
-    gate = normed @ mlp.gate.weight(parts.dtype)[neurons].T
+    gate = normed @ _rows(mlp.gate, neurons, parts).T
     if subkey == "gate":
         return gate
     if subkey == "up+gate":
         return up + gate
     full = _affine_norm(block.mlp_norm, state)
-    g = _with_bias(mlp.gate.weight(parts.dtype), mlp.gate.bias(parts.dtype), neurons, full)
-    u = _with_bias(mlp.up.weight(parts.dtype), mlp.up.bias(parts.dtype), neurons, full)
+    g, u = _outputs(mlp.gate, neurons, full), _outputs(mlp.up, neurons, full)
     act, slope = _value_and_slope(mlp.activation, g)
     return slope * u * gate + act * up
 
@@ -174,7 +174,7 @@ def _residual_key(block: Block, units: AttentionUnits, at: int, state: Tensor) -
     """
     group = block.n_heads // block.n_kv_heads
     row = int(units.head[at]) // group * block.head_dim + int(units.dimension[at])
-    key = block.v.weight(state.dtype)[row]
+    key = block.v.weight(state.dtype)[row].to(state.device)
     norm = block.attention_norm
     if norm is None:
         return key
@@ -193,9 +193,16 @@ def _affine_norm(norm: Norm | None, state: Tensor) -> Tensor:
     return normed if norm.bias is None else normed + norm.bias.to(normed)
 
 
-def _with_bias(weight: Tensor, bias: Tensor | None, rows: Tensor, state: Tensor) -> Tensor:
-    value = weight[rows] @ state
-    return value if bias is None else value + bias[rows]
+def _rows(projection: Projection, rows: Tensor, like: Tensor) -> Tensor:
+    """Some rows of a projection's weight."""
+    return projection.weight(like.dtype)[rows.cpu()].to(like.device)
+
+
+def _outputs(projection: Projection, rows: Tensor, state: Tensor) -> Tensor:
+    """Some outputs of a projection, bias included."""
+    value = _rows(projection, rows, state) @ state
+    bias = projection.bias(state.dtype)
+    return value if bias is None else value + bias[rows.cpu()].to(state.device)
 
 
 def _value_and_slope(activation: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:

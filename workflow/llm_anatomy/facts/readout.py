@@ -32,7 +32,7 @@ class Unembedding:
 
     def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
         self.norm, self.dtype = decoder.final_norm, dtype
-        self.head: Float[Tensor, "vocab d_model"] = decoder.head.weight(dtype)
+        self.head: Float[Tensor, "vocab d_model"] = decoder.head.weight(dtype).to(decoder.device)
         self.device = self.head.device
         self.gain = decoder.final_norm.gain.to(self.device, dtype)
         self.scale, self.softcap = decoder.logit_scale, decoder.logit_softcap
@@ -41,7 +41,7 @@ class Unembedding:
             constant = constant + self.head @ self.norm.bias.to(self.device, dtype)
         bias = decoder.head.bias(dtype)
         if bias is not None:
-            constant = constant + bias
+            constant = constant + bias.to(self.device)
         self.constant: Float[Tensor, " vocab"] = constant * self.scale
 
     def readout(self, final: Float[Tensor, " d_model"], mode: NormMode = "frozen") -> "Readout":

@@ -83,14 +83,18 @@ def record_prompts(
             record_attention(decoder, batch.last[:, None]) as records,
         ):
             body = decoder.body(input_ids=batch.input_ids, use_cache=False)
-        rows = torch.arange(len(batch.rows), device=decoder.device)
+        # Indices on the CPU fit any card; everything recorded goes to the first one.
+        rows = torch.arange(len(batch.rows))
         with torch.no_grad():
-            logits = decoder.unembed(body.last_hidden_state[rows, batch.last]).to(dtype)
+            logits = decoder.unembed(body.last_hidden_state[rows, batch.last.cpu()])
+        logits = logits.to(decoder.device, dtype)
         for row, index in enumerate(batch.rows):
             length = int(batch.lengths[row])
             recording = recorder.recording(row, length, batch.input_ids[row], logits[row])
-            recording = _with_attention(recording, records, row, length, dtype)
-            _check_sum(decoder, recording, recorder.final[row, length - 1].to(dtype))
+            recording = _with_attention(recording, records, row, length)
+            _check_sum(
+                decoder, recording, recorder.final[row, length - 1].to(decoder.device, dtype)
+            )
             yield index, recording
 
 
@@ -128,7 +132,7 @@ class _Recorder:
             # Some families flatten batch and positions before the down projection.
             if kept.ndim == 2:
                 kept = kept.reshape(*self.start.shape[:2], -1)
-            return kept[row, :length].to(self.dtype)
+            return kept[row, :length].to(self.decoder.device, self.dtype)
 
         blocks = self.decoder.blocks
         o = [of_row(self.outputs[b.o.module]) for b in blocks]
@@ -175,15 +179,15 @@ def _added(norm: Norm | None, scale: float, vectors: Tensor, raw: Tensor) -> Ten
     return vectors if scale == 1.0 else vectors * scale
 
 
-def _with_attention(
-    recording: Recording, records: Any, row: int, length: int, dtype: torch.dtype
-) -> Recording:
+def _with_attention(recording: Recording, records: Any, row: int, length: int) -> Recording:
     layers = range(recording.n_layers)
     return Recording(
         **{name: getattr(recording, name) for name in recording.__dataclass_fields__}
         | {
-            "weights": tuple(records.weights[k][row, :, 0, :length].to(dtype) for k in layers),
-            "values": tuple(records.values[k][row, :, :length].to(dtype) for k in layers),
+            "weights": tuple(
+                records.weights[k][row, :, 0, :length].to(recording.start) for k in layers
+            ),
+            "values": tuple(records.values[k][row, :, :length].to(recording.start) for k in layers),
         }
     )
 

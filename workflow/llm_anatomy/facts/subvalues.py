@@ -25,10 +25,12 @@ class Subvalues:
     def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
         self.decoder, self.dtype = decoder, dtype
         self.ffn: list[Float[Tensor, "d_model _"]] = [
-            _through(b.mlp_post_norm, b.down.weight(dtype)) for b in decoder.blocks
+            _through(b.mlp_post_norm, b.down.weight(dtype).to(decoder.device))
+            for b in decoder.blocks
         ]
         self.attention: list[Float[Tensor, "d_model _"]] = [
-            _through(b.attention_post_norm, b.o.weight(dtype)) for b in decoder.blocks
+            _through(b.attention_post_norm, b.o.weight(dtype).to(decoder.device))
+            for b in decoder.blocks
         ]
 
     @property
@@ -78,7 +80,8 @@ def head_position_vectors(
 ) -> Float[Tensor, "heads tokens d_model"]:
     """What each head adds to the last position's stream from each source position (Eq. 7)."""
     scalars = value_scalars(block, recording, block.index)
-    weight = block.o.weight(scalars.dtype).unflatten(1, (block.n_heads, block.head_dim))
+    weight = block.o.weight(scalars.dtype).to(scalars.device)
+    weight = weight.unflatten(1, (block.n_heads, block.head_dim))
     raw = torch.einsum("jpk,djk->jpd", scalars, weight)
     return added_attention(block, raw, recording.raw_attention[block.index, -1])
 

@@ -43,6 +43,7 @@ def attention_exhibit(folder: Path, model: str, attention: Path) -> list[Exhibit
             vmax=limit,
             xticklabels=tokens,
         )
+        axis.tick_params(axis="y", rotation=0)
         axis.set(title=column, xlabel="", ylabel="layer_head" if column == "attention" else "")
     save_figure(figure, folder / name)
     best = frame.sort_values("importance", ascending=False, kind="stable").head(SHOWN)

@@ -96,10 +96,7 @@ def head_exhibit(folder: Path, model: str, summary: Path) -> list[Exhibit]:
     save_figure(figure, folder / name)
     best = heads.sort_values("importance", ascending=False, kind="stable").groupby("relation")
     said = "; ".join(
-        f"{relation}: "
-        + ", ".join(
-            f"{row.layer}_{row['head']}" for _, row in best.get_group(relation).head(3).iterrows()
-        )
+        f"{relation}: " + ", ".join(_head_names(best.get_group(relation).head(3)))
         for relation in relations
     )
     top = heads.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
@@ -115,6 +112,11 @@ def head_exhibit(folder: Path, model: str, summary: Path) -> list[Exhibit]:
             columns=("relation", "layer", "head", "importance"),
         )
     ]
+
+
+def _head_names(heads: pd.DataFrame) -> list[str]:
+    pairs = zip(heads["layer"], heads["head"], strict=True)
+    return [f"{int(layer)}_{int(head)}" for layer, head in pairs]
 
 
 def curve_exhibit(folder: Path, model: str, curves: Sequence[Path]) -> list[Exhibit]:
@@ -206,6 +208,7 @@ def knock_out_exhibits(folder: Path, model: str, summary: Path) -> list[Exhibit]
         data=units.assign(label=labels), y="label", x="prob_decrease", hue="relation", ax=axis
     )
     axis.set(xlabel="decrease of the answer's probability (%)", ylabel="")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(figure, folder / name)
     said = "; ".join(f"{label} {value:.1f} %" for label, value in means.mean().items())
     exhibits = [
