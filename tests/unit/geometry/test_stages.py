@@ -231,7 +231,6 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
             ),
             relative_threshold=0.1,
             absolute_threshold=0.0,
-            clip="none",
         ),
         model=model,
         prompts=prompts,

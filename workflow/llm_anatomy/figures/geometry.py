@@ -238,7 +238,8 @@ def insert_maps(
         values = part.pivot(index="position", columns="layer", values="f1").to_numpy(float)
         changes = weighted_changes(values[:, :, None])[FIRST_PREFIX:, :, 0]
         # Layers differ in scale; every layer is drawn against its own largest change.
-        scaled = changes / changes.max(axis=0)
+        largest = changes.max(axis=0)
+        scaled = changes / np.where(largest > 0, largest, 1)
         image = axis.imshow(
             np.log10(np.maximum(scaled, DARKEST)).T,
             aspect="auto",

@@ -10,7 +10,7 @@ from llm_anatomy.config.geometry import PromptDimension
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.generation import greedy_answers
-from llm_anatomy.geometry.intrinsic_dimension import Clip, summed_dimension
+from llm_anatomy.geometry.intrinsic_dimension import summed_dimension
 from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
 from llm_anatomy.geometry.user_files import prompts_of
 from llm_anatomy.model.batching import context_length, token_budget_batches
@@ -31,7 +31,6 @@ class PromptStage(Settings):
     prompts: PromptDimension
     relative_threshold: float
     absolute_threshold: float
-    clip: Clip
 
 
 def run(settings: PromptStage, *, model: Path, prompts: Path, prompt_dimension: Path) -> None:
@@ -128,7 +127,7 @@ def _dimensions(
                 # [layers, batch, 1, heads] -> [layers, batch]
                 summed = summed_dimension(
                     counts[:, :, 0].numpy(),
-                    settings.clip,
+                    "none",
                     decoder.blocks[0].head_dim,
                     decoder.d_model,
                 )

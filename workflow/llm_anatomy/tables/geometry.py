@@ -313,7 +313,9 @@ PROMPT_DIMENSION = TableSchema(
         Column("prompt_id", pa.string(), "As in prompts"),
         _LAYER,
         _THRESHOLD,
-        Column("dimension", pa.int64(), "Sum over heads, clipped as the provenance says"),
+        Column(
+            "dimension", pa.int64(), "Tokens above the threshold, summed over heads, not clipped"
+        ),
     ),
 )
 
