@@ -356,3 +356,84 @@ def test_of_several_templates_the_most_fruitful_is_used(model: Path, tmp_path: P
 def test_a_relation_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="appears twice"):
         FactsSettings(relations=[FactRelation(relation="a"), FactRelation(relation="a")])
+
+
+def test_a_model_that_knows_nothing_gives_empty_tables(model: Path, tmp_path: Path) -> None:
+    home = attribute(model, tmp_path, "nothing", NONE, FactFilter(top=1))
+    root = tmp_path / "tiny"
+    facts, curve = (home / "facts.parquet",), (home / "curve.parquet",)
+    heads, layers = (home / "head_importance.parquet",), (home / "layer_importance.parquet",)
+    neurons = (home / "neuron_importance.parquet",)
+    attention = (home / "attention_neuron_importance.parquet",)
+    queries, answers = root / "query_neurons.parquet", root / "knock_out.parquet"
+    trace_queries.run(
+        trace_queries.QueryStage(precision=Precision(), queries=Queries()),
+        model=model,
+        facts=facts,
+        neurons=neurons,
+        attention_neurons=attention,
+        query_layers=root / "query_layers.parquet",
+        neuron_queries=queries,
+    )
+    knock_out.run(
+        knock_out.KnockOutStage(
+            seed=0, precision=Precision(), attribution=Attribution(), knock_out=KnockOut()
+        ),
+        model=model,
+        facts=facts,
+        heads=heads,
+        neurons=neurons,
+        attention_neurons=attention,
+        query_neurons=queries,
+        knock_out=answers,
+        method_layers=root / "method_layers.parquet",
+    )
+    summarise_facts.run(
+        summarise_facts.SummaryStage(),
+        layers=layers,
+        heads=heads,
+        neurons=neurons,
+        query_layers=root / "query_layers.parquet",
+        query_neurons=queries,
+        knock_out=answers,
+        layer_summary=root / "layer_summary.parquet",
+        knock_out_summary=root / "knock_out_summary.parquet",
+        shared_neurons=root / "shared_neurons.parquet",
+    )
+    read_case.run(
+        read_case.CaseStage(
+            precision=Precision(), attribution=Attribution(), case_study=CaseStudy()
+        ),
+        model=model,
+        facts=facts,
+        query_neurons=queries,
+        case_study=root / "case_study.parquet",
+        contrasts=root / "case_contrasts.parquet",
+        attention=root / "case_attention.parquet",
+    )
+    claims_facts.run(
+        claims_facts.ClaimsStage(),
+        facts=facts,
+        layer_summary=(root / "layer_summary.parquet",),
+        knock_out_summary=(root / "knock_out_summary.parquet",),
+        query_neurons=(queries,),
+        claims=tmp_path / "claims.parquet",
+    )
+    claims = read_table(tmp_path / "claims.parquet", CLAIMS)
+    assert len(claims) > 5
+    assert claims["holds"].isna().all(), "nothing measured, nothing judged"
+    figures_facts.run(
+        figures_facts.FigureStage(),
+        facts=facts,
+        curves=curve,
+        layer_summary=(root / "layer_summary.parquet",),
+        knock_out_summary=(root / "knock_out_summary.parquet",),
+        method_layers=(root / "method_layers.parquet",),
+        shared_neurons=(root / "shared_neurons.parquet",),
+        query_neurons=(queries,),
+        case_study=(root / "case_study.parquet",),
+        case_contrasts=(root / "case_contrasts.parquet",),
+        case_attention=(root / "case_attention.parquet",),
+        figures=tmp_path / "figures",
+    )
+    assert json.loads((tmp_path / "figures" / "exhibits.json").read_text())["exhibits"] == []
