@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.batching import encode, token_budget_batches
+from llm_anatomy.model.batching import encode, equal_length_batches, token_budget_batches
 from llm_anatomy.model.checkpoint import architecture_json, tensor_files
 from llm_anatomy.model.devices import choose_device
 from llm_anatomy.model.hooks import hooked
@@ -62,6 +62,34 @@ def test_batches_hold_every_row_once_within_the_budget(lengths, budget):
             assert batch.last[index] == len(ids[row]) - 1
         seen += batch.rows
     assert sorted(seen) == list(range(len(ids)))
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=40), budget=st.integers(1, 40))
+def test_equal_length_batches_hold_every_row_once_without_padding(lengths, budget):
+    ids = [[row + 1] * length for row, length in enumerate(lengths)]
+    seen = []
+    for batch in equal_length_batches(ids, budget):
+        assert batch.input_ids.tolist() == [ids[row] for row in batch.rows]
+        assert batch.input_ids.numel() <= max(budget, batch.input_ids.shape[1])
+        seen += batch.rows
+    assert sorted(seen) == list(range(len(ids)))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_a_texts_states_do_not_depend_on_its_neighbours_to_the_last_bit(family):
+    decoder = resolve(tiny_model(family))
+    ids = [[row * 7 % 300, 5, row + 1, 9, 11] for row in range(13)]
+
+    def states(budget):
+        found = {}
+        for batch in equal_length_batches(ids, budget):
+            hidden = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+            found |= dict(zip(batch.rows, hidden, strict=True))
+        return torch.stack([found[row] for row in range(len(ids))])
+
+    whole = states(budget=1000)
+    for budget in (1, 10, 35):
+        assert torch.equal(states(budget), whole)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bloom", "gemma3", "mistral"])

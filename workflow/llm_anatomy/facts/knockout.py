@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import Batch, token_budget_batches
+from llm_anatomy.model.batching import Batch, equal_length_batches
 from llm_anatomy.model.hooks import PreHook, hidden_input, hooked, replace_hidden_input
 
 Operation = Literal["zero", "scale", "replace"]
@@ -92,7 +92,7 @@ def answers_without(
         operation: `zero` coefficients, `scale` them by `value`, or `replace` them by it.
         value: The factor or the new coefficient.
     """
-    for batch in token_budget_batches(prompts, batch_tokens, device=decoder.device):
+    for batch in equal_length_batches(prompts, batch_tokens, device=decoder.device):
         pre = _hooks(decoder, [units[row] for row in batch.rows], operation, value)
         logs = _log_probabilities(decoder, batch, pre)
         asked = torch.tensor([tokens[row] for row in batch.rows], device=logs.device)

@@ -16,7 +16,7 @@ from torch import Tensor
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import context_length, token_budget_batches
+from llm_anatomy.model.batching import context_length, equal_length_batches
 
 USED = "used"
 
@@ -104,7 +104,7 @@ def next_token_log_probabilities(
 ) -> Float[Tensor, "prompts vocab"]:
     """Log-probabilities of the token after every prompt."""
     found = torch.empty(len(ids), decoder.vocab_size)
-    for batch in token_budget_batches(ids, batch_tokens, device=decoder.device):
+    for batch in equal_length_batches(ids, batch_tokens, device=decoder.device):
         rows = torch.arange(len(batch.rows))
         with torch.no_grad():
             states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.architecture import Block, Decoder
 from llm_anatomy.model.attention import record_attention
-from llm_anatomy.model.batching import token_budget_batches
+from llm_anatomy.model.batching import equal_length_batches
 from llm_anatomy.model.hooks import hidden_input, hooked
 from llm_anatomy.model.norm import Norm
 
@@ -75,7 +75,7 @@ def record_prompts(
     Raises:
         UserError: The recorded parts do not sum to the model's final state.
     """
-    for batch in token_budget_batches(ids, batch_tokens, device=decoder.device):
+    for batch in equal_length_batches(ids, batch_tokens, device=decoder.device):
         recorder = _Recorder(decoder, dtype)
         with (
             torch.no_grad(),

@@ -1,4 +1,9 @@
-"""Texts to token batches: length-sorted, right-padded, under a budget of padded tokens.
+"""Texts to token batches, length-sorted, under a budget of tokens.
+
+`equal_length_batches` groups texts of the same length only, so nothing is padded. A text's numbers
+then depend on the text alone, to the last bit: not on its neighbours, the budget, or the number of
+shards (torch's kernels compute each row of a batch alike, but another padded length rounds
+differently). `token_budget_batches` pads, for work such as generation where that does not matter.
 
 Right padding leaves the real positions of a causal model untouched: no real token can attend to a
 pad behind it, positions count from zero, and no mask is needed. The pads' own states are garbage
@@ -68,6 +73,17 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> Enco
     if max_length is None:
         return EncodedTexts(ids, [False] * len(ids))
     return EncodedTexts([row[:max_length] for row in ids], [len(row) > max_length for row in ids])
+
+
+def equal_length_batches(
+    ids: Sequence[Sequence[int]], budget: int, device: torch.device | str = "cpu"
+) -> Iterator[Batch]:
+    """Group token rows of one length each, so that rows x length stays within `budget`."""
+    for length in sorted({len(row) for row in ids}):
+        rows = [index for index, row in enumerate(ids) if len(row) == length]
+        size = max(1, budget // max(1, length))
+        for start in range(0, len(rows), size):
+            yield _pad(ids, rows[start : start + size], 0, device)
 
 
 def token_budget_batches(

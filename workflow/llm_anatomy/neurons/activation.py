@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from llm_anatomy.config.neurons import Matrix
 from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.batching import token_budget_batches
+from llm_anatomy.model.batching import equal_length_batches
 from llm_anatomy.model.hooks import hooked
 from llm_anatomy.model.projection import Projection
 
@@ -47,7 +47,7 @@ def record(decoder: Decoder, ids: Sequence[Sequence[int]], places: Places, budge
     """Run texts and keep the sampled neurons' values at the counted positions."""
     kept: dict[tuple[int, Matrix], list[Tensor]] = {key: [] for key in places}
     positions: list[tuple[int, int]] = []
-    for batch in token_budget_batches(ids, budget, device=decoder.device):
+    for batch in equal_length_batches(ids, budget, device=decoder.device):
         counted = batch.mask.clone()
         counted[:, 0] = False
         counted[torch.arange(len(batch.rows)), batch.last] = False

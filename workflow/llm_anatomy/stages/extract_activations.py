@@ -10,7 +10,7 @@ from llm_anatomy.config.geometry import Extraction
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.activations import Gatherer
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
-from llm_anatomy.model.batching import context_length, encode, token_budget_batches
+from llm_anatomy.model.batching import context_length, encode, equal_length_batches
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
@@ -74,7 +74,7 @@ def run(
     )
     planes = partitions(decoder)
     with Progress(sum(map(len, encoded.ids)), "tokens", "extract_activations") as progress:
-        for batch in token_budget_batches(encoded.ids, compute.batch_tokens, device=decoder.device):
+        for batch in equal_length_batches(encoded.ids, compute.batch_tokens, device=decoder.device):
             gatherer.add(batch, read_activations(decoder, planes, batch, request))
             progress.advance(int(batch.lengths.sum()))
     bos = loaded.tokenizer.bos_token_id

@@ -13,7 +13,7 @@ from llm_anatomy.geometry.generation import greedy_answers
 from llm_anatomy.geometry.intrinsic_dimension import summed_dimension
 from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
 from llm_anatomy.geometry.user_files import prompts_of
-from llm_anatomy.model.batching import context_length, token_budget_batches
+from llm_anatomy.model.batching import context_length, equal_length_batches
 from llm_anatomy.model.loading import LoadedModel, load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
@@ -116,7 +116,7 @@ def _dimensions(
     parts = []
     with Progress(len(ids), "prompts", "prompt_dimension") as progress:
         budget = compute_settings().batch_tokens
-        for batch in token_budget_batches(ids, budget, device=decoder.device):
+        for batch in equal_length_batches(ids, budget, device=decoder.device):
             read = read_activations(decoder, planes, batch, request)
             assert read.relative_counts is not None
             assert read.absolute_counts is not None

@@ -13,7 +13,7 @@ from llm_anatomy.geometry import spline
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.inserts import insert_passage, inserted_span, jump_at
 from llm_anatomy.geometry.user_files import inserts_of
-from llm_anatomy.model.batching import context_length, encode, token_budget_batches
+from llm_anatomy.model.batching import context_length, encode, equal_length_batches
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
@@ -49,7 +49,7 @@ def run(settings: InsertStage, *, model: Path, prefix_features: Path, insert_sta
     starts: list[dict[str, Any]] = []
     by_text: dict[int, np.ndarray] = {}
     with Progress(len(texts), "documents", "trace_inserts") as progress:
-        for batch in token_budget_batches(
+        for batch in equal_length_batches(
             encoded.ids, compute.batch_tokens, device=loaded.decoder.device
         ):
             read = read_activations(loaded.decoder, planes, batch, Request())

@@ -8,7 +8,7 @@ import pandas as pd
 
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features, without_bos
-from llm_anatomy.model.batching import context_length, encode, token_budget_batches
+from llm_anatomy.model.batching import context_length, encode, equal_length_batches
 from llm_anatomy.model.loading import LoadedModel
 from llm_anatomy.progress import Progress
 from llm_anatomy.toxicity.detector import Detector
@@ -37,7 +37,7 @@ def score_texts(
     request = Request(n_layers=detector.n_layers)
     bos = None if features["spline_features"]["include_bos"] else loaded.tokenizer.bos_token_id
     with Progress(len(ids), "texts", "score_texts") as progress:
-        for batch in token_budget_batches(ids, batch_tokens, device=decoder.device):
+        for batch in equal_length_batches(ids, batch_tokens, device=decoder.device):
             start = time.perf_counter()
             read = read_activations(decoder, planes, batch, request)
             real = batch.mask.cpu().numpy()
