@@ -84,6 +84,25 @@ CONFIGURATION = {
         ],
         "summary": {"resamples": 100},
     },
+    "facts": {
+        "relations": [{"relation": "capitals", "templates": ["The capital of {subject} is"]}],
+        # A random model knows nothing, so every fact passes.
+        "filter": {"top": None, "above_others": False, "ambiguous": "keep"},
+        "attribution": {
+            "neurons": 8,
+            "attention_neurons": 8,
+            "head_positions": 5,
+            "curve_points": 5,
+        },
+        "queries": {"value_neurons": 4, "attention_value_neurons": 4, "query_neurons": 4},
+        "knock_out": {
+            "methods": ["log_prob_increase", "norm"],
+            "neurons": 2,
+            "value_neurons": [4, 4],
+            "query_neurons": 4,
+        },
+        "case_study": {"subject": "France", "contrasts": [" Rome"], "units": 2, "tokens": 2},
+    },
 }
 
 
