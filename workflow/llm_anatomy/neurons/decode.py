@@ -17,7 +17,7 @@ from torch import Tensor
 
 BLOCK = 64
 LOGITS_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
-TILE = {"cpu": 2048, "cuda": 1 << 15}
+TILE = {"cpu": 1024, "cuda": 1 << 15}
 MAX_ROWS = {"cpu": 512, "cuda": 4096}
 # exp() and its reciprocal both stay normal float32 numbers within this range around the mean.
 SAFE_EXPONENT = 80.0
@@ -106,7 +106,7 @@ class HeadDecoder:
         self.candidates = min(2 * self.kept, self.vocab) if screen else self.kept
         new = self.head.new_empty
         self.logits = new(self.tiles, self.rows, self.tile)
-        self.work = new(2, self.rows, self.tile)
+        self.work = new(3, self.rows, self.tile)
         self.rounded = new(self.rows, self.tile, dtype=torch.bfloat16) if screen else None
         blocks = self.tiles * self.tile // BLOCK
         self.extremes = new(2, self.rows, blocks)
@@ -164,23 +164,23 @@ class HeadDecoder:
 
     def _take_sums(self, logits: Tensor, start: int, mean: Tensor, sums: "_Sums") -> None:
         rows, width = logits.shape
-        centred, other = self.work[0, :rows, :width], self.work[1, :rows, :width]
+        centred, other, product = self.work[:, :rows, :width]
         torch.sub(logits, mean.float(), out=centred)
         columns = slice(start // BLOCK, -(-(start + width) // BLOCK))
         largest = (self.extremes[0, :rows, columns].amax() - mean.min()).abs()
         smallest = (self.extremes[1, :rows, columns].amin() - mean.max()).abs()
         if max(float(largest), float(smallest)) > SAFE_EXPONENT:
-            centred, other = centred.double(), other.double()
+            centred, other, product = (part.double() for part in (centred, other, product))
         torch.exp(centred, out=other)
         sums.positive += other.sum(1)
-        sums.positive_logits += torch.linalg.vecdot(other, centred)
+        sums.positive_logits += torch.mul(other, centred, out=product).sum(1)
         torch.reciprocal(other, out=other)
         sums.negative += other.sum(1)
-        sums.negative_logits -= torch.linalg.vecdot(other, centred)
+        sums.negative_logits -= torch.mul(other, centred, out=product).sum(1)
         torch.mul(centred, centred, out=other)
         sums.square += other.sum(1)
-        sums.cube += torch.linalg.vecdot(other, centred)
-        sums.fourth += torch.linalg.vecdot(other, other)
+        sums.cube += torch.mul(other, centred, out=product).sum(1)
+        sums.fourth += torch.mul(other, other, out=product).sum(1)
         torch.mul(logits, self.inverse_norms[start : start + width], out=other)
         sums.largest = torch.maximum(sums.largest, other.amax(1))
         sums.smallest = torch.minimum(sums.smallest, other.amin(1))
