@@ -34,6 +34,6 @@ rule all:
 # What all rules share: Snakemake prints a job's message in place of its inputs, which list dozens
 # of modules, and with `--sdm conda` every job runs in the one environment.
 for made in workflow.rules:
-    made.message = made.message or f"{made.docstring} {{wildcards}}"
+    made.message = made.message or f"{made.name}: {made.docstring} {{wildcards}}"
     if not made.norun:
         made.conda_env = "../envs/llm_anatomy.yaml"

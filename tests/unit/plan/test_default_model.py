@@ -18,7 +18,7 @@ from llm_anatomy.tables.data import TEXTS
 
 from tests.default_model import default_model
 
-COMPUTE = Compute(threads=1, batch_tokens=1024)
+COMPUTE = Compute(threads=1, batch_tokens=512)
 TEXT = "The lake lies at the foot of two low hills and is fed by a single stream. " * 8
 MEASURE = """
 import resource, runpy, sys
@@ -40,7 +40,7 @@ def test_estimated_memory_is_close_to_measured(
     configuration = Configuration(
         studies=["geometry", "neurons"],
         compute=COMPUTE,
-        datasets=[Dataset(name="lakes", path="lakes.csv", max_rows=8)],
+        datasets=[Dataset(name="lakes", path="lakes.csv", max_rows=4)],
         neurons=NeuronsSettings(map=VocabularyMap(parts=shape.n_layers)),
     )
     settings, paths = _stage(rule, configuration, model)
@@ -68,7 +68,7 @@ def _stage(rule: str, configuration: Configuration, model: Path) -> tuple[str, d
         settings = {"map": configuration.neurons.map.model_dump(), "part": 0}
         paths = {"vocabulary": Path("v.parquet"), "statistics": Path("s.parquet")}
         return json.dumps(settings), {"model": model} | paths
-    texts = {"text_id": [f"row-{row}" for row in range(8)], "text": [TEXT] * 8}
+    texts = {"text_id": [f"row-{row}" for row in range(4)], "text": [TEXT] * 4}
     write_table(Path("lakes.parquet"), TEXTS, texts, {})
     settings = {
         "precision": configuration.precision.model_dump(),

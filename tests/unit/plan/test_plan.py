@@ -114,18 +114,12 @@ def test_snakefile_imports_no_model_library() -> None:
 
 
 DRY_RUN = """
-rule extract_activations:
-    input: results/models/tiny/provenance.json, a.py
-    output: results/activations/tiny/domains/1-of-1/traces.parquet
-    jobid: 2
-    reason: Forced execution
-    wildcards: model=tiny, dataset=domains, shard=1, shards=1
-    resources: tmpdir=/tmp, mem_mb=100
-localrule gather_claims:
-    output: results/claims.parquet
-rule all:
-    input: results/report.html
-    jobid: 0
+[Sat Nov 21 12:29:41 2026]
+Job 2: extract_activations: Run the model: traces. dataset=domains,model=tiny,shard=1,shards=1
+Reason: Forced execution
+Job 3: gather_claims: Join the claims of every picked study into one table.
+Reason: Forced execution
+Job 0: all: Every study that the configuration names.
 """
 
 

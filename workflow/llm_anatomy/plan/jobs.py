@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_anatomy.config.models import ModelSource
+from llm_anatomy.config.root import ALL_STUDIES
 from llm_anatomy.errors import UserError
 from llm_anatomy.plan.resources import known_shape
 from llm_anatomy.plan.shape import Shape
+
+TARGETS = frozenset({"all", "everything", *ALL_STUDIES})
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,16 @@ def list_jobs(arguments: Sequence[str]) -> list[Job]:
 
 
 def parse_jobs(text: str) -> list[Job]:
-    """The jobs that a dry run prints, in its order; targets, which make nothing, are left out."""
-    jobs: list[Job] = []
-    rule = ""
-    for line in text.splitlines():
-        if heading := re.match(r"(?:local)?rule (\w+):", line):
-            rule = heading.group(1)
-        if line.startswith("    output: "):
-            jobs.append(Job(rule, {}))
-        wildcards = re.match(r"    wildcards: (.+)", line)
-        if wildcards and jobs:
-            jobs[-1].wildcards.update(re.findall(r"(\w+)=([^,]*)(?:, |$)", wildcards.group(1)))
+    """The jobs that a dry run prints, in its order; targets, which make nothing, are left out.
+
+    Every job's message is `rule: sentence wildcards`, as the Snakefile sets it.
+    """
+    jobs = []
+    for rule, message in re.findall(r"^Job \d+: (\w+): (.*)$", text, re.MULTILINE):
+        if rule not in TARGETS:
+            wildcards = re.search(r"\w+=\S+$", message)
+            pairs = re.findall(r"(\w+)=([^,]*)", wildcards.group()) if wildcards else []
+            jobs.append(Job(rule, dict(pairs)))
     return jobs
 
 

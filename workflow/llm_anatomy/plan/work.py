@@ -258,6 +258,16 @@ def _query(situation: Situation) -> Work:
     return replace(work, held_mb=subkeys, output_mb=20)
 
 
+def _read_case(situation: Situation) -> Work:
+    shape = situation.model
+    subvalues = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
+    return replace(_forward(situation, PROMPT_TOKENS, 1000), held_mb=subvalues)
+
+
+def _time(situation: Situation) -> Work:
+    return _forward(situation, 2 * _tokens(situation), 0)
+
+
 def _knock_out(situation: Situation) -> Work:
     runs = _facts(situation) * (len(situation.configuration.facts.knock_out.methods) + 8)
     return _forward(situation, runs * PROMPT_TOKENS, runs)
@@ -279,6 +289,10 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "spline_features": _from_traces,
     "intrinsic_dimension": _from_traces,
     "detect_toxicity": _detect,
+    "ablate_features": _detect,
+    "self_train": _detect,
+    "map_texts": _detect,
+    "train_detector": _detect,
     "sweep_layers": _sweep,
     "check_regions": _regions,
     "trace_inserts": _inserts,
@@ -295,4 +309,6 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "attribute_facts": _attribute,
     "trace_queries": _query,
     "knock_out": _knock_out,
+    "time_early_exit": _time,
+    "read_case": _read_case,
 }
