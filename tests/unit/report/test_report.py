@@ -145,7 +145,7 @@ def test_the_head_names_what_ran(page: str, small_run: Run) -> None:
     for expected in (
         "tiny",
         "r1",
-        "12.3 million",
+        "12,300,000",
         "mit",
         "ab" * 32,
         "Seed 7",

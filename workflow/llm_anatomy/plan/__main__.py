@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def plan_text(jobs: Sequence[Job], configuration: Configuration, shapes: dict[str, Shape]) -> str:
-    """The plan as aligned columns, what is not known and what needs most memory first, and totals below."""
+    """The plan as aligned columns, the unknown and the largest first, and totals below."""
     needs = [(job, need_of(job.rule, job.wildcards, configuration, shapes)) for job in jobs]
     needs.sort(key=lambda pair: (-(pair[1].memory_mb if pair[1] else math.inf), pair[0].rule))
     rows = [HEADER, *(_row(job, need) for job, need in needs)]

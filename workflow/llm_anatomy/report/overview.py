@@ -141,7 +141,7 @@ def _model_line(path: Path, configuration: Configuration) -> ModelLine:
             name=record["model"],
             source=f"{_SOURCES[source['kind']]} {source['id']}",
             revision=record["revision"],
-            parameters=f"{record['parameters'] / 1e6:,.1f} million",
+            parameters=f"{record['parameters']:,}",
             precision=precision.dtype + in_bits,
             licence=record["licence"],
             weights_sha256=record["weights_sha256"],
