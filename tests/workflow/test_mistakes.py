@@ -7,7 +7,10 @@ from tests.workflow.project import Project
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return Project.copy(tmp_path_factory.mktemp("mistakes"))
+    made = Project.copy(tmp_path_factory.mktemp("mistakes"))
+    (made.folder / "texts.csv").write_text("text,toxic,mood\nhello,0,sad\ngo away,1,glad\n")
+    (made.folder / "empty.csv").write_text("text,toxic\n")
+    return made
 
 
 def said(project, text):
@@ -25,9 +28,26 @@ def said(project, text):
         ("toxicty: {}", ["tiny.yaml", "'toxicty'", "did you mean 'toxicity'"]),
         ("seed: 1\nseed: 2", ["tiny.yaml", "line 2", "'seed'", "twice"]),
         ("models: [{name: m, path: nowhere}]", ["tiny.yaml", "'m'", "nowhere"]),
+        ("studies: [facts]\ndatasets: []", ["tiny.yaml", "'facts.relations[0].relation'"]),
         (
+            "studies: [toxicity]\ngeometry: {prompts: {scorers: []}}\n"
             "datasets: [{name: d, path: nowhere.csv, labels: [toxic]}]",
-            ["tiny.yaml", "'d'", "nowhere.csv"],
+            ["tiny.yaml", "datasets[0]", "'d'", "nowhere.csv"],
+        ),
+        (
+            "studies: [toxicity]\ngeometry: {prompts: {scorers: []}}\n"
+            "datasets: [{name: d, path: texts.csv, labels: [toxicc]}]",
+            ["tiny.yaml", "datasets[0]", "texts.csv", "'toxicc'", "toxic"],
+        ),
+        (
+            "studies: [toxicity]\ngeometry: {prompts: {scorers: []}}\n"
+            "datasets: [{name: d, path: texts.csv, labels: [mood]}]",
+            ["tiny.yaml", "texts.csv", "'mood'", "sad"],
+        ),
+        (
+            "studies: [toxicity]\ngeometry: {prompts: {scorers: []}}\n"
+            "datasets: [{name: d, path: empty.csv, labels: [toxic]}]",
+            ["tiny.yaml", "empty.csv"],
         ),
     ],
 )
