@@ -17,7 +17,6 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
-CONTROLLER_PORT, NODE_PORT = 16817, 16818
 
 SLURM_CONF = """\
 ClusterName=loop
@@ -65,6 +64,14 @@ def missing_requirements() -> str:
     return "" if os.geteuid() == 0 else "SLURM's node daemon needs root"
 
 
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def search_path() -> str:
     return os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
 
@@ -91,8 +98,8 @@ class Cluster:
             "host": self.host,
             "cpus": self.cpus,
             "memory": self.memory,
-            "controller_port": CONTROLLER_PORT,
-            "node_port": NODE_PORT,
+            "controller_port": free_port(),
+            "node_port": free_port(),
         }
         (self.folder / "slurm.conf").write_text(SLURM_CONF.format(**settings))
         SYSTEM_CONF.parent.mkdir(exist_ok=True)
