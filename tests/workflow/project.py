@@ -21,6 +21,7 @@ class Project:
 
     @classmethod
     def copy(cls, folder: Path) -> "Project":
+        folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             source, target = ROOT / part, folder / part
             if source.is_dir():
