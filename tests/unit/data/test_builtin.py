@@ -7,7 +7,7 @@ from llm_anatomy.data.builtin.countries import copies_name
 from llm_anatomy.data.builtin.domains import LONGEST, SHORTEST, blocks, spread
 from llm_anatomy.data.builtin.registry import BUILTINS
 from llm_anatomy.errors import UserError
-from wheel_files import country, harm_csv, make_wheel
+from tests.unit.data.wheel_files import country, harm_csv, make_wheel
 
 from tests.default_model import wheel as real_wheel
 

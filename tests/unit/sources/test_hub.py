@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
-from fake_hub import FakeHub
+from tests.unit.sources.fake_hub import FakeHub
 from huggingface_hub import constants
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
