@@ -28,7 +28,11 @@ class Compute(Settings):
     device: str = Field(
         "cpu", description="`cpu`, `cuda`, `cuda:N`, or `auto` to spread a model over all cards."
     )
-    threads: int = Field(2, ge=1, description="CPU threads of one model job.")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads of one model job; several jobs of one thread use the cores best.",
+    )
     batch_tokens: int = Field(
         2048, ge=1, description="Most padded tokens in one forward pass of the model."
     )
