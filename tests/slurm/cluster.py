@@ -43,6 +43,7 @@ KillWait=5
 MinJobAge=300
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
@@ -79,7 +80,7 @@ def search_path() -> str:
 class Cluster:
     """`with Cluster(folder) as cluster:` submit with `cluster.environment()`."""
 
-    def __init__(self, folder: Path, cpus: int = 2, memory: int = 8000) -> None:
+    def __init__(self, folder: Path, cpus: int = 2, memory: int = 64000) -> None:
         self.folder, self.cpus, self.memory = folder, cpus, memory
         self.host = socket.gethostname().partition(".")[0]
         self.running: dict[str, subprocess.Popen[bytes]] = {}

@@ -38,7 +38,8 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         chosen = [] if "--configfile" in arguments else ["--configfile", self.configuration]
         program = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor"]
-        return [*program, *chosen, *arguments]
+        # Last, because --configfile would take targets after it for further files.
+        return [*program, *arguments, *chosen]
 
     def environment(self) -> dict[str, str]:
         return os.environ | {
