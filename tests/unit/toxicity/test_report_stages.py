@@ -41,8 +41,10 @@ from tests.unit.toxicity.tables import PROVENANCE, write_inputs
 
 COMMON = {
     "seed": 0,
-    "classifiers": Classifiers(n_trees=3, boosting_iterations=3, c=[0.1], c_tfidf=[1.0]),
-    "scoring": Scoring(resamples=10),
+    "classifiers": Classifiers(
+        n_trees=3, boosting_iterations=3, c=[0.1], c_tfidf=[1.0], max_tree_labels=1
+    ),
+    "scoring": Scoring(resamples=5),
 }
 MODEL = "tiny"
 
