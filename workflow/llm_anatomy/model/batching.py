@@ -1,9 +1,8 @@
 """Texts to token batches, length-sorted, under a budget of tokens.
 
-`equal_length_batches` groups texts of the same length only, so nothing is padded. A text's numbers
-then depend on the text alone, to the last bit: not on its neighbours, the budget, or the number of
-shards (torch's kernels compute each row of a batch alike, but another padded length rounds
-differently). `token_budget_batches` pads, for work such as generation where that does not matter.
+`equal_length_batches` groups texts of the same length only, so nothing is padded: another padded
+length rounds differently, while torch's kernels compute the rows of a batch alike, up to rounding
+that depends on the library behind them. `token_budget_batches` pads, for work such as generation where that does not matter.
 
 Right padding leaves the real positions of a causal model untouched: no real token can attend to a
 pad behind it, positions count from zero, and no mask is needed. The pads' own states are garbage
