@@ -2,7 +2,8 @@
 
 `equal_length_batches` groups texts of the same length only, so nothing is padded: another padded
 length rounds differently, while torch's kernels compute the rows of a batch alike, up to rounding
-that depends on the library behind them. `token_budget_batches` pads, for work such as generation where that does not matter.
+that depends on the library behind them. `token_budget_batches` pads, for work such as generation
+where that does not matter.
 
 Right padding leaves the real positions of a causal model untouched: no real token can attend to a
 pad behind it, positions count from zero, and no mask is needed. The pads' own states are garbage
