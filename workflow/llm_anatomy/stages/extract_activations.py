@@ -8,8 +8,8 @@ from pydantic import Field
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.geometry import Extraction
 from llm_anatomy.errors import UserError
-from llm_anatomy.geometry.activations import Gatherer
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
+from llm_anatomy.geometry.gathering import Gatherer
 from llm_anatomy.model.batching import context_length, encode, equal_length_batches
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.progress import Progress
