@@ -6,6 +6,7 @@ from pathlib import Path
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.modules import module_files, package_files
+from llm_anatomy.plan.resources import planned
 from llm_anatomy.snakefile import (
     check_sources,
     settings_json,
@@ -60,12 +61,3 @@ wildcard_constraints:
     dataset=r"[^/]+",
     relation=r"[^/]+",
     task=r"[^/]+",
-
-
-def growing(amount):
-    """A resource that grows with every attempt, such as `mem_mb=growing(2000)`."""
-
-    def with_attempt(wildcards, attempt):
-        return amount * attempt
-
-    return with_attempt

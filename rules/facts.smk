@@ -19,8 +19,7 @@ rule attribute_facts:
         "logs/benchmarks/attribute_facts/{model}/{relation}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * FACTS_MEMORY),
-        runtime=growing(240),
+        **planned("attribute_facts", CONFIG),
     params:
         settings=attribution_settings,
     shell:
@@ -50,8 +49,7 @@ rule trace_queries:
         "logs/benchmarks/trace_queries/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * FACTS_MEMORY),
-        runtime=growing(120),
+        **planned("trace_queries", CONFIG),
     params:
         settings=settings_json(precision=CONFIG.precision, queries=FACTS.queries),
     shell:
@@ -80,8 +78,7 @@ rule knock_out:
         "logs/benchmarks/knock_out/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * FACTS_MEMORY),
-        runtime=growing(240),
+        **planned("knock_out", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -116,8 +113,7 @@ rule summarise_facts:
     benchmark:
         "logs/benchmarks/summarise_facts/{model}.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(20),
+        **planned("summarise_facts", CONFIG),
     params:
         settings=settings_json(),
     shell:
@@ -146,8 +142,7 @@ rule read_case:
         "logs/benchmarks/read_case/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * FACTS_MEMORY),
-        runtime=growing(30),
+        **planned("read_case", CONFIG),
     params:
         settings=settings_json(
             precision=CONFIG.precision,
@@ -180,8 +175,7 @@ rule claims_facts:
     benchmark:
         "logs/benchmarks/claims_facts.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(20),
+        **planned("claims_facts", CONFIG),
     params:
         settings=settings_json(),
     shell:
@@ -225,8 +219,7 @@ rule figures_facts:
     benchmark:
         "logs/benchmarks/figures_facts.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(20),
+        **planned("figures_facts", CONFIG),
     params:
         settings=settings_json(),
     shell:

@@ -18,8 +18,7 @@ rule extract_activations:
         "logs/benchmarks/extract_activations/{model}/{dataset}/{shard}-of-{shards}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * GEOMETRY_MEMORY),
-        runtime=growing(240),
+        **planned("extract_activations", CONFIG),
     params:
         settings=extraction_settings,
     shell:
@@ -40,8 +39,7 @@ rule spline_features:
     benchmark:
         "logs/benchmarks/spline_features/{model}/{dataset}.tsv"
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(30),
+        **planned("spline_features", CONFIG),
     params:
         settings=settings_json(spline_features=GEOMETRY.spline_features),
     shell:
@@ -62,8 +60,7 @@ rule intrinsic_dimension:
     benchmark:
         "logs/benchmarks/intrinsic_dimension/{model}/{dataset}.tsv"
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(30),
+        **planned("intrinsic_dimension", CONFIG),
     params:
         settings=settings_json(intrinsic_dimension=GEOMETRY.intrinsic_dimension),
     shell:
@@ -88,8 +85,7 @@ rule check_regions:
         "logs/benchmarks/check_regions/{model}/{dataset}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(60),
+        **planned("check_regions", CONFIG),
     params:
         settings=settings_json(
             precision=CONFIG.precision,
@@ -117,8 +113,7 @@ rule trace_inserts:
         "logs/benchmarks/trace_inserts/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(30),
+        **planned("trace_inserts", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, inserts=GEOMETRY.inserts
@@ -144,8 +139,7 @@ rule prompt_dimension:
         "logs/benchmarks/prompt_dimension/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(120),
+        **planned("prompt_dimension", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -176,8 +170,7 @@ rule prompt_outcomes:
     benchmark:
         "logs/benchmarks/prompt_outcomes/{model}.tsv"
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(30),
+        **planned("prompt_outcomes", CONFIG),
     params:
         settings=settings_json(seed=CONFIG.seed, scorers=SCORERS),
     shell:
@@ -206,8 +199,7 @@ rule claims_geometry:
     benchmark:
         "logs/benchmarks/claims_geometry.tsv"
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(10),
+        **planned("claims_geometry", CONFIG),
     params:
         settings=settings_json(seed=CONFIG.seed, models=MODELS, datasets=DATASETS),
     shell:
@@ -247,8 +239,7 @@ rule figures_geometry:
     benchmark:
         "logs/benchmarks/figures_geometry.tsv"
     resources:
-        mem_mb=growing(GEOMETRY_MEMORY),
-        runtime=growing(20),
+        **planned("figures_geometry", CONFIG),
     params:
         settings=settings_json(models=MODELS, datasets=DATASETS),
     shell:

@@ -18,8 +18,7 @@ rule map_neurons:
         part=r"\d+",
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(60),
+        **planned("map_neurons", CONFIG),
     params:
         settings=map_settings,
     shell:
@@ -42,8 +41,7 @@ rule join_neurons:
     benchmark:
         "logs/benchmarks/join_neurons/{model}.tsv"
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(20),
+        **planned("join_neurons", CONFIG),
     params:
         settings=settings_json(),
     shell:
@@ -67,8 +65,7 @@ rule find_concepts:
         "logs/benchmarks/find_concepts/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(30),
+        **planned("find_concepts", CONFIG),
     params:
         settings=settings_json(seed=CONFIG.seed, map=NEURONS.map, search=NEURONS.search),
     shell:
@@ -91,8 +88,7 @@ rule clamp_neurons:
         "logs/benchmarks/clamp_neurons/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(60),
+        **planned("clamp_neurons", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -120,8 +116,7 @@ rule ask_favourites:
         "logs/benchmarks/ask_favourites/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(60),
+        **planned("ask_favourites", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -150,8 +145,7 @@ rule validate_neurons:
         "logs/benchmarks/validate_neurons/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(60),
+        **planned("validate_neurons", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, validation=NEURONS.validation
@@ -177,8 +171,7 @@ rule compare_activations:
         "logs/benchmarks/compare_activations/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(60),
+        **planned("compare_activations", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, activation=NEURONS.activation
@@ -202,8 +195,7 @@ rule edit_neurons:
         "logs/benchmarks/edit_neurons/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(30),
+        **planned("edit_neurons", CONFIG),
     params:
         settings=settings_json(
             precision=CONFIG.precision,
@@ -235,8 +227,7 @@ if FINE_TUNES:
             f"logs/benchmarks/fine_tune/{TUNED}.tsv"
         threads: CONFIG.compute.threads
         resources:
-            mem_mb=growing(5000),
-            runtime=growing(60),
+            **planned("fine_tune", CONFIG),
         params:
             settings=settings_json(seed=CONFIG.seed, fine_tune=NEURONS.fine_tune),
         shell:
@@ -264,8 +255,7 @@ rule compare_models:
         pair=one_of(PAIRS),
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(NEURON_MEMORY),
-        runtime=growing(60),
+        **planned("compare_models", CONFIG),
     params:
         settings=settings_json(map=NEURONS.map, comparison=NEURONS.comparison),
     shell:
@@ -308,8 +298,7 @@ rule claims_neurons:
     benchmark:
         "logs/benchmarks/claims_neurons.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        **planned("claims_neurons", CONFIG),
     params:
         settings=settings_json(
             models=MODELS, pairs=PAIRS, favourite=NEURONS.favourite.concept
@@ -336,8 +325,7 @@ rule figures_neurons:
     benchmark:
         "logs/benchmarks/figures_neurons.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        **planned("figures_neurons", CONFIG),
     params:
         settings=settings_json(
             models=MODELS, pairs=PAIRS, tuned=TUNED if FINE_TUNES else ""

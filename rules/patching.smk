@@ -18,8 +18,7 @@ rule build_tasks:
     benchmark:
         "logs/benchmarks/build_tasks/{model}/{task}.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
+        **planned("build_tasks", CONFIG),
     params:
         settings=patching_task_settings,
     shell:
@@ -51,8 +50,7 @@ rule sweep_layers:
         ),
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(240),
+        **planned("sweep_layers", CONFIG),
     params:
         settings=patching_sweep_settings,
     shell:
@@ -75,8 +73,7 @@ rule summarise_sweeps:
     benchmark:
         "logs/benchmarks/summarise_sweeps/{model}/{task}.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
+        **planned("summarise_sweeps", CONFIG),
     params:
         settings=patching_summary_settings,
     shell:
@@ -98,8 +95,7 @@ rule claims_patching:
     benchmark:
         "logs/benchmarks/claims_patching.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        **planned("claims_patching", CONFIG),
     params:
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
@@ -130,8 +126,7 @@ rule figures_patching:
     benchmark:
         "logs/benchmarks/figures_patching.tsv"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(20),
+        **planned("figures_patching", CONFIG),
     params:
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:

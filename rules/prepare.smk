@@ -21,8 +21,7 @@ rule download_wheel:
     benchmark:
         "logs/benchmarks/download_wheel/{wheel}.tsv"
     resources:
-        mem_mb=growing(500),
-        runtime=10,
+        **planned("download_wheel", CONFIG),
     shell:
         "python -m llm_anatomy.stages.download_wheel --settings '{{}}' "
         "--wheel {output.wheel:q} --log {log:q}"
@@ -45,8 +44,7 @@ rule prepare_model:
         model=one_of(MODELS),
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(3000),
-        runtime=60,
+        **planned("prepare_model", CONFIG),
     params:
         settings=for_entry("model", CONFIG.models, model_settings(CONFIG)),
     shell:
@@ -70,8 +68,7 @@ rule build_dataset:
     wildcard_constraints:
         dataset=one_of([dataset.name for dataset in TEXTS if not dataset.parts]),
     resources:
-        mem_mb=growing(2000),
-        runtime=60,
+        **planned("build_dataset", CONFIG),
     params:
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
@@ -95,8 +92,7 @@ rule mix_datasets:
     wildcard_constraints:
         dataset=one_of([dataset.name for dataset in TEXTS if dataset.parts]),
     resources:
-        mem_mb=growing(4000),
-        runtime=60,
+        **planned("mix_datasets", CONFIG),
     params:
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
@@ -120,8 +116,7 @@ rule build_relation:
     wildcard_constraints:
         relation=one_of(RELATIONS),
     resources:
-        mem_mb=growing(1000),
-        runtime=30,
+        **planned("build_relation", CONFIG),
     params:
         settings=for_entry("relation", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:

@@ -14,8 +14,7 @@ rule gather_claims:
     benchmark:
         "logs/benchmarks/gather_claims.tsv"
     resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
+        **planned("gather_claims", CONFIG),
     params:
         settings=settings_json(),
     shell:
@@ -46,8 +45,7 @@ rule report:
     benchmark:
         "logs/benchmarks/report.tsv"
     resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
+        **planned("report", CONFIG),
     params:
         settings=settings_json(configuration=shown_configuration()),
     shell:

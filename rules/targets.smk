@@ -15,8 +15,7 @@ rule write_manifest:
     benchmark:
         "logs/benchmarks/write_manifest.tsv"
     resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
+        **planned("write_manifest", CONFIG),
     params:
         settings=settings_json(),
     shell:

@@ -18,8 +18,7 @@ rule split_texts:
     benchmark:
         "logs/benchmarks/split_texts/{dataset}.tsv"
     resources:
-        mem_mb=growing(TOXICITY_MEMORY),
-        runtime=growing(30),
+        **planned("split_texts", CONFIG),
     params:
         settings=settings_json(seed=CONFIG.seed, folds=TOXICITY.folds),
     shell:
@@ -47,8 +46,7 @@ rule detect_toxicity:
         "logs/benchmarks/detect_toxicity/{model}/{dataset}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(TOXICITY_MEMORY),
-        runtime=growing(120),
+        **planned("detect_toxicity", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -84,8 +82,7 @@ rule train_detector:
     benchmark:
         "logs/benchmarks/train_detector/{model}/{dataset}.tsv"
     resources:
-        mem_mb=growing(TOXICITY_MEMORY),
-        runtime=growing(30),
+        **planned("train_detector", CONFIG),
     params:
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
@@ -114,8 +111,7 @@ rule ablate_features:
         "logs/benchmarks/ablate_features/{model}/{dataset}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(TOXICITY_MEMORY),
-        runtime=growing(120),
+        **planned("ablate_features", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -144,8 +140,7 @@ rule self_train:
         "logs/benchmarks/self_train/{model}/{dataset}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(TOXICITY_MEMORY),
-        runtime=growing(120),
+        **planned("self_train", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -171,8 +166,7 @@ rule map_texts:
     benchmark:
         "logs/benchmarks/map_texts/{model}/{dataset}.tsv"
     resources:
-        mem_mb=growing(TOXICITY_MEMORY),
-        runtime=growing(60),
+        **planned("map_texts", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -201,8 +195,7 @@ rule compare_negatives:
         "logs/benchmarks/compare_negatives/{model}/{dataset}/{easy}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(TOXICITY_MEMORY),
-        runtime=growing(60),
+        **planned("compare_negatives", CONFIG),
     params:
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
@@ -237,8 +230,7 @@ rule transfer_detector:
         "logs/benchmarks/transfer_detector/{model}/{train}-to-{test}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * TOXICITY_MEMORY),
-        runtime=growing(60),
+        **planned("transfer_detector", CONFIG),
     params:
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
@@ -270,8 +262,7 @@ rule score_hub_classifier:
         "logs/benchmarks/score_hub_classifier/{dataset}/{classifier}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * TOXICITY_MEMORY),
-        runtime=growing(120),
+        **planned("score_hub_classifier", CONFIG),
     params:
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
@@ -298,8 +289,7 @@ rule time_early_exit:
         "logs/benchmarks/time_early_exit/{model}/{dataset}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=growing(2 * TOXICITY_MEMORY),
-        runtime=growing(30),
+        **planned("time_early_exit", CONFIG),
     params:
         settings=settings_json(
             seed=CONFIG.seed,
@@ -339,6 +329,8 @@ rule claims_toxicity:
         "logs/claims_toxicity.log",
     benchmark:
         "logs/benchmarks/claims_toxicity.tsv"
+    resources:
+        **planned("claims_toxicity", CONFIG),
     params:
         settings=settings_json(models=MODELS, datasets=LABELLED),
     shell:
@@ -371,6 +363,8 @@ rule figures_toxicity:
         "logs/figures_toxicity.log",
     benchmark:
         "logs/benchmarks/figures_toxicity.tsv"
+    resources:
+        **planned("figures_toxicity", CONFIG),
     params:
         settings=settings_json(models=MODELS, datasets=LABELLED),
     shell:

@@ -1,8 +1,6 @@
 # Input functions and settings of rules/facts.smk.
 FACTS = CONFIG.facts
 FACT_RELATIONS = [item.relation for item in FACTS.relations]
-# Memory beside the model itself: its subvalues in float32 and one prompt's units.
-FACTS_MEMORY = 4000
 FACT_TABLES = {
     "facts": "facts",
     "intake": "intake",

@@ -2,7 +2,6 @@
 GEOMETRY = CONFIG.geometry
 SHARDS = GEOMETRY.extraction.shards
 SCORERS = GEOMETRY.prompts.scorers_among([dataset.name for dataset in TEXTS])
-GEOMETRY_MEMORY = 4000
 
 if "geometry" in CONFIG.studies and not DATASETS:
     sys.exit(

@@ -9,8 +9,6 @@ FINE_TUNES = NEURONS.comparison.fine_tuned and TUNED_DATASET is not None
 NAMED_CONCEPTS = [
     concept.model_dump(mode="json") for concept in NEURONS.search.concepts
 ]
-# Memory beside the model itself: one buffer of logits, the head, one layer.
-NEURON_MEMORY = 3000
 
 if "neurons" in CONFIG.studies:
     for key, name, known in (

@@ -11,7 +11,6 @@ LABELLED = [
     if dataset.kind == "texts" and dataset.study and has_labels(dataset)
 ]
 TOXICITY = CONFIG.toxicity
-TOXICITY_MEMORY = 4000
 
 if "toxicity" in CONFIG.studies and not LABELLED:
     sys.exit(

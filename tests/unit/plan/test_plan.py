@@ -1,5 +1,6 @@
 """The plan knows a model's sizes without its weights, and its estimates follow them."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,11 +13,13 @@ from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.model.sources import prepare
+from llm_anatomy.modules import package_root
 from llm_anatomy.plan.__main__ import plan_text
 from llm_anatomy.plan.jobs import Job, built_shape, parse_jobs, shape_of
 from llm_anatomy.plan.needs import Work, price, weight_mb
 from llm_anatomy.plan.resources import need_of, planned
 from llm_anatomy.plan.shape import Shape, prepared_shape
+from llm_anatomy.plan.work import ON_DEVICE
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -92,16 +95,62 @@ def test_resources_grow_with_every_attempt(tmp_path: Path, monkeypatch: pytest.M
     source = ModelSource(name="tiny", path=str(save_tiny_model(tmp_path / "user")))
     configuration = Configuration(models=[source])
     wildcards = SimpleNamespace(items=lambda: [("model", "tiny"), ("dataset", "domains")])
-    memory = planned("extract_activations", "mem_mb", configuration)
-    unknown = memory(wildcards, 1)
+    resources = planned("extract_activations", configuration)
+    memory, runtime = resources["mem_mb"], resources["runtime"]
+    unknown = memory(wildcards, 1), runtime(wildcards, 1)
     prepare(source, (), Path("results/models/tiny"), Precision(), Compute())
-    known = memory(wildcards, 1)
+    known = memory(wildcards, 1), runtime(wildcards, 1)
     assert known < unknown
-    assert memory(wildcards, 2) == 2 * known
-    assert planned("extract_activations", "gpu", configuration)(wildcards, 2) == 0
-    on_card = configuration.model_copy(update={"compute": Compute(device="cuda")})
-    assert planned("extract_activations", "gpu", on_card)(wildcards, 2) == 1
-    assert planned("spline_features", "gpu", on_card)(wildcards, 1) == 0
+    assert (memory(wildcards, 2), runtime(wildcards, 2)) == (2 * known[0], 2 * known[1])
+
+
+def test_a_card_is_asked_for_only_where_the_configuration_names_one() -> None:
+    on_card = Configuration(compute=Compute(device="cuda"))
+    assert "gpu" not in planned("extract_activations", Configuration())
+    assert planned("extract_activations", on_card)["gpu"] == 1
+    assert "gpu" not in planned("spline_features", on_card)
+    assert "gpu" not in planned("prepare_model", on_card)
+
+
+def test_every_stage_that_runs_on_a_device_is_known_to() -> None:
+    folder = package_root() / "stages"
+    using = {
+        path.stem
+        for path in folder.glob("*.py")
+        if re.search(r"\b(load_model|choose_device)\(", path.read_text())
+    }
+    # Used by hand on new texts, without a rule.
+    assert using - {"score_texts"} == ON_DEVICE
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b'{"n_layers": null}', b"\xff"])
+def test_a_damaged_model_folder_leaves_its_needs_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """The stage that reads the files names the damage; the Snakefile must get that far."""
+    monkeypatch.chdir(tmp_path)
+    source = ModelSource(name="tiny", path=str(save_tiny_model(tmp_path / "user")))
+    prepare(source, (), Path("results/models/tiny"), Precision(), Compute())
+    Path("results/models/tiny/architecture.json").write_bytes(content)
+    wildcards = {"model": "tiny", "dataset": "domains"}
+    assert need_of("extract_activations", wildcards, Configuration(models=[source])) is None
+
+
+def test_every_rule_asks_for_its_own_needs() -> None:
+    for file in sorted((package_root().parents[1] / "rules").glob("*.smk")):
+        for rule in re.split(r"^ *rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            if "shell:" in rule:
+                assert f'**planned("{rule.partition(":")[0]}", CONFIG)' in rule
+
+
+def test_a_job_over_all_relations_counts_the_facts_of_all() -> None:
+    configuration = Configuration()
+    shapes = {configuration.models[0].name: SHAPE}
+    one = need_of("attribute_facts", {"relation": "capitals"}, configuration, shapes)
+    every = need_of("trace_queries", {}, configuration, shapes)
+    assert one is not None
+    assert every is not None
+    assert every.flops > 0
 
 
 def test_snakefile_imports_no_model_library() -> None:

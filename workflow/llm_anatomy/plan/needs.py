@@ -33,7 +33,14 @@ START_MINUTES = 0.2
 # A cluster kills a job at its limits, so they leave room.
 MEMORY_ROOM = 1.5
 TIME_ROOM = 4.0
-LEAST_MINUTES = 10
+LEAST_MINUTES = 30
+# On a cluster the job's own Snakemake processes count towards its memory.
+LEAST_MEMORY_MB = 2000
+
+
+class UnknownShapeError(Exception):
+    """A need depends on the sizes of a model that is not prepared yet."""
+
 
 Kind = Literal["tables", "learning", "model"]
 TimeClass = Literal["seconds", "minutes", "an hour", "hours", "days"]
@@ -100,7 +107,7 @@ class Need:
     @property
     def mem_mb(self) -> int:
         """Memory to ask a cluster for, with room."""
-        return math.ceil(self.memory_mb * MEMORY_ROOM / 100) * 100
+        return max(LEAST_MEMORY_MB, math.ceil(self.memory_mb * MEMORY_ROOM / 100) * 100)
 
     @property
     def runtime(self) -> int:
@@ -118,13 +125,13 @@ def price(work: Work, shape: Shape | None, precision: Precision, compute: Comput
         compute: Where the job runs.
 
     Raises:
-        LookupError: The work runs a model whose shape is not known.
+        UnknownShapeError: The work runs a model whose shape is not known.
     """
     if work.kind != "model":
         memory = PROCESS_MB[work.kind] + work.held_mb
         return Need(memory, 0.0, 0.0, work.output_mb, START_MINUTES + work.minutes)
     if shape is None:
-        raise LookupError("the needs of a job that runs a model depend on the model's shape")
+        raise UnknownShapeError("the needs of a job that runs a model depend on its shape")
     weights = _weights_mb(work, shape, precision)
     held = weights + _activations_mb(work, shape, precision) + work.held_mb
     flops = 2 * (

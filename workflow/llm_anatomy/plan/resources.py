@@ -1,48 +1,48 @@
 """`mem_mb`, `runtime` and `gpu` of a rule's jobs, for the Snakefile."""
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from llm_anatomy.config.root import Configuration
-from llm_anatomy.plan.needs import Need, price
+from llm_anatomy.plan.needs import Need, UnknownShapeError, price
 from llm_anatomy.plan.shape import Shape, prepared_shape
-from llm_anatomy.plan.work import ASSUMED_ROWS, Situation, work_of
+from llm_anatomy.plan.work import ASSUMED_ROWS, ON_DEVICE, Situation, work_of
 
 MODELS = Path("results/models")
 DATA = Path("results/data")
 # Of a job whose model is not prepared yet; Snakemake asks again when its inputs are there.
 UNKNOWN_MEMORY_MB = 8000
-UNKNOWN_MINUTES = 120
-Resource = Literal["mem_mb", "runtime", "gpu"]
+UNKNOWN_MINUTES = 240
+
+Resource = Callable[[Any, int], int] | int
 
 
-def planned(
-    rule: str, resource: Resource, configuration: Configuration
-) -> Callable[[Any, int], int]:
-    """A resource function of a rule; memory and time grow with every attempt.
+def planned(rule: str, configuration: Configuration) -> dict[str, Resource]:
+    """The `resources` of a rule: memory in MB and time in minutes, growing with every attempt.
+
+    A `gpu` is among them only where the rule uses a card and the configuration asks for one.
 
     Args:
         rule: Name of the rule.
-        resource: `mem_mb`, `runtime` (minutes) or `gpu`.
         configuration: The configuration of the run.
     """
 
-    def amount(wildcards: Any, attempt: int) -> int:
+    def growing(wildcards: Any, attempt: int, *, resource: str, unknown: int) -> int:
         need = need_of(rule, dict(wildcards.items()), configuration)
-        if need is None:
-            unknown = {
-                "mem_mb": UNKNOWN_MEMORY_MB,
-                "runtime": UNKNOWN_MINUTES,
-                "gpu": int(configuration.compute.device != "cpu"),
-            }
-            return unknown[resource] * (1 if resource == "gpu" else attempt)
-        value: int = getattr(need, resource)
-        return value * (1 if resource == "gpu" else attempt)
+        amount: int = unknown if need is None else getattr(need, resource)
+        return amount * attempt
 
-    return amount
+    resources: dict[str, Resource] = {
+        "mem_mb": partial(growing, resource="mem_mb", unknown=UNKNOWN_MEMORY_MB),
+        "runtime": partial(growing, resource="runtime", unknown=UNKNOWN_MINUTES),
+    }
+    if rule in ON_DEVICE and configuration.compute.device != "cpu":
+        resources["gpu"] = 1
+    return resources
 
 
 def need_of(
@@ -61,12 +61,13 @@ def need_of(
     """
     name = model_of(wildcards, configuration)
     shape = known_shape(name) if shapes is None else _planned_shape(name, shapes)
-    situation = Situation(wildcards, configuration, shape, rows_of(wildcards, configuration))
+    situation = Situation(wildcards, configuration, shape, partial(rows_of, configuration))
+    compute = configuration.compute
+    if rule not in ON_DEVICE:
+        compute = compute.model_copy(update={"device": "cpu"})
     try:
-        return price(
-            work_of(rule, situation), shape, configuration.precision, configuration.compute
-        )
-    except LookupError:
+        return price(work_of(rule, situation), shape, configuration.precision, compute)
+    except UnknownShapeError:
         return None
 
 
@@ -78,10 +79,17 @@ def model_of(wildcards: Mapping[str, str], configuration: Configuration) -> str:
 
 def known_shape(name: str) -> Shape | None:
     """The shape of a model once it is prepared."""
+    folder = MODELS / name
     try:
-        return prepared_shape(MODELS / name)
-    except FileNotFoundError:
+        return _shape(folder, (folder / "provenance.json").stat().st_mtime_ns)
+    except Exception:  # absent, or damaged in any way: the stage that reads it says so
         return None
+
+
+@cache
+def _shape(folder: Path, made: int) -> Shape:
+    """The shape of a model that was made at a time: read again when it is made again."""
+    return prepared_shape(folder)
 
 
 def _planned_shape(name: str, shapes: Mapping[str, Shape]) -> Shape | None:
@@ -90,19 +98,10 @@ def _planned_shape(name: str, shapes: Mapping[str, Shape]) -> Shape | None:
     return shapes.get(name) or shapes.get(base)
 
 
-def rows_of(wildcards: Mapping[str, str], configuration: Configuration) -> int:
-    """Rows of a job's data set: of its table where it exists, else as many as it may hold."""
-    name = (
-        wildcards.get("dataset") or wildcards.get("relation") or _relation(wildcards, configuration)
-    )
-    table = DATA / f"{name}.parquet"
-    if table.is_file():
-        return int(pq.read_metadata(table).num_rows)
-    dataset = next((d for d in configuration.datasets if d.name == name), None)
-    return (dataset.max_rows if dataset else None) or ASSUMED_ROWS
-
-
-def _relation(wildcards: Mapping[str, str], configuration: Configuration) -> str:
-    name = wildcards.get("task")
-    task = next((task for task in configuration.patching.tasks if task.name == name), None)
-    return getattr(task, "relation", None) or ""
+def rows_of(configuration: Configuration, name: str) -> int:
+    """Rows of a data set or relation: of its table where it exists, else as many as it may hold."""
+    try:
+        return int(pq.read_metadata(DATA / f"{name}.parquet").num_rows)
+    except Exception:  # absent, or damaged: the stage that reads it says so
+        dataset = next((d for d in configuration.datasets if d.name == name), None)
+        return (dataset.max_rows if dataset else None) or ASSUMED_ROWS

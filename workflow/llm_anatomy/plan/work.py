@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from llm_anatomy.config.root import Configuration
-from llm_anatomy.plan.needs import MB, Work
+from llm_anatomy.plan.needs import MB, UnknownShapeError, Work
 from llm_anatomy.plan.shape import Shape
 
 # What a data set is taken to hold before it has been read.
@@ -25,23 +25,32 @@ class Situation:
         wildcards: The job's wildcards.
         configuration: The configuration of the run.
         shape: Sizes of its model; None where it has none or none is known.
-        rows: Rows of its data set or relation, read from the table where it exists.
+        count_rows: Rows of a data set or relation by its name.
     """
 
     wildcards: Mapping[str, str]
     configuration: Configuration
     shape: Shape | None
-    rows: int
+    count_rows: Callable[[str], int]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the job's data set, or of its task's relation."""
+        name = self.wildcards.get("dataset", "")
+        if "task" in self.wildcards:
+            task = self.configuration.patching.task(self.wildcards["task"])
+            name = getattr(task, "relation", None) or ""
+        return self.count_rows(name)
 
     @property
     def model(self) -> Shape:
         """The shape, for work that depends on it.
 
         Raises:
-            LookupError: It is not known before the model has been prepared.
+            UnknownShapeError: It is not known before the model has been prepared.
         """
         if self.shape is None:
-            raise LookupError("the work of this job depends on the shape of its model")
+            raise UnknownShapeError("the work of this job depends on the shape of its model")
         return self.shape
 
     @property
@@ -233,8 +242,13 @@ def _regions(situation: Situation) -> Work:
 
 
 def _facts(situation: Situation) -> float:
-    facts = situation.configuration.facts
-    return min(situation.rows, facts.relation(situation.wildcards["relation"]).max_facts or 10**9)
+    """Facts of the job's relation; of all relations where it takes them together."""
+    one = situation.wildcards.get("relation")
+    return sum(
+        min(situation.count_rows(asked.relation), asked.max_facts or math.inf)
+        for asked in situation.configuration.facts.relations
+        if one in (None, asked.relation)
+    )
 
 
 def _attribute(situation: Situation) -> Work:
@@ -312,3 +326,29 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "time_early_exit": _time,
     "read_case": _read_case,
 }
+
+# Rules whose stage asks for a card where the configuration names one.
+ON_DEVICE = frozenset(
+    {
+        "ask_favourites",
+        "attribute_facts",
+        "check_regions",
+        "clamp_neurons",
+        "compare_activations",
+        "compare_models",
+        "edit_neurons",
+        "extract_activations",
+        "find_concepts",
+        "fine_tune",
+        "knock_out",
+        "map_neurons",
+        "prompt_dimension",
+        "read_case",
+        "score_hub_classifier",
+        "sweep_layers",
+        "time_early_exit",
+        "trace_inserts",
+        "trace_queries",
+        "validate_neurons",
+    }
+)
