@@ -18,6 +18,7 @@ from llm_anatomy.config.geometry import (
     SplineFeatures,
 )
 from llm_anatomy.errors import UserError
+from llm_anatomy.figures.geometry import prompt_scatter
 from llm_anatomy.geometry.activations import read_states
 from llm_anatomy.model.loading import LoadedModel, load_model
 from llm_anatomy.runner import compute_settings
@@ -26,6 +27,7 @@ from llm_anatomy.stages import (
     extract_activations,
     intrinsic_dimension,
     prompt_dimension,
+    prompt_outcomes,
     spline_features,
     trace_inserts,
 )
@@ -36,9 +38,12 @@ from llm_anatomy.tables.geometry import (
     HULL_CHECKS,
     INSERT_STARTS,
     INTRINSIC_DIMENSION,
+    PROMPT_CORRELATIONS,
     PROMPT_DIMENSION,
+    PROMPT_OUTCOMES,
     PROMPTS,
     REGION_CHECKS,
+    SCORERS,
     SPLINE_FEATURES,
     TRACES,
 )
@@ -241,6 +246,25 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
     absolute = read_table(dimension, PROMPT_DIMENSION).query("threshold == 'absolute'")
     lengths = written.set_index("prompt_id")["context_length"]
     assert (absolute["dimension"] == 4 * absolute["prompt_id"].map(lengths)).all()
+    unjudged = {name: tmp_path / f"{name}.parquet" for name in ("outcomes", "scorers", "links")}
+    prompt_outcomes.run(
+        prompt_outcomes.OutcomeStage(seed=0, scorers=[]),
+        prompts=prompts,
+        prompt_dimension=dimension,
+        texts=(),
+        prompt_outcomes=unjudged["outcomes"],
+        answer_scorers=unjudged["scorers"],
+        prompt_correlations=unjudged["links"],
+    )
+    outcomes = read_table(unjudged["outcomes"], PROMPT_OUTCOMES)
+    assert outcomes.empty
+    assert read_table(unjudged["scorers"], SCORERS).empty
+    links = read_table(unjudged["links"], PROMPT_CORRELATIONS)
+    assert set(links["variable"]) == {"context_length", "related"}
+    drawn = prompt_scatter(
+        written, read_table(dimension, PROMPT_DIMENSION), outcomes, "m", dimension, tmp_path
+    )
+    assert "not judged" in drawn.caption
     starts = tmp_path / "starts.parquet"
     document = "The city is Rome. Dogs bark at night. The sun is up again today. Snow fell."
     trace_inserts.run(

@@ -114,7 +114,7 @@ def prompt_scatter(
     relative = dimension[dimension["threshold"] == "relative"]
     last = relative[relative["layer"] == relative["layer"].max()]
     table = prompts.merge(last, on="prompt_id")
-    table["outcome"] = table["prompt_id"].map(judgements(outcomes)).fillna("neither")
+    table["outcome"] = judgements(table["prompt_id"], outcomes)
     formats, categories = _formats(table), table["category"].unique()
     names = sorted(table["outcome"].unique())
     colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
@@ -150,11 +150,16 @@ def prompt_scatter(
     listed = ", ".join(f"{c.replace('_', ' ')} {means[c]:.0f}" for c in MARKERS if c in means)
     counts = table["outcome"].value_counts()
     judged = ", ".join(f"{counts[name]} {name}" for name in names)
+    answers = (
+        f"The answers to all {len(table)} prompts, judged by the trained classifiers: {judged}."
+        if len(outcomes)
+        else "The answers are not judged: the configuration has no dataset to train a classifier "
+        "of answers on (geometry.prompts.scorers)."
+    )
     caption = (
         f"Intrinsic dimension of {model}'s last layer (relative threshold) against the length of "
-        f"the prompt. Means over {formats[0]} prompts: {listed}. The answers to all {len(table)} "
-        f"prompts, judged by the trained classifiers: {judged}. The three controls have about as "
-        "many tokens as the related prefix of the same step."
+        f"the prompt. Means over {formats[0]} prompts: {listed}. {answers} The three controls have "
+        "about as many tokens as the related prefix of the same step."
         "\n\nThe paper (Fig. 4, Llama-2-7B-chat, judged by hand): related sentences raise the "
         "dimension to 123-152 and make the answer toxic, unrelated ones leave it at 75-95 and "
         "safe; its prompts have no controls, and condition and outcome coincide."
@@ -169,10 +174,14 @@ def prompt_scatter(
     )
 
 
-def judgements(outcomes: pd.DataFrame) -> pd.Series:
+def judgements(prompt_ids: pd.Series, outcomes: pd.DataFrame) -> pd.Series:
     """What every answer was called: the outcomes whose scores reach their thresholds."""
+    if outcomes.empty:
+        return pd.Series("not judged", index=prompt_ids.index)
+    names = list(dict.fromkeys(outcomes["outcome"]))
     positive = outcomes[outcomes["positive"]]
-    return positive.groupby("prompt_id")["outcome"].agg(" and ".join)
+    called = positive.groupby("prompt_id")["outcome"].agg(" and ".join)
+    return prompt_ids.map(called).fillna("neither" if len(names) > 1 else f"not {names[0]}")
 
 
 def correlation_profiles(

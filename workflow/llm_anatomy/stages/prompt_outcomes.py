@@ -12,7 +12,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.correlation import correlate
 from llm_anatomy.geometry.outcomes import train_scorer
 from llm_anatomy.runner import run_stage
-from llm_anatomy.tables.core import read_provenance, read_table, write_table
+from llm_anatomy.tables.core import TableSchema, read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import (
     PROMPT_CORRELATIONS,
@@ -42,7 +42,8 @@ def run(
 ) -> None:
     """Train a classifier per outcome; write its scores of all answers and the correlations.
 
-    `texts` holds one dataset for every scorer, in the same order.
+    `texts` holds one dataset for every scorer, in the same order. Without scorers, as where a
+    user's own data are all there is, answers go unjudged and both of their tables are empty.
     """
     answered = read_table(prompts, PROMPTS)
     dimension = read_table(prompt_dimension, PROMPT_DIMENSION)
@@ -60,10 +61,11 @@ def run(
             )
         )
         scorers.append(scorer)
-    judged = pd.concat(outcomes, ignore_index=True)
+    judged = pd.concat(outcomes, ignore_index=True) if outcomes else _empty(PROMPT_OUTCOMES)
     provenance = read_provenance(prompts) | {"outcomes": settings.model_dump(mode="json")}
     write_table(prompt_outcomes, PROMPT_OUTCOMES, judged, provenance)
-    write_table(answer_scorers, SCORERS, pd.DataFrame(scorers), provenance)
+    trained = pd.DataFrame(scorers) if scorers else _empty(SCORERS)
+    write_table(answer_scorers, SCORERS, trained, provenance)
     correlations = correlation_table(answered, dimension, judged)
     write_table(prompt_correlations, PROMPT_CORRELATIONS, correlations, provenance)
 
@@ -94,6 +96,10 @@ def correlation_table(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _empty(schema: TableSchema) -> pd.DataFrame:
+    return pd.DataFrame(columns=[column.name for column in schema.columns])
 
 
 def _judge(
