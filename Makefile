@@ -52,8 +52,9 @@ slurm-test: $(INSTALLED) ## Run on a real SLURM (as root: apt-get install slurm-
 resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byte by byte.
 	$(BIN)/python -m pytest -m slow tests/workflow/test_resume.py
 
-docs: $(INSTALLED) ## Rewrite docs/tables.md, config/README.md and the conda file from the code.
+docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, support) and the conda file.
 	$(BIN)/python -m llm_anatomy.reference
+	$(BIN)/python -m tests.support
 
 plan: $(INSTALLED) ## Say what every job of config/config.yaml (or CONFIG=mine.yaml) will need.
 	@$(BIN)/python -m llm_anatomy.plan $(if $(CONFIG),--configfile "$(CONFIG)")

@@ -62,12 +62,23 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# Mixtures of experts, which only the patching study covers.
+# The eager implementation, because torch multiplies experts in groups in float32 at most.
+EXPERTS: dict[str, Any] = LLAMA | {"num_experts_per_tok": 2, "experts_implementation": "eager"}
+MIXTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mixtral": ("mixtral", EXPERTS | {"num_local_experts": 4}),
+    "qwen3_moe": (
+        "qwen3_moe",
+        EXPERTS | {"head_dim": 8, "num_experts": 4, "moe_intermediate_size": 24},
+    ),
+}
+
 
 def tiny_model(
     family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any
 ) -> Any:
     """A random model of a family, weights drawn wide enough that every part matters."""
-    model_type, overrides = FAMILIES[family]
+    model_type, overrides = (FAMILIES | MIXTURES)[family]
     config = AutoConfig.for_model(model_type, **(overrides | changes))
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
