@@ -303,17 +303,6 @@ rule time_early_exit:
         "--early-exit {output.early_exit:q} --log {log:q}"
 
 
-OTHER_TABLES = [
-    f"results/toxicity/{model}/{dataset}/early_exit.parquet"
-    for model in MODELS
-    for dataset in LABELLED[:1]
-] + [
-    f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
-    for model in MODELS
-    for pair in COMPARISONS
-]
-
-
 rule claims_toxicity:
     """Test the paper's claims on detection."""
     input:
@@ -321,6 +310,7 @@ rule claims_toxicity:
         metrics=toxicity_tables("metrics"),
         ablations=toxicity_tables("ablations"),
         self_training=toxicity_tables("self_training"),
+        hub=HUB_METRICS,
         others=OTHER_TABLES,
         code=module_files("llm_anatomy.stages.claims_toxicity"),
     output:
@@ -332,12 +322,12 @@ rule claims_toxicity:
     resources:
         **planned("claims_toxicity", CONFIG),
     params:
-        settings=settings_json(models=MODELS, datasets=LABELLED),
+        settings=VERDICT_SETTINGS,
     shell:
         "python -m llm_anatomy.stages.claims_toxicity --settings {params.settings:q} "
         "--folds {input.folds:q} --metrics {input.metrics:q} --ablations {input.ablations:q} "
-        "--self-training {input.self_training:q} --others {input.others:q} "
-        "--claims {output.claims:q} --log {log:q}"
+        "--self-training {input.self_training:q} --hub {input.hub:q} "
+        "--others {input.others:q} --claims {output.claims:q} --log {log:q}"
 
 
 rule figures_toxicity:
@@ -350,6 +340,7 @@ rule figures_toxicity:
         ablations=toxicity_tables("ablations"),
         self_training=toxicity_tables("self_training"),
         maps=toxicity_tables("maps"),
+        hub=HUB_METRICS,
         others=OTHER_TABLES,
         code=module_files("llm_anatomy.stages.figures_toxicity"),
     output:
@@ -366,13 +357,13 @@ rule figures_toxicity:
     resources:
         **planned("figures_toxicity", CONFIG),
     params:
-        settings=settings_json(models=MODELS, datasets=LABELLED),
+        settings=VERDICT_SETTINGS,
     shell:
         "python -m llm_anatomy.stages.figures_toxicity --settings {params.settings:q} "
         "--folds {input.folds:q} --labels {input.labels:q} --duplicates {input.duplicates:q} "
         "--metrics {input.metrics:q} --ablations {input.ablations:q} "
         "--self-training {input.self_training:q} --maps {input.maps:q} "
-        "--others {input.others:q} --figures {output.figures:q} --log {log:q}"
+        "--hub {input.hub:q} --others {input.others:q} --figures {output.figures:q} --log {log:q}"
 
 
 rule toxicity:
@@ -388,10 +379,5 @@ rule toxicity:
             for model in MODELS
             for pair in TRANSFERS
         ],
-        expand(
-            "results/folds/{dataset}/hub/{classifier}.metrics.parquet",
-            dataset=LABELLED,
-            classifier=HUB_CLASSIFIERS,
-        ),
         "results/toxicity/claims.parquet",
         "results/figures/toxicity",

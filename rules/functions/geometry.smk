@@ -1,7 +1,10 @@
 # Input functions and settings of rules/geometry.smk.
 GEOMETRY = CONFIG.geometry
 SHARDS = GEOMETRY.extraction.shards
-SCORERS = GEOMETRY.prompts.scorers_among([dataset.name for dataset in TEXTS])
+# A user's own data of the same name have other labels.
+SCORERS = GEOMETRY.prompts.scorers_among(
+    [dataset.name for dataset in TEXTS if dataset.builtin == dataset.name]
+)
 
 if "geometry" in CONFIG.studies and not DATASETS:
     sys.exit(

@@ -79,3 +79,23 @@ def toxicity_tables(name):
 def fold_tables(name):
     """One table of every labelled dataset."""
     return [f"results/folds/{dataset}/{name}.parquet" for dataset in LABELLED]
+
+
+# What the claims and the figures read beside the tables of every dataset.
+HUB_METRICS = expand(
+    "results/folds/{dataset}/hub/{classifier}.metrics.parquet",
+    dataset=LABELLED,
+    classifier=HUB_CLASSIFIERS,
+)
+OTHER_TABLES = [
+    f"results/toxicity/{model}/{dataset}/early_exit.parquet"
+    for model in MODELS
+    for dataset in LABELLED[:1]
+] + [
+    f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
+    for model in MODELS
+    for pair in COMPARISONS
+]
+VERDICT_SETTINGS = settings_json(
+    models=MODELS, datasets=LABELLED, hub_classifiers=list(HUB_CLASSIFIERS)
+)

@@ -1,6 +1,5 @@
 """Figures, captions and claims say what the tables say."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,10 @@ from llm_anatomy.config.toxicity import (
     SelfTraining,
 )
 from llm_anatomy.errors import UserError
+from llm_anatomy.figures import toxicity as draw
 from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.model.loading import sha256_file
+from llm_anatomy.model.record import write_record
 from llm_anatomy.stages import (
     ablate_features,
     claims_toxicity,
@@ -34,7 +35,8 @@ from llm_anatomy.stages import (
 )
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_table, write_table
-from llm_anatomy.tables.toxicity import EARLY_EXIT, METRICS
+from llm_anatomy.tables.toxicity import EARLY_EXIT, HUB_METRICS, METRICS
+from llm_anatomy.toxicity.inputs import read_hub_metrics
 
 from tests.tiny import save_tiny_model
 from tests.unit.toxicity.tables import PROVENANCE, write_inputs
@@ -132,10 +134,24 @@ def both(project: Path, *names: str) -> dict:
     return {
         name: tuple(project / dataset / f"{name}.parquet" for dataset in ("single", "domains"))
         for name in names
-    } | {"others": (project / "early_exit.parquet", project / "domains.parquet")}
+    } | {"hub": (), "others": (project / "early_exit.parquet", project / "domains.parquet")}
 
 
-NAMES = {"models": [MODEL], "datasets": ["single", "domains"]}
+NAMES = {"models": [MODEL], "datasets": ["single", "domains"], "hub_classifiers": []}
+
+
+def with_classifier(project: Path) -> dict:
+    """Metrics of a public classifier that is right about every text of both datasets."""
+    paths = []
+    for dataset in ("single", "domains"):
+        metrics = read_table(project / dataset / "metrics.parquet", METRICS)
+        first = metrics.drop_duplicates(["label", "metric"]).query("metric == 'roc_auc'")
+        first = first.assign(feature_set="hub:perfect", classifier="none", value=1.0, low=1.0)
+        first = first.assign(high=1.0)
+        paths.append(project / dataset / "hub.parquet")
+        both_kinds = pd.concat([first, first.assign(metric="roc_auc_hard_label", value=0.75)])
+        write_table(paths[-1], HUB_METRICS, both_kinds, PROVENANCE)
+    return {"hub": tuple(paths)}
 
 
 def test_every_claim_is_measured_or_says_why_not(project):
@@ -169,6 +185,27 @@ def test_every_claim_is_measured_or_says_why_not(project):
     assert domains["measured_value"] == pytest.approx(100 * own["value"].min())
 
 
+def test_public_classifiers_stand_beside_the_spline_features(project):
+    named = NAMES | {"hub_classifiers": ["perfect"]}
+    claims_toxicity.run(
+        claims_toxicity.ToxicityClaimStage(**named),
+        **both(project, "folds", "metrics", "ablations", "self_training")
+        | with_classifier(project),
+        claims=project / "claims.parquet",
+    )
+    claims = read_table(project / "claims.parquet", CLAIMS).set_index("claim")
+    row = claims.loc["Spline features detect toxicity better than public classifiers."]
+    assert row["measured_value"] < 0
+    assert row["holds"] is False
+    assert "perfect 100.0 % (75.0 % by its yes-or-no answer)" in row["note"]
+    assert claims["measured_value"].isna().sum() == 1
+    metrics = read_table(project / "single/metrics.parquet", METRICS)
+    place = draw.Place(project, MODEL, "single", project / "single/metrics.parquet")
+    drawn = draw.detection(metrics, read_hub_metrics([project / "single/hub.parquet"]), place)
+    assert "the best of the others (perfect) 1.000" in drawn.caption
+    assert max(drawn.rows) < len(metrics)
+
+
 def test_figures_and_captions_come_from_the_tables(project):
     figures = project / "figures"
     figures_toxicity.run(
@@ -197,7 +234,7 @@ def test_early_exits_are_timed_beside_the_plain_pass(tmp_path, monkeypatch):
     save_tiny_model(tmp_path / "weights")
     files = {p.name: sha256_file(p) for p in (tmp_path / "weights").iterdir()}
     record = {"model": MODEL, "revision": "none", "weights_sha256": "0", "files": files}
-    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    write_record(tmp_path, record, {})
     inputs = write_inputs(tmp_path, n=12)
     paths = {
         "model": tmp_path / "provenance.json",

@@ -42,11 +42,15 @@ class Place:
         return Exhibit(title, caption, name, self.table, rows=tuple(rows))
 
 
-def detection(metrics: pd.DataFrame, place: Place) -> Exhibit:
-    """ROC-AUC of every feature set and classifier, with intervals; one dot per label."""
-    areas = metrics[metrics["metric"] == "roc_auc"].copy()
+def detection(metrics: pd.DataFrame, hub: pd.DataFrame, place: Place) -> Exhibit:
+    """ROC-AUC of every feature set and classifier, with intervals; one dot per label.
+
+    `hub` holds the same metrics of public classifiers; the exhibit's rows are those of `metrics`.
+    """
+    own_areas = metrics[metrics["metric"] == "roc_auc"]
+    areas = pd.concat([own_areas, hub[hub["metric"] == "roc_auc"]], ignore_index=True)
     areas["name"] = [
-        f"{_readable(f)}, {SHORT[c]}"
+        f"{_readable(f)}, {SHORT[c]}" if c in SHORT else _readable(f)
         for f, c in zip(areas["feature_set"], areas["classifier"], strict=True)
     ]
     names = list(dict.fromkeys(areas["name"]))
@@ -74,7 +78,7 @@ def detection(metrics: pd.DataFrame, place: Place) -> Exhibit:
         caption += f"Spline features with logistic regression reach {mean[linear]:.3f}"
         if len(others):
             best = str(others.idxmax())
-            caption += f", the best other features ({best}) {others.max():.3f}"
+            caption += f", the best of the others ({best}) {others.max():.3f}"
         caption += ". "
     if "length, logistic" in mean.index:
         caption += f"Text length alone reaches {mean['length, logistic']:.3f}."
@@ -82,7 +86,7 @@ def detection(metrics: pd.DataFrame, place: Place) -> Exhibit:
         "\n\nThe paper reports 0.992 (Llama-2-7B) and 0.985 (Mistral-7B) on its own mixture of "
         "sources, without baselines for length, words or hidden states."
     )
-    shown = areas.index[areas["label"] == labels[0]]
+    shown = own_areas.index[own_areas["label"] == labels[0]]
     title = f"Detection: {place.dataset}"
     return place.exhibit(figure, "detection", title, caption, [int(i) for i in shown])
 
@@ -293,5 +297,6 @@ def _dots(axis: Axes, own: pd.DataFrame, height: float, colour: str) -> None:
 
 
 def _readable(feature_set: str) -> str:
-    words = feature_set.replace("_", " ")
-    return words.replace("tfidf", "TF-IDF")
+    if feature_set.startswith("hub:"):
+        return feature_set.removeprefix("hub:")
+    return feature_set.replace("_", " ").replace("tfidf", "TF-IDF")

@@ -23,16 +23,19 @@ from llm_anatomy.toxicity.claims import (
     negatives_claim,
     untested_claims,
 )
+from llm_anatomy.toxicity.inputs import read_hub_metrics
 
 
 class ToxicityClaimStage(Settings):
     """What this stage reads of the configuration; paths come model by model, datasets inside.
 
-    `others` holds the early exits of all models, then their comparisons of negatives, if any.
+    `hub` holds every dataset's metrics of the hub classifiers, `others` the early exits of all
+    models, then their comparisons of negatives, if any.
     """
 
     models: list[str]
     datasets: list[str]
+    hub_classifiers: list[str]
 
 
 def run(
@@ -42,6 +45,7 @@ def run(
     metrics: tuple[Path, ...],
     ablations: tuple[Path, ...],
     self_training: tuple[Path, ...],
+    hub: tuple[Path, ...],
     others: tuple[Path, ...],
     claims: Path,
 ) -> None:
@@ -49,9 +53,12 @@ def run(
     models, datasets = settings.models, settings.datasets
     timings, comparisons = others[: len(models)], others[len(models) :]
     per_model = len(comparisons) // len(models)
+    n_classifiers = len(settings.hub_classifiers)
     rows = []
     for index, model in enumerate(models):
+        own = []
         for number, dataset in enumerate(datasets):
+            named = hub[number * n_classifiers : (number + 1) * n_classifiers]
             place = index * len(datasets) + number
             tables = DatasetTables(
                 model,
@@ -60,12 +67,13 @@ def run(
                 read_table(metrics[place], METRICS),
                 read_table(ablations[place], ABLATIONS),
                 read_table(self_training[place], SELF_TRAINING),
+                read_hub_metrics(named),
             )
-            rows += detection_claims(tables)
+            own += detection_claims(tables)
         for path in comparisons[index * per_model : (index + 1) * per_model]:
-            rows.append(negatives_claim(read_table(path, HARD_NEGATIVES), model))
-        rows.append(latency_claim(read_table(timings[index], EARLY_EXIT), model))
-        rows += untested_claims(model)
+            own.append(negatives_claim(read_table(path, HARD_NEGATIVES), model))
+        own.append(latency_claim(read_table(timings[index], EARLY_EXIT), model))
+        rows += own + untested_claims(model, {row["claim"] for row in own})
     provenance = {"models": [read_provenance(path)["model"] for path in timings]}
     write_table(claims, CLAIMS, pd.DataFrame(rows), provenance)
 

@@ -19,16 +19,19 @@ from llm_anatomy.tables.toxicity import (
     METRICS,
     SELF_TRAINING,
 )
+from llm_anatomy.toxicity.inputs import read_hub_metrics
 
 
 class ToxicityFigureStage(Settings):
     """What this stage reads of the configuration; paths come model by model, datasets inside.
 
-    `others` holds the early exits of all models, then their comparisons of negatives, if any.
+    `hub` holds every dataset's metrics of the hub classifiers, `others` the early exits of all
+    models, then their comparisons of negatives, if any.
     """
 
     models: list[str]
     datasets: list[str]
+    hub_classifiers: list[str]
 
 
 def run(
@@ -41,6 +44,7 @@ def run(
     ablations: tuple[Path, ...],
     self_training: tuple[Path, ...],
     maps: tuple[Path, ...],
+    hub: tuple[Path, ...],
     others: tuple[Path, ...],
     figures: Path,
 ) -> None:
@@ -49,6 +53,7 @@ def run(
     models, datasets = settings.models, settings.datasets
     timings, comparisons = others[: len(models)], others[len(models) :]
     per_model = len(comparisons) // len(models)
+    n_classifiers = len(settings.hub_classifiers)
     exhibits: list[Exhibit] = []
     with atomic_folder(figures) as folder:
         for index, model in enumerate(models):
@@ -63,6 +68,7 @@ def run(
                     ablations[place],
                     self_training[place],
                     maps[place],
+                    hub[number * n_classifiers : (number + 1) * n_classifiers],
                 )
             for path in comparisons[index * per_model : (index + 1) * per_model]:
                 table = read_table(path, HARD_NEGATIVES)
@@ -87,13 +93,15 @@ def _of_dataset(
     ablations: Path,
     self_training: Path,
     maps: Path,
+    hub: tuple[Path, ...],
 ) -> list[Exhibit]:
     """Exhibits of one model and dataset; an experiment that was left out has none."""
 
     def place(table: Path) -> draw.Place:
         return draw.Place(folder, model, dataset, table)
 
-    exhibits = [draw.detection(read_table(metrics, METRICS), place(metrics))]
+    measured = read_table(metrics, METRICS)
+    exhibits = [draw.detection(measured, read_hub_metrics(hub), place(metrics))]
     if len(parts := read_table(ablations, ABLATIONS)):
         exhibits.append(draw.ablations(parts, place(ablations)))
     if len(few := read_table(self_training, SELF_TRAINING)):

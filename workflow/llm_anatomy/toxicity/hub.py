@@ -6,6 +6,7 @@ a yes-or-no answer. Here they are used by their probabilities, and the hard answ
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.toxicity import HubClassifier
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.batching import context_length
+from llm_anatomy.model.hub import fetch_configuration, fetch_weights
 from llm_anatomy.progress import Progress
 
 
@@ -39,16 +42,19 @@ class ClassifierScores:
 def load_classifier(settings: HubClassifier, device: str) -> tuple[Any, Any, list[int]]:
     """The model, its tokenizer and the indices of the positive classes.
 
+    Like a model to study, a classifier comes from safetensors alone and runs no code of its own.
+
     Raises:
         UserError: It cannot be loaded, or has no class of a configured name.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    source = settings.path or settings.hub or ""
-    options: dict[str, Any] = {"revision": settings.revision} if settings.hub else {}
+    source = settings.path or str(_fetched(settings))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            source, local_files_only=True, use_safetensors=True
+        )
     except (OSError, ValueError) as error:
         raise UserError(
             f"the classifier '{settings.name}' cannot be loaded from {source} "
@@ -63,6 +69,11 @@ def load_classifier(settings: HubClassifier, device: str) -> tuple[Any, Any, lis
         )
     model.to(device).eval().requires_grad_(False)
     return model, tokenizer, [names[name] for name in settings.positive]
+
+
+def _fetched(settings: HubClassifier) -> Path:
+    asked = ModelSource(name=settings.name, hub=settings.hub, revision=settings.revision)
+    return fetch_weights(asked, fetch_configuration(asked).commit)
 
 
 def score_with_classifier(
