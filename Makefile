@@ -44,7 +44,8 @@ lint: $(INSTALLED) ## Check style, types and the workflow's form.
 	$(BIN)/snakemake --lint
 
 unit: $(INSTALLED) ## Run the tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/workflow
+	$(BIN)/python -m pytest tests/workflow
 
 slurm-test: $(INSTALLED) ## Run on a real SLURM (as root: apt-get install slurm-wlm munge).
 	$(BIN)/python -m pytest -m slow tests/slurm

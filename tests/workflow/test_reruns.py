@@ -12,9 +12,6 @@ import pytest
 
 from tests.workflow.project import Project
 
-# One worker makes the whole run that these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 # What follows from any change of a result: claims, report, manifest and the targets above them.
 TAIL = {"gather_claims", "report", "write_manifest", "all"}
 

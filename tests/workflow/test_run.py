@@ -13,9 +13,6 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.reference import all_tables
 from llm_anatomy.tables.core import TABLE_KEY, read_arrow
 
-# One worker makes the whole run that these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 STUDIES = ("geometry", "toxicity", "neurons", "patching", "facts")
 TABLES = {schema.name: schema for schema in all_tables()}
 
