@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from llm_anatomy.config.base import Precision
 from llm_anatomy.config.neurons import (
     Activation,
     Clamping,
@@ -23,22 +22,16 @@ from llm_anatomy.config.neurons import (
     VocabularyMap,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.stages import (
     ask_favourites,
-    claims_neurons,
     clamp_neurons,
     compare_activations,
     compare_models,
     edit_neurons,
-    figures_neurons,
     find_concepts,
     fine_tune,
-    join_neurons,
-    map_neurons,
     validate_neurons,
 )
-from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_provenance, read_table
 from llm_anatomy.tables.neurons import (
     ACTIVATION,
@@ -57,34 +50,7 @@ from llm_anatomy.tables.neurons import (
 )
 
 from tests.unit.neurons.conftest import prepare
-
-SEARCH = ConceptSearch(
-    concepts=[Concept(name="Paris", words=["Paris"]), Concept(name="Rome", words=["Rome"])],
-    neurons=5,
-    reference_tokens=16,
-    neighbours=3,
-)
-PRECISION = Precision()
-
-
-def make_map(model: Path, folder: Path, **settings: object) -> tuple[Path, Path]:
-    """Map a model in two parts and join them."""
-    chosen = VocabularyMap(parts=2, **settings)
-    parts = []
-    for part in range(2):
-        paths = folder / f"{part}.vocabulary.parquet", folder / f"{part}.statistics.parquet"
-        stage = map_neurons.MapStage(map=chosen, part=part)
-        map_neurons.run(stage, model=model, vocabulary=paths[0], statistics=paths[1])
-        parts.append(paths)
-    vocabulary, statistics = folder / "vocabulary.parquet", folder / "statistics.parquet"
-    join_neurons.run(
-        join_neurons.JoinStage(),
-        vocabulary_parts=tuple(p[0] for p in parts),
-        statistics_parts=tuple(p[1] for p in parts),
-        vocabulary=vocabulary,
-        statistics=statistics,
-    )
-    return vocabulary, statistics
+from tests.unit.neurons.tools import PRECISION, SEARCH, make_map
 
 
 @pytest.fixture(scope="module")
@@ -338,64 +304,3 @@ def test_tables_are_deterministic(tiny: Path, mapped: Path, tmp_path: Path) -> N
     assert again.read_bytes() == mapped.read_bytes()
     assert isinstance(read_table(again, VOCABULARY), pd.DataFrame)
     assert torch.get_num_threads() >= 1
-
-
-def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
-    model = prepare(tmp_path / "results" / "models" / "tiny")
-    folder = tmp_path / "results" / "neurons" / "tiny"
-    vocabulary, statistics = make_map(model, folder, top_k=3)
-    shared = {"seed": 0, "precision": PRECISION, "named": SEARCH.concepts}
-    find_concepts.run(
-        find_concepts.FindStage(seed=0, map=VocabularyMap(), search=SEARCH),
-        model=model,
-        concepts=folder / "concepts.parquet",
-        concept_tokens=folder / "concept_tokens.parquet",
-    )
-    target = ClampTarget(concept="Paris", prompt="The capital is")
-    clamp_neurons.run(
-        clamp_neurons.ClampStage(**shared, clamping=Clamping(targets=[target], kl_targets=[])),
-        model=model,
-        concepts=folder / "concepts.parquet",
-        clamping=folder / "clamping.parquet",
-    )
-    favourite = FavouriteTest(concept="Paris", values=[9], seeds=0, new_tokens=2, controls=1)
-    ask_favourites.run(
-        ask_favourites.FavouriteStage(**shared, favourite=favourite),
-        model=model,
-        concepts=folder / "concepts.parquet",
-        favourite=folder / "favourite.parquet",
-    )
-    validation = Validation(neurons_per_layer=2, prompts=["The city"])
-    validate_neurons.run(
-        validate_neurons.ValidateStage(seed=0, precision=PRECISION, validation=validation),
-        model=model,
-        vocabulary=vocabulary,
-        validation=folder / "validation.parquet",
-        sign_tests=folder / "sign_tests.parquet",
-    )
-    pair = folder.parent / "tiny-vs-tiny"
-    compare_models.run(
-        compare_models.CompareStage(map=VocabularyMap(top_k=3), comparison=Comparison()),
-        model_a=model,
-        model_b=model,
-        vocabulary_a=vocabulary,
-        agreement=pair / "agreement.parquet",
-        changed=pair / "changed.parquet",
-    )
-    tables = tuple(sorted([*folder.glob("*.parquet"), *pair.glob("*.parquet")]))
-    figures = tmp_path / "figures" / "neurons"
-    stage = figures_neurons.FiguresStage(models=["tiny"], pairs=["tiny-vs-tiny"], tuned="")
-    figures_neurons.run(stage, tables=tables, figures=figures)
-    exhibits = read_exhibits(figures).exhibits
-    assert len(exhibits) == 8
-    assert statistics in tables
-    claims = tmp_path / "claims.parquet"
-    claims_neurons.run(
-        claims_neurons.ClaimStage(models=["tiny"], pairs=["tiny-vs-tiny"], favourite="Paris"),
-        tables=tables,
-        claims=claims,
-    )
-    rows = read_table(claims, CLAIMS)
-    agreement = rows[rows["model"] == "tiny-vs-tiny"].iloc[0]
-    assert agreement["measured_value"] == 1
-    assert "100.0%" in exhibits[-1].caption

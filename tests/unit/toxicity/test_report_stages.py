@@ -35,7 +35,7 @@ from llm_anatomy.stages import (
 )
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_table, write_table
-from llm_anatomy.tables.toxicity import EARLY_EXIT, HUB_METRICS, METRICS
+from llm_anatomy.tables.toxicity import EARLY_EXIT, FOLDS, HUB_METRICS, METRICS
 from llm_anatomy.toxicity.inputs import read_hub_metrics
 
 from tests.tiny import save_tiny_model
@@ -201,7 +201,8 @@ def test_public_classifiers_stand_beside_the_spline_features(project):
     assert claims["measured_value"].isna().sum() == 1
     metrics = read_table(project / "single/metrics.parquet", METRICS)
     place = draw.Place(project, MODEL, "single", project / "single/metrics.parquet")
-    drawn = draw.detection(metrics, read_hub_metrics([project / "single/hub.parquet"]), place)
+    hub = read_hub_metrics([project / "single/hub.parquet"])
+    drawn = draw.detection(metrics, hub, read_table(project / "single/folds.parquet", FOLDS), place)
     assert "the best of the others (perfect) 1.000" in drawn.caption
     assert max(drawn.rows) < len(metrics)
 
@@ -218,6 +219,7 @@ def test_figures_and_captions_come_from_the_tables(project):
         figures=figures,
     )
     exhibits = read_exhibits(figures).exhibits
+    assert "0.991 to 1.000 per domain" in exhibits[4].caption
     titles = [exhibit.title for exhibit in exhibits]
     assert len(titles) == len(set(titles)) == 2 * 4 + 2 + 2
     assert {e.figure for e in exhibits if e.figure} == {p.name for p in figures.glob("*.png")}

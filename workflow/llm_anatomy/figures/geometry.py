@@ -308,8 +308,8 @@ def theory_checks(
     gated = bool(regions["gated"].iloc[0])
     caption = (
         f"Left: Theorem 3.2 at the last tokens of {hull['text_id'].nunique()} texts in {model}. "
-        f"The rank of the values that are attended to stays below the bound everywhere (largest "
-        f"difference {int((hull['rank'] - hull['count']).max())}), and the attention output is "
+        f"The rank of the values that are attended to minus the bound is at most "
+        f"{int((hull['rank'] - hull['count']).max())}, and the attention output is "
         f"rebuilt from them with an error of at most {hull['hull_error'].max():.1e}. Right: the "
         f"MLP against the map of its input's region. With ReLU the map is exact (error at most "
         f"{exact.max():.1e}); with the model's own activation the median error is "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL
 
@@ -193,10 +194,10 @@ def validation_figure(sign_tests: pd.DataFrame, model: str) -> Drawn:
         axis.fill_between(
             rows["layer"], rows["low"], rows["high"], color=MATRIX_COLOURS[matrix], alpha=0.2
         )
-        axis.plot(rows["layer"], rows["share"], color=MATRIX_COLOURS[matrix], label="decoded token")
-        axis.plot(rows["layer"], rows["control_share"], ":", color="0.3", label="other's token")
+        axis.plot(rows["layer"], rows["share"], color=MATRIX_COLOURS[matrix])
+        axis.plot(rows["layer"], rows["control_share"], ":", color="0.3")
         axis.axhline(0.5, color="0.6", lw=0.8)
-        axis.set(xlabel="layer", title=matrix, ylim=(0, 1))
+        axis.set(xlabel="layer", title=matrix, ylim=(-0.03, 1.03))
         total = rows["raised"].sum() / max(1, rows["neurons"].sum())
         better = rows[(rows["p_value"] < 0.05) & (rows["share"] > 0.5)]["layer"]
         said.append(
@@ -204,7 +205,12 @@ def validation_figure(sign_tests: pd.DataFrame, model: str) -> Drawn:
             f"{len(rows)} layers"
         )
     axes[0, 0].set_ylabel("share raised")
-    axes[0, 0].legend()
+    # Bands fill the panels.
+    handles = [
+        Line2D([], [], color="0.3", label="decoded token"),
+        Line2D([], [], color="0.3", linestyle=":", label="another neuron's token"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
         f"{model}: a seeded sample of neurons of every layer is clamped in both directions; the "
         "share of clamps that raise the token to which the clamped direction decodes. "
@@ -281,6 +287,26 @@ def training_figure(training: pd.DataFrame, model: str) -> Drawn:
         f"{held['held_loss'].iloc[-1]:.2f} after."
     )
     return Drawn(figure, f"Fine-tuning {model}", caption)
+
+
+def edit_caption(edits: pd.DataFrame, model: str) -> str:
+    """What reversing the vectors closest to a concept does to the concept and to other text."""
+    said = []
+    for (concept, prompt), rows in edits.groupby(["concept", "prompt"], sort=False):
+        steps = ", ".join(
+            f"{probability:.2g} with {count}" if count else f"{probability:.2g} unedited"
+            for count, probability in zip(rows["rows"], rows["probability"], strict=True)
+        )
+        said.append(f"p({concept}) after “{prompt}”: {steps}")
+    most = edits[edits["rows"] == edits["rows"].max()]
+    return (
+        f"{model}: the vectors with the largest cosine with a concept's head row are replaced by "
+        f"the concept's reversed direction. {'; '.join(said)}. At {most['rows'].iloc[0]} vectors "
+        f"the median KL divergence on the held text is {most['held_kl'].max():.2g} nats.\n\nThe "
+        "background paper (Davies 2024, Llama 3.1 8B) reports a probability of 0.00 after as few "
+        "as one edit, and a median KL of 0.002 on Wikipedia text after five concepts were removed; "
+        "it refines its direction first, which is not done here."
+    )
 
 
 def specific_rows(concepts: pd.DataFrame) -> Sequence[int]:

@@ -16,6 +16,7 @@ from llm_anatomy.tables.neurons import (
     AGREEMENT,
     CLAMPING,
     CONCEPTS,
+    EDITS,
     FAVOURITE,
     SIGN_TESTS,
     STATISTICS,
@@ -34,6 +35,7 @@ CONCEPT_COLUMNS = (
     "token",
     "token_rank",
 )
+EDIT_COLUMNS = ("concept", "rows", "prompt", "probability", "kl", "held_kl", "smallest_cosine")
 ANSWER_COLUMNS = ("condition", "value", "question", "answer", "mentions")
 
 
@@ -105,6 +107,17 @@ class Exhibits:
         self.add(model, "sign_tests", SIGN_TESTS, draw.validation_figure)
         if (model, "activation") in self.paths:
             self.add(model, "activation", ACTIVATION, draw.activation_figure)
+        edits = read_table(self.paths[model, "edits"], EDITS)
+        if len(edits):
+            self.made.append(
+                Exhibit(
+                    title=f"Removing a concept from {model}",
+                    caption=draw.edit_caption(edits, model),
+                    table=self.paths[model, "edits"],
+                    columns=EDIT_COLUMNS,
+                    rows=tuple(range(len(edits))),
+                )
+            )
 
     def add(
         self,

@@ -101,13 +101,14 @@ def _of_dataset(
         return draw.Place(folder, model, dataset, table)
 
     measured = read_table(metrics, METRICS)
-    exhibits = [draw.detection(measured, read_hub_metrics(hub), place(metrics))]
+    split = read_table(folds, FOLDS)
+    exhibits = [draw.detection(measured, read_hub_metrics(hub), split, place(metrics))]
     if len(parts := read_table(ablations, ABLATIONS)):
         exhibits.append(draw.ablations(parts, place(ablations)))
     if len(few := read_table(self_training, SELF_TRAINING)):
         exhibits.append(draw.few_labels(few, place(self_training)))
     if len(placed := read_table(maps, MAPS)):
-        exhibits.append(draw.maps(placed, read_table(folds, FOLDS), place(maps)))
+        exhibits.append(draw.maps(placed, split, place(maps)))
     return exhibits
 
 

@@ -18,6 +18,8 @@ _NULLABLE_TOKEN = Column(
     "The token's text as it stands inside a sentence; missing for ids the tokenizer lacks.",
     nullable=True,
 )
+_CONCEPT = Column("concept", pa.string(), "Name of the concept.")
+_PROMPT = Column("prompt", pa.string(), "The text whose next token is observed.")
 _SITE = Column(
     "site",
     pa.string(),
@@ -90,7 +92,7 @@ CONCEPTS = TableSchema(
     rule="find_concepts",
     description="One of the most specific neurons of a concept.",
     columns=(
-        Column("concept", pa.string(), "Name of the concept."),
+        _CONCEPT,
         Column("rank", pa.int16(), "1 is the most specific neuron."),
         _LAYER,
         _NEURON,
@@ -111,11 +113,7 @@ CONCEPTS = TableSchema(
         Column("token", pa.string(), "Its text."),
         Column("logit", pa.float32(), "u . w of that token."),
         Column("probability", pa.float64(), "softmax(sign * U w) at that token."),
-        Column(
-            "z_score",
-            pa.float32(),
-            "sign * (logit - mean) / std over the neuron's logits.",
-        ),
+        Column("z_score", pa.float32(), "sign * (logit - mean) / std over the neuron's logits."),
         Column(
             "token_rank",
             pa.int32(),
@@ -129,7 +127,7 @@ CONCEPT_TOKENS = TableSchema(
     rule="find_concepts",
     description="One spelling of a concept's word that was looked up.",
     columns=(
-        Column("concept", pa.string(), "Name of the concept."),
+        _CONCEPT,
         Column("text", pa.string(), "The spelling, with its leading space if it has one."),
         Column(
             "token_id",
@@ -145,8 +143,8 @@ CLAMPING = TableSchema(
     rule="clamp_neurons",
     description="The next token of one prompt with one neuron clamped to one value.",
     columns=(
-        Column("concept", pa.string(), "Name of the concept."),
-        Column("prompt", pa.string(), "The text whose next token is observed."),
+        _CONCEPT,
+        _PROMPT,
         _LAYER,
         _NEURON,
         Column(
@@ -200,11 +198,7 @@ FAVOURITE = TableSchema(
         _SITE,
         Column("positions", pa.string(), "Clamped positions."),
         Column("value", pa.float64(), "Clamped value; missing when clean.", nullable=True),
-        Column(
-            "sample",
-            pa.int16(),
-            "0 is the greedy answer; others are sampled with their own seeds.",
-        ),
+        Column("sample", pa.int16(), "0 is the greedy answer; others are sampled, a seed each."),
         Column("answer", pa.string(), "The generated text."),
         Column("mentions", pa.bool_(), "Whether the answer holds a word of the concept."),
         Column(
@@ -237,7 +231,7 @@ VALIDATION = TableSchema(
         _LAYER,
         _NEURON,
         Column("matrix", pa.string(), "Matrix whose decoding is tested, and clamp site."),
-        Column("prompt", pa.string(), "The text whose next token is observed."),
+        _PROMPT,
         Column(
             "direction",
             pa.int8(),
@@ -264,16 +258,8 @@ SIGN_TESTS = TableSchema(
     columns=(
         _LAYER,
         _MATRIX,
-        Column(
-            "neurons",
-            pa.int32(),
-            "Neurons x directions with an effect that is not 0.",
-        ),
-        Column(
-            "raised",
-            pa.int32(),
-            "Of these, decoded token raised on average.",
-        ),
+        Column("neurons", pa.int32(), "Neurons x directions with an effect that is not 0."),
+        Column("raised", pa.int32(), "Of these, decoded token raised on average."),
         Column("share", pa.float64(), "raised / neurons; 0.5 is chance.", nullable=True),
         Column("low", pa.float64(), "Lower end, 95 % Clopper-Pearson.", nullable=True),
         Column("high", pa.float64(), "Upper end, 95 % Clopper-Pearson.", nullable=True),
@@ -373,17 +359,12 @@ EDITS = TableSchema(
     rule="edit_neurons",
     description="A concept after the rows closest to it were reversed.",
     columns=(
-        Column("concept", pa.string(), "Name of the concept."),
+        _CONCEPT,
         Column("rows", pa.int32(), "Weight vectors reversed; 0 is the untouched model."),
-        Column("prompt", pa.string(), "The text whose next token is observed."),
+        _PROMPT,
         Column("probability", pa.float64(), "Next-token probability of all the concept's tokens."),
         Column("kl", pa.float64(), "KL(before || after) of the prompt's next token.", "nat"),
-        Column(
-            "held_kl",
-            pa.float64(),
-            "Median KL(before || after) over the held text.",
-            "nat",
-        ),
+        Column("held_kl", pa.float64(), "Median KL(before || after) over the held text.", "nat"),
         Column("smallest_cosine", pa.float64(), "Of the reversed vectors.", nullable=True),
         Column("edited", pa.list_(pa.string()), "The vectors, as matrix:layer:neuron."),
     ),
