@@ -5,6 +5,7 @@ from pathlib import Path
 
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
+from llm_anatomy.layers import check_named_layers
 from llm_anatomy.modules import module_files, package_files
 from llm_anatomy.plan.resources import planned
 from llm_anatomy.snakefile import (
@@ -35,6 +36,7 @@ def validated_configuration():
         # A job on another machine need not see every file, and checked once is enough.
         if workflow.is_main_process:
             check_sources(configuration, source)
+            check_named_layers(configuration, source)
         return configuration
     except UserError as error:
         sys.exit(f"Error: {error}")
@@ -52,7 +54,8 @@ TEXTS = [dataset for dataset in CONFIG.datasets if dataset.kind == "texts"]
 DATASETS = [dataset.name for dataset in TEXTS if dataset.study]
 RELATIONS = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "relation"]
 
-os.environ.update(stage_environment(CONFIG.compute))
+NAMED_FILES = [display_path(Path(name)) for name in workflow.overwrite_configfiles]
+os.environ.update(stage_environment(CONFIG.compute, NAMED_FILES))
 
 
 # Names never hold a slash, so that every results path has one reading.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.tiny import save_tiny_model
 from tests.workflow.project import Project
 
 
@@ -10,6 +11,7 @@ def project(tmp_path_factory):
     made = Project.copy(tmp_path_factory.mktemp("mistakes"))
     (made.folder / "texts.csv").write_text("text,toxic,mood\nhello,0,sad\ngo away,1,glad\n")
     (made.folder / "empty.csv").write_text("text,toxic\n")
+    save_tiny_model(made.folder / "tiny-model")
     return made
 
 
@@ -48,6 +50,24 @@ def said(project, text):
             "studies: [toxicity]\ngeometry: {prompts: {scorers: []}}\n"
             "datasets: [{name: d, path: empty.csv, labels: [toxic]}]",
             ["tiny.yaml", "empty.csv"],
+        ),
+        (
+            "studies: [toxicity]\ngeometry: {prompts: {scorers: []}}\n"
+            "datasets: [{name: d, path: texts.csv, labels: [off]}]",
+            ["tiny.yaml", "'datasets[0].labels[0]' is false", "quotes"],
+        ),
+        *(
+            (
+                "models: [{name: mine, path: tiny-model}]\n"
+                "datasets: [{name: capitals, kind: relation, builtin: capitals}]\n" + text,
+                ["tiny.yaml", f"'{key}' ", "'mine'", "layers"],
+            )
+            for key, text in {
+                "patching.layers": "studies: [patching]\npatching: {layers: [0, 3]}",
+                "neurons.clamping.targets[0].neuron.layer": "studies: [neurons]\n"
+                "neurons: {clamping: {targets: [{concept: dog, prompt: My, "
+                "neuron: {layer: 3, neuron: 0}}]}}",
+            }.items()
         ),
     ],
 )

@@ -113,6 +113,9 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
     if details["type"] == "value_error" and isinstance(details["input"], dict | list | BaseModel):
         # The classes' own checks say themselves which of the values below is wrong.
         return f"in '{place.path}': {message}" if place.path else message
+    if isinstance(details["input"], bool):
+        # A column named "off" or "no" is what a user wrote, and not what arrived here.
+        message = f"YAML reads yes, no, on and off so, and quotes keep a word; {message}"
     return f"the key '{place.path}' is {_show(details['input'])}; {message}{_meaning(place)}"
 
 

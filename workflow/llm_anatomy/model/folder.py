@@ -24,6 +24,8 @@ TOKENIZERS = (
     "tokenizer.tiktoken",
 )
 GGUF_MAGIC = b"GGUF"
+# What the families call the number of their layers.
+DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def check_source(source: ModelSource) -> None:
@@ -36,6 +38,16 @@ def check_source(source: ModelSource) -> None:
         check_folder(Path(source.path), source.name)
     if source.gguf is not None:
         _check_gguf(Path(source.gguf), source.name)
+
+
+def configured_depth(source: ModelSource) -> int | None:
+    """Layers of a model by its folder's `config.json`; None where that is not said there."""
+    if source.path is None:
+        return None
+    config = read_config(Path(source.path), source.name)
+    # A model that also reads pictures keeps its language model's sizes in a section of their own.
+    sizes = {**config, **config.get("text_config", {})}
+    return next((sizes[key] for key in DEPTH_KEYS if isinstance(sizes.get(key), int)), None)
 
 
 def source_files(source: ModelSource) -> list[str]:
