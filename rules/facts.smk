@@ -64,6 +64,7 @@ rule knock_out:
     input:
         model="results/models/{model}/provenance.json",
         facts=of_relations("facts"),
+        layers=of_relations("layer_importance"),
         heads=of_relations("head_importance"),
         neurons=of_relations("neuron_importance"),
         attention_neurons=of_relations("attention_neuron_importance"),
@@ -88,8 +89,9 @@ rule knock_out:
         ),
     shell:
         "python -m llm_anatomy.stages.knock_out --settings {params.settings:q} "
-        "--model {input.model:q} --facts {input.facts:q} --heads {input.heads:q} "
-        "--neurons {input.neurons:q} --attention-neurons {input.attention_neurons:q} "
+        "--model {input.model:q} --facts {input.facts:q} --layers {input.layers:q} "
+        "--heads {input.heads:q} --neurons {input.neurons:q} "
+        "--attention-neurons {input.attention_neurons:q} "
         "--query-neurons {input.query_neurons:q} --knock-out {output.knock_out:q} "
         "--method-layers {output.method_layers:q} --log {log:q}"
 

@@ -20,6 +20,7 @@ from llm_anatomy.config.facts import (
 )
 from llm_anatomy.facts.prompts import Question, ask, judge
 from llm_anatomy.model.loading import LoadedModel, load_model
+from llm_anatomy.model.record import write_record
 from llm_anatomy.stages import (
     attribute_facts,
     claims_facts,
@@ -59,7 +60,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = save_tiny_model(folder / "weights")
     files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights.iterdir()}
     record = {"model": "tiny", "revision": "", "weights_sha256": "", "files": files}
-    (folder / "provenance.json").write_text(json.dumps(record))
+    write_record(folder, record, {})
     return folder / "provenance.json"
 
 
@@ -175,6 +176,7 @@ def test_from_relations_to_figures(model: Path, tmp_path: Path) -> None:
         ),
         model=model,
         facts=each["facts"],
+        layers=each["layer_importance"],
         heads=each["head_importance"],
         neurons=each["neuron_importance"],
         attention_neurons=each["attention_neuron_importance"],
@@ -381,6 +383,7 @@ def test_a_model_that_knows_nothing_gives_empty_tables(model: Path, tmp_path: Pa
         ),
         model=model,
         facts=facts,
+        layers=layers,
         heads=heads,
         neurons=neurons,
         attention_neurons=attention,

@@ -223,10 +223,11 @@ def test_any_upper_bound_gives_the_best(values, slack, count):
     assert len(seen) == len(set(seen)) == best.evaluated
 
 
-def test_the_curve_runs_from_embedding_to_answer():
-    fact = fact_of("llama")
-    logs, chances = interpolated_scores(
-        fact.readout, fact.states[0], fact.states[-1], TARGET, points=5
-    )
-    torch.testing.assert_close(logs[[0, -1]], fact.scores[[0, -1]])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_curve_runs_from_embedding_to_answer(family):
+    fact = fact_of(family)
+    start, end = fact.states[0], fact.states[-1]
+    logs, chances = interpolated_scores(fact.readout, start, end, TARGET, points=5)
+    between = torch.stack([start + share * (end - start) for share in (0, 0.25, 0.5, 0.75, 1)])
+    torch.testing.assert_close(logs, fact.readout.scores(between, TARGET))
     torch.testing.assert_close(chances, logs.exp())

@@ -1,9 +1,12 @@
 """Query shares and knock-outs against the formulas and the model itself, written out slowly."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from llm_anatomy.facts.importance import best_attention_neurons, best_ffn_neurons
 from llm_anatomy.facts.knockout import (
     Units,
@@ -29,6 +32,7 @@ from tests.unit.facts.tools import (
     decoder_of,
     fact_of,
     recordings_of,
+    replay_of,
     shared_of,
 )
 
@@ -149,24 +153,54 @@ def test_knock_out_is_zeroing_the_parameters(family):
         Units(),
         joined(ffn_units([(0, 3), (2, 11)]), attention_units([(1, 2, 5), (1, 2, 5)], head_dim)),
         head_units([(0, 1), (2, 3)], head_dim),
+        Units(attention_layers=frozenset({1}), ffn_layers=frozenset({1, 2})),
     ]
-    found = dict(answers_without(decoder, PROMPTS, [42, 7, 9], chosen, 64))
+    prompts, tokens = [*PROMPTS, PROMPTS[0]], [42, 7, 9, 11]
+    found = dict(answers_without(decoder, prompts, tokens, chosen, 64))
     for index, units in enumerate(chosen):
         model = copy.deepcopy(decoder.model)
         names = dict(model.named_modules())
         for block in decoder.blocks:
-            for projection, columns in (
-                (block.down, units.ffn.get(block.index)),
-                (block.o, units.attention.get(block.index)),
+            for projection, columns, layers in (
+                (block.down, units.ffn.get(block.index), units.ffn_layers),
+                (block.o, units.attention.get(block.index), units.attention_layers),
             ):
-                weight = names[projection.name].weight
-                inputs = weight if projection.transposed else weight.T
+                module = names[projection.name]
+                inputs = module.weight if projection.transposed else module.weight.T
                 for column in columns or ():
                     inputs[column] = 0
-        logs = model(torch.tensor([PROMPTS[index]])).logits[0, -1].float().log_softmax(-1)
-        token = [42, 7, 9][index]
-        assert found[index].logprob == pytest.approx(float(logs[token]), abs=1e-5)
-        assert found[index].rank == int((logs > logs[token]).sum()) + 1
+                if block.index in layers:
+                    for parameter in module.parameters():
+                        parameter.zero_()
+        logs = model(torch.tensor([prompts[index]])).logits[0, -1].float().log_softmax(-1)
+        assert found[index].logprob == pytest.approx(float(logs[tokens[index]]), abs=1e-5)
+        assert found[index].rank == int((logs > logs[tokens[index]]).sum()) + 1
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2", "falcon"])
+@given(data=st.data())
+@settings(max_examples=8, deadline=None)
+def test_joining_at_the_first_switched_layer_is_running_the_whole_prompt(family, data):
+    decoder = decoder_of(family)
+    layers, neurons = st.integers(0, 2), st.integers(0, 47)
+    selection = st.builds(
+        lambda ffn, heads, whole: dataclasses.replace(
+            joined(ffn_units(ffn), head_units(heads, decoder.blocks[0].head_dim)),
+            ffn_layers=frozenset(whole),
+        ),
+        st.lists(st.tuples(layers, neurons), max_size=4),
+        st.lists(st.tuples(layers, st.integers(0, 3)), max_size=2),
+        st.lists(layers, max_size=1),
+    )
+    jobs = data.draw(st.lists(st.tuples(st.sampled_from(PROMPTS), selection), max_size=6))
+    prompts, units = [prompt for prompt, _ in jobs], [chosen for _, chosen in jobs]
+    asked = (prompts, [42] * len(jobs), units, data.draw(st.sampled_from([8, 64])), "scale", -0.5)
+    slow = dict(answers_without(decoder, *asked))
+    fast = dict(answers_without(decoder, *asked, replay_of(family)))
+    assert slow.keys() == fast.keys() == set(range(len(jobs)))
+    for row, answer in slow.items():
+        assert fast[row].logprob == pytest.approx(answer.logprob, abs=1e-6)
+        assert fast[row].rank == answer.rank
 
 
 def test_scaling_by_one_changes_nothing_and_by_zero_is_zeroing():

@@ -8,6 +8,7 @@ from llm_anatomy.facts.readout import Readout, Target, Unembedding
 from llm_anatomy.facts.record import Recording, record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
 from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.replay import Replay
 from llm_anatomy.model.resolve import resolve
 
 from tests.tiny import tiny_model
@@ -23,6 +24,11 @@ TARGET = Target(42)
 @cache
 def decoder_of(family: str) -> Decoder:
     return resolve(tiny_model(family, dtype=DTYPE))
+
+
+@cache
+def replay_of(family: str) -> Replay:
+    return Replay(decoder_of(family))
 
 
 @cache

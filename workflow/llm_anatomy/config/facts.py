@@ -162,8 +162,16 @@ class KnockOut(Settings):
     head_share: float = Field(
         0.01, gt=0, le=1, description="Share of all heads switched off per relation (Table 11)."
     )
+    layers: int = Field(
+        1,
+        ge=0,
+        description="Most important layers of a relation whose whole output is switched off: of "
+        "attention, of the FFN, of both. 0 leaves this out.",
+    )
     operation: Literal["zero", "scale", "replace"] = Field(
-        "zero", description="What happens to the switched units' coefficients."
+        "zero",
+        description="What happens to the switched units' coefficients; whole layers are zeroed, "
+        "or scaled too.",
     )
     value: float = Field(
         0.0, description="Factor for `scale`, or the coefficient that `replace` sets."
@@ -187,22 +195,18 @@ DEFAULT_RELATIONS: tuple[FactRelation, ...] = (
     FactRelation(
         relation="capitals",
         templates=["The capital of {subject} is"],
-        max_facts=35,
+        max_facts=37,
         keep=["France", "Germany", "Italy", "Japan", "Russia", "Spain"],
     ),
     FactRelation(
-        relation="languages", templates=["The official language of {subject} is"], max_facts=35
+        relation="languages", templates=["The official language of {subject} is"], max_facts=32
     ),
     FactRelation(
         relation="continents",
         templates=["{subject} is a country on the continent of"],
-        max_facts=30,
+        max_facts=25,
     ),
     FactRelation(relation="months", templates=["After {subject} comes the month of"]),
-    FactRelation(
-        relation="numbers",
-        templates=["one comes before two, two comes before three, {subject} comes before"],
-    ),
 )
 
 

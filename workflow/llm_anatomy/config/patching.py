@@ -370,7 +370,8 @@ DEFAULT_TASKS: tuple[Task, ...] = (
 
 DEFAULT_MANIPULATIONS: tuple[Manipulation, ...] = (
     Noise(name="noise"),
-    Shuffle(name="shuffle"),
+    # One draw for each example and layer: a draw costs as much as one of `noise`.
+    Shuffle(name="shuffle", seeds=1),
     Freeze(name="freeze"),
     Skip(name="skip"),
     Switch(name="switch"),

@@ -1,19 +1,29 @@
 """Switching units off: zero, scale or replace coefficients while the model runs (section 4.1).
 
 FFN neuron k: input k of the down projection. Attention neuron (j, k): input j·d_h + k of the o
-projection. Head j: all of its inputs. At every position, as zeroing the parameters would.
+projection. Head j: all of its inputs. Layer: the projection's whole output, bias included. At every
+position, as zeroing the parameters would.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.architecture import Block, Decoder
 from llm_anatomy.model.batching import Batch, equal_length_batches
-from llm_anatomy.model.hooks import PreHook, hidden_input, hooked, replace_hidden_input
+from llm_anatomy.model.hooks import (
+    ForwardHook,
+    PreHook,
+    hidden_input,
+    hooked,
+    replace_hidden_input,
+)
+from llm_anatomy.model.replay import Replay
 
 Operation = Literal["zero", "scale", "replace"]
 
@@ -25,10 +35,21 @@ class Units:
     Attributes:
         ffn: FFN neurons of each layer.
         attention: Inputs j·d_h + k of the o projection of each layer.
+        ffn_layers: Layers whose whole FFN output is switched off.
+        attention_layers: Layers whose whole attention output is switched off.
     """
 
     ffn: Mapping[int, frozenset[int]] = field(default_factory=dict)
     attention: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    ffn_layers: frozenset[int] = frozenset()
+    attention_layers: frozenset[int] = frozenset()
+
+    def first_layer(self, otherwise: int) -> int:
+        """The lowest layer in which something is switched off; `otherwise` when nothing is."""
+        return min(
+            [*self.ffn, *self.attention, *self.ffn_layers, *self.attention_layers],
+            default=otherwise,
+        )
 
 
 def ffn_units(places: Iterable[tuple[int, int]]) -> Units:
@@ -54,7 +75,21 @@ def joined(first: Units, second: Units) -> Units:
     return Units(
         _joined(first.ffn, second.ffn),
         _joined(first.attention, second.attention),
+        first.ffn_layers | second.ffn_layers,
+        first.attention_layers | second.attention_layers,
     )
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What switches units off: edited inputs and outputs of projections."""
+
+    pre: dict[nn.Module, PreHook]
+    forward: dict[nn.Module, ForwardHook]
+
+    def attached(self) -> AbstractContextManager[None]:
+        """The hooks in force."""
+        return hooked(forward=self.forward, pre=self.pre)
 
 
 @dataclass(frozen=True)
@@ -80,6 +115,7 @@ def answers_without(
     batch_tokens: int,
     operation: Operation = "zero",
     value: float = 0.0,
+    replay: Replay | None = None,
 ) -> Iterator[tuple[int, Answer]]:
     """Run prompts, each with its own units switched off; yield index and answer.
 
@@ -91,36 +127,98 @@ def answers_without(
         batch_tokens: Most padded tokens in one pass.
         operation: `zero` coefficients, `scale` them by `value`, or `replace` them by it.
         value: The factor or the new coefficient.
+        replay: The decoder's blocks, to run each prompt only from its first switched layer on;
+            None runs every prompt as a whole.
     """
     for batch in equal_length_batches(prompts, batch_tokens, device=decoder.device):
-        pre = _hooks(decoder, [units[row] for row in batch.rows], operation, value)
-        logs = _log_probabilities(decoder, batch, pre)
+        chosen = [units[row] for row in batch.rows]
+        if replay is None:
+            logs = _whole(decoder, batch, _hooks(decoder.blocks, chosen, operation, value))
+        else:
+            logs = _joining(replay, batch.input_ids, chosen, operation, value)
         asked = torch.tensor([tokens[row] for row in batch.rows], device=logs.device)
-        chosen = logs.gather(1, asked[:, None])
-        ranks = (logs > chosen).sum(1) + 1
-        for row, log, rank in zip(batch.rows, chosen[:, 0].tolist(), ranks.tolist(), strict=True):
+        found = logs.gather(1, asked[:, None])
+        ranks = (logs > found).sum(1) + 1
+        for row, log, rank in zip(batch.rows, found[:, 0].tolist(), ranks.tolist(), strict=True):
             yield row, Answer(log, float(torch.tensor(log).exp()), int(rank))
 
 
-def _log_probabilities(decoder: Decoder, batch: Batch, pre: dict[nn.Module, PreHook]) -> Tensor:
+def _whole(decoder: Decoder, batch: Batch, hooks: Hooks) -> Tensor:
     rows = torch.arange(len(batch.rows))
-    with torch.no_grad(), hooked(pre=pre):
+    with torch.no_grad(), hooks.attached():
         states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
         return decoder.unembed(states[rows, batch.last.cpu()]).float().log_softmax(-1)
 
 
+def _joining(
+    replay: Replay,
+    input_ids: Int[Tensor, "rows tokens"],
+    units: Sequence[Units],
+    operation: Operation,
+    value: float,
+) -> Float[Tensor, "rows vocab"]:
+    """Log-probabilities behind rows that leave their prompt's clean run where units are missing.
+
+    Every different prompt is run once without a change; a row joins at the first block in which
+    something of it is switched off.
+    """
+    decoder = replay.decoder
+    firsts = [item.first_layer(decoder.n_layers) for item in units]
+    order = sorted(range(len(units)), key=lambda row: firsts[row])
+    with torch.no_grad():
+        distinct, prompt_of = input_ids.unique(dim=0, return_inverse=True)
+        clean = replay.embed(distinct)
+        edited, joined = clean[:0], 0
+        for block in decoder.blocks:
+            until = sum(first <= block.index for first in firsts)
+            edited = torch.cat([edited, clean[prompt_of[order[joined:until]]]])
+            joined = until
+            if joined:
+                chosen = [units[row] for row in order[:joined]]
+                with _hooks([block], chosen, operation, value).attached():
+                    edited, _ = replay.block(block.index, edited)
+            if joined < len(order):
+                clean, _ = replay.block(block.index, clean)
+        edited = torch.cat([edited, clean[prompt_of[order[joined:]]]])
+        logs = decoder.logits(edited[:, -1]).float().log_softmax(-1)
+        back = torch.empty(len(order), dtype=torch.long)
+        back[order] = torch.arange(len(order))
+        return logs[back]
+
+
 def _hooks(
-    decoder: Decoder, units: Sequence[Units], operation: Operation, value: float
-) -> dict[nn.Module, PreHook]:
-    found: dict[nn.Module, PreHook] = {}
-    for block in decoder.blocks:
-        for module, sets in (
-            (block.down.module, [item.ffn.get(block.index) for item in units]),
-            (block.o.module, [item.attention.get(block.index) for item in units]),
+    blocks: Iterable[Block], units: Sequence[Units], operation: Operation, value: float
+) -> Hooks:
+    found = Hooks({}, {})
+    for block in blocks:
+        for module, columns, layers in (
+            (
+                block.down.module,
+                [item.ffn.get(block.index) for item in units],
+                [block.index in item.ffn_layers for item in units],
+            ),
+            (
+                block.o.module,
+                [item.attention.get(block.index) for item in units],
+                [block.index in item.attention_layers for item in units],
+            ),
         ):
-            if any(sets):
-                found[module] = _edit(sets, operation, value)
+            if any(columns):
+                found.pre[module] = _edit(columns, operation, value)
+            if any(layers):
+                found.forward[module] = _silence(layers, value if operation == "scale" else 0.0)
     return found
+
+
+def _silence(rows: Sequence[bool], factor: float) -> ForwardHook:
+    """Multiply some rows of a projection's output, bias included."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        view = output if output.ndim == 3 else output.reshape(len(rows), -1, output.shape[-1])
+        factors = [factor if chosen else 1.0 for chosen in rows]
+        return (view * view.new_tensor(factors)[:, None, None]).reshape(output.shape)
+
+    return hook
 
 
 def _edit(sets: Sequence[frozenset[int] | None], operation: Operation, value: float) -> PreHook:

@@ -101,7 +101,7 @@ def best_by_method(
     else:
         scores = m.abs() if method.startswith("coefficient") else torch.ones_like(m)
         if method.endswith("norm"):
-            scores = scores * torch.cat([columns.norm(dim=0) for columns in fact.subvalues.ffn])
+            scores = scores * fact.subvalues.ffn_norms
     return exhaustive_best(len(m), lambda units: scores[units], count)
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from llm_anatomy.model.architecture import Decoder
 
 NormMode = Literal["frozen", "per_vector", "none"]
-CHUNK = 64
+# Vectors projected at once: more are faster per vector, but hold more logits.
+CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Unembedding:
         if bias is not None:
             constant = constant + bias.to(self.device)
         self.constant: Float[Tensor, " vocab"] = constant * self.scale
+        self.has_constant = self.norm.bias is not None or bias is not None
+        self._scratch = torch.empty(0, dtype=dtype, device=self.device)
+
+    def scratch(self, rows: int) -> Float[Tensor, "rows vocab"]:
+        """Memory for logits that are reduced at once; the next call overwrites it."""
+        if len(self._scratch) < rows:
+            shape = (rows, self.head.shape[0])
+            self._scratch = torch.empty(shape, dtype=self.dtype, device=self.device)
+        return self._scratch[:rows]
 
     def readout(self, final: Float[Tensor, " d_model"], mode: NormMode = "frozen") -> "Readout":
         """The projection of one prompt.
@@ -74,30 +84,40 @@ class Readout:
         reference = self.final if self.mode == "frozen" else vectors
         return self.unembedding.norm.frozen(vectors, reference)
 
-    def bs_values(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+    def bs_values(
+        self, vectors: Float[Tensor, "n d_model"], out: Float[Tensor, "n vocab"] | None = None
+    ) -> Float[Tensor, "n vocab"]:
         """bs(v) of vectors: linear in `frozen` and `none` mode (Eq. 9)."""
-        return (self.normed(vectors) @ self.unembedding.head.T).mul_(self.unembedding.scale)
+        found = torch.mm(self.normed(vectors), self.unembedding.head.T, out=out)
+        # Exact: multiplying by 1 changes nothing.
+        return found if self.unembedding.scale == 1.0 else found.mul_(self.unembedding.scale)
 
-    def logits(self, states: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+    def logits(
+        self, states: Float[Tensor, "n d_model"], out: Float[Tensor, "n vocab"] | None = None
+    ) -> Float[Tensor, "n vocab"]:
         """Logits of states, constants and soft-cap included."""
-        logits = self.bs_values(states)
-        if self.mode != "none":
+        logits = self.bs_values(states, out)
+        if self.mode != "none" and self.unembedding.has_constant:
             logits += self.unembedding.constant
         cap = self.unembedding.softcap
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
     def scores(self, states: Float[Tensor, "n d_model"], target: Target) -> Float[Tensor, " n"]:
         """Log p(token | state), or its contrast, of every state."""
-        parts = [self._scores(part, target) for part in states.split(CHUNK)]
-        return torch.cat(parts) if parts else states.new_zeros(0)
+        # Parts of equal size: a short last one would be as slow as a long one.
+        parts = states.tensor_split(-(-len(states) // CHUNK)) if len(states) else ()
+        found = [self._scores(part, target) for part in parts]
+        return torch.cat(found) if found else states.new_zeros(0)
 
     def _scores(self, states: Tensor, target: Target) -> Tensor:
-        logits = self.logits(states)
-        chosen = logits[:, target.token]
+        logits = self.logits(states, self.unembedding.scratch(len(states)))
+        chosen = logits[:, target.token].clone()
         if target.contrast is not None:
             # The normaliser cancels.
             return chosen - logits[:, target.contrast]
-        return chosen - logits.logsumexp(-1)
+        # In place, what logsumexp would do in new memory.
+        top = logits.amax(-1, keepdim=True)
+        return chosen - top[:, 0] - logits.sub_(top).exp_().sum(-1).log_()
 
     def log_probabilities(self, states: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
         """Log p(· | state): the layer-wise logit lens of every token."""
@@ -157,5 +177,11 @@ def interpolated_scores(
 ) -> tuple[Float[Tensor, " points"], Float[Tensor, " points"]]:
     """Log p(w) and p(w) at h^0 + S·(h^L - h^0) for S from 0 to 1 (section 4.1, Fig. 3)."""
     steps = torch.linspace(0, 1, points, dtype=start.dtype, device=start.device)[:, None]
-    logs = readout.scores(start + steps * (end - start), Target(target.token))
+    if not readout.affine:
+        logs = readout.scores(start + steps * (end - start), Target(target.token))
+        return logs, logs.exp()
+    # Affine logits need the two ends alone.
+    first, last = readout.logits(torch.stack([start, end]))
+    logits = torch.lerp(first, last, steps)
+    logs = logits[:, target.token] - logits.logsumexp(-1)
     return logs, logs.exp()

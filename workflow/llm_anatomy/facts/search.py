@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK = 64
+# Units evaluated at once: each time that the search looks on, and when every unit is evaluated.
+STEP, CHUNK = 64, 256
 
 Evaluate = Callable[[Tensor], Tensor]
 
@@ -53,7 +54,9 @@ def certified_best(bounds: Float[Tensor, " units"], evaluate: Evaluate, count: i
     values = bounds.new_empty(0)
     done = 0
     while done < len(order):
-        values = torch.cat([values, evaluate(order[done : done + CHUNK])])
+        # At least `count` are needed; the end of the list is known only then.
+        step = STEP if done else max(STEP, count)
+        values = torch.cat([values, evaluate(order[done : done + step])])
         done = len(values)
         if done >= count and (
             done == len(order) or values.topk(count).values[-1] >= bounds[order[done]]

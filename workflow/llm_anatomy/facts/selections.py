@@ -1,6 +1,6 @@
 """Which units are switched off for each fact (sections 4.1 and 4.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +10,8 @@ from llm_anatomy.facts.knockout import Units, attention_units, ffn_units, head_u
 from llm_anatomy.model.architecture import Decoder
 
 RANDOM = "random"
+# What of a layer is switched off, as in the table.
+LAYER_KINDS = ("attention_layers", "ffn_layers", "layers")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,32 @@ def best_heads(importance: pd.DataFrame, share: float) -> list[tuple[int, int]]:
     return [(int(layer), int(head)) for layer, head in best]
 
 
+def best_layers(importance: pd.DataFrame, count: int) -> dict[str, list[int]]:
+    """The attention layers, FFN layers and whole layers with the highest mean importance."""
+    means = importance.groupby(["kind", "layer"])["importance"].mean().unstack("kind")
+    means["both"] = means["attention"] + means["ffn"]
+    return {
+        name: [
+            int(layer)
+            for layer in means[kind].sort_values(ascending=False, kind="stable").index[:count]
+        ]
+        for name, kind in zip(LAYER_KINDS, ("attention", "ffn", "both"), strict=True)
+    }
+
+
+def layer_selections(layers: Mapping[str, list[int]], method: str) -> list[Selection]:
+    """Outputs of whole attention layers, of whole FFN layers, and of both."""
+    found = []
+    for name in LAYER_KINDS:
+        chosen = frozenset(layers[name])
+        units = Units(
+            attention_layers=frozenset() if name == "ffn_layers" else chosen,
+            ffn_layers=frozenset() if name == "attention_layers" else chosen,
+        )
+        found.append(Selection(name, method, units, len(chosen)))
+    return found
+
+
 class Randomly:
     """Seeded random units, the same for a fact whatever else is switched off."""
 
@@ -80,6 +108,10 @@ class Randomly:
         """Random heads."""
         return self._draw([block.n_heads for block in self.blocks], count, fact, 1)
 
+    def layers(self, count: int, fact: int) -> list[int]:
+        """Random layers."""
+        return [layer for layer, _ in self._draw([1] * len(self.blocks), count, fact, 3)]
+
     def attention(self, count: int, fact: int) -> pd.DataFrame:
         """Random attention neurons."""
         widths = [block.n_heads * block.head_dim for block in self.blocks]
@@ -91,7 +123,7 @@ class Randomly:
         return pd.DataFrame(rows, columns=["layer", "head", "dimension"])
 
     def _draw(self, widths: list[int], count: int, fact: int, stream: int) -> list[tuple[int, int]]:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + fact) * 3 + stream)
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + fact) * 4 + stream)
         units = torch.randperm(sum(widths), generator=generator)[:count].tolist()
         return list(_places(units, widths))
 

@@ -9,6 +9,7 @@ scale of the prompt at hand goes into the coefficients.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -37,6 +38,11 @@ class Subvalues:
     def widths(self) -> list[int]:
         """FFN neurons of every layer."""
         return [columns.shape[1] for columns in self.ffn]
+
+    @cached_property
+    def ffn_norms(self) -> Float[Tensor, " units"]:
+        """|fc2_k| of every FFN neuron, layer after layer."""
+        return torch.cat([columns.norm(dim=0) for columns in self.ffn])
 
     def ffn_coefficients(
         self, recording: Recording, layer: int, position: int = -1

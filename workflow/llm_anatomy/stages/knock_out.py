@@ -10,24 +10,29 @@ import torch
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.facts import Attribution, KnockOut
+from llm_anatomy.errors import UserError
 from llm_anatomy.facts.importance import Explained
 from llm_anatomy.facts.knockout import answers_without
 from llm_anatomy.facts.methods import RANKED, TokenRanks, best_by_method
 from llm_anatomy.facts.readout import Target, Unembedding
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.selections import (
+    LAYER_KINDS,
     ORIGINAL,
     RANDOM,
     Randomly,
     Selection,
     best_heads,
+    best_layers,
     ffn_selection,
     head_selection,
+    layer_selections,
     value_selection,
 )
 from llm_anatomy.facts.subvalues import Subvalues, split_units
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.replay import Replay
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables
@@ -50,6 +55,7 @@ def run(
     *,
     model: Path,
     facts: tuple[Path, ...],
+    layers: tuple[Path, ...],
     heads: tuple[Path, ...],
     neurons: tuple[Path, ...],
     attention_neurons: tuple[Path, ...],
@@ -65,18 +71,24 @@ def run(
     known = pd.concat(frames, ignore_index=True)
     loaded = load_model(model, settings.precision, compute)
     decoder = loaded.decoder
+    best = _by_fact(neurons, names, tables.NEURON_IMPORTANCE)
     with torch.no_grad():
-        by_method = _method_neurons(settings, decoder, known, compute.batch_tokens)
+        by_method = _method_neurons(settings, decoder, known, best, compute.batch_tokens)
     selections = _Selections(
         decoder,
         settings,
-        neurons=_by_fact(neurons, names, tables.NEURON_IMPORTANCE),
+        neurons=best,
         attention=_by_fact(attention_neurons, names, tables.ATTENTION_NEURON_IMPORTANCE),
         queries=_grouped(read_table(query_neurons, tables.QUERY_NEURONS)),
         heads={
             name: best_heads(frame, asked.head_share)
             for name, path in zip(names, heads, strict=True)
             if len(frame := read_table(path, tables.HEAD_IMPORTANCE))
+        },
+        layers={
+            name: best_layers(frame, asked.layers)
+            for name, path in zip(names, layers, strict=True)
+            if len(frame := read_table(path, tables.LAYER_IMPORTANCE))
         },
     )
     jobs = [
@@ -96,6 +108,7 @@ def run(
             compute.batch_tokens,
             asked.operation,
             asked.value,
+            _replay(decoder) if len(known) else None,
         ):
             index, selection = jobs[job]
             rows[job] = {
@@ -123,13 +136,29 @@ def run(
     )
 
 
+def _replay(decoder: Decoder) -> Replay | None:
+    """The decoder's blocks; None when they cannot be called one by one."""
+    try:
+        return Replay(decoder)
+    except UserError:
+        logger.info("the model's blocks cannot be called alone; every prompt is run as a whole")
+        return None
+
+
 Places = list[tuple[int, int]]
 
 
 def _method_neurons(
-    settings: KnockOutStage, decoder: Decoder, known: pd.DataFrame, batch_tokens: int
+    settings: KnockOutStage,
+    decoder: Decoder,
+    known: pd.DataFrame,
+    stored: dict[tuple[str, str], pd.DataFrame],
+    batch_tokens: int,
 ) -> list[dict[str, Places]]:
-    """The best FFN neurons of every fact by every method."""
+    """The best FFN neurons of every fact by every method.
+
+    Those by log-probability increase are the table's, where it has enough of them.
+    """
     asked = settings.knock_out
     subvalues, unembedding = Subvalues(decoder), Unembedding(decoder)
     ranks = None
@@ -150,7 +179,14 @@ def _method_neurons(
                 subvalues,
                 settings.attribution.search == "certified",
             )
+            key = str(known["relation"][index]), str(known["example_id"][index])
+            own = stored.get(key, pd.DataFrame())
             for method in asked.methods:
+                if method == "log_prob_increase" and len(own) >= asked.neurons:
+                    top = own.sort_values("rank").head(asked.neurons)
+                    places = zip(top["layer"].tolist(), top["neuron"].tolist(), strict=True)
+                    found[index][method] = list(places)
+                    continue
                 best = best_by_method(fact, method, asked.neurons, ranks, asked.signed_rank)
                 layers, neurons = split_units(best.units, subvalues.widths)
                 found[index][method] = list(zip(layers.tolist(), neurons.tolist(), strict=True))
@@ -170,8 +206,9 @@ class _Selections:
         attention: dict[tuple[str, str], pd.DataFrame],
         queries: dict[tuple[str, str], pd.DataFrame],
         heads: dict[str, Places],
+        layers: dict[str, dict[str, list[int]]],
     ) -> None:
-        self.asked, self.heads = settings.knock_out, heads
+        self.asked, self.heads, self.layers = settings.knock_out, heads, layers
         self.neurons, self.attention, self.queries = neurons, attention, queries
         self.head_dim = decoder.blocks[0].head_dim
         self.randomly = Randomly(decoder, settings.seed)
@@ -209,6 +246,10 @@ class _Selections:
         if key[0] in self.heads:
             drawn = self.randomly.heads(len(self.heads[key[0]]), index)
             found.append(head_selection(drawn, self.head_dim, RANDOM, key[0]))
+        if asked.layers and key[0] in self.layers:
+            found += layer_selections(self.layers[key[0]], "log_prob_increase")
+            drawn_layers = self.randomly.layers(asked.layers, index)
+            found += layer_selections(dict.fromkeys(LAYER_KINDS, drawn_layers), RANDOM)
         return found
 
 

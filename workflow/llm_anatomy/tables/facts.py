@@ -275,7 +275,8 @@ KNOCK_OUT = TableSchema(
             "selection",
             pa.string(),
             "`original`; `ffn` neurons by a method; `value_neurons` (attention and FFN); "
-            "`query_neurons`; `heads` of a relation.",
+            "`query_neurons`; `heads` of a relation; its best `attention_layers`, `ffn_layers` and "
+            "`layers` (both), whole.",
         ),
         Column(
             "method",
