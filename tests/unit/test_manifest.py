@@ -7,8 +7,9 @@ from base64 import urlsafe_b64encode
 import pyarrow as pa
 import pytest
 from llm_anatomy import verify
+from llm_anatomy.documents import sealed
 from llm_anatomy.errors import UserError
-from llm_anatomy.manifest import find_problems, make_manifest, read_records, sealed
+from llm_anatomy.manifest import find_problems, make_manifest, read_records
 from llm_anatomy.tables.core import Column, TableSchema, write_table
 
 SCHEMA = TableSchema(

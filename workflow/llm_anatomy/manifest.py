@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_anatomy.documents import read_sealed, sealed
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import sha256_file
+from llm_anatomy.remake import remake_command
 from llm_anatomy.tables.core import read_provenance
 
 FORMAT = 1
@@ -61,13 +63,6 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
     return sealed({"format": FORMAT, "files": files, "sources": sources})
 
 
-def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with a hash of itself."""
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    text = json.dumps(body, sort_keys=True)
-    return {**body, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-
-
 def result_files(results: Path) -> list[Path]:
     """Every finished file below a results folder but the manifest itself, sorted."""
     found = []
@@ -108,19 +103,16 @@ def find_problems(results: Path) -> Iterator[str]:
     if not path.exists():
         raise UserError(f"{path} is missing; make it with: snakemake --cores 1 {path}")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        intact = sealed(manifest) == manifest
-    except (ValueError, AttributeError):
-        intact = False
-    if not intact:
+        manifest = read_sealed(path)
+    except ValueError as error:
         raise UserError(
             f"{path} is damaged, so that nothing can be checked against it; remake it with: "
-            f"snakemake --cores 1 --forcerun write_manifest -- {path}"
-        )
+            f"{remake_command('write_manifest', path)}"
+        ) from error
     there = {file.relative_to(results).as_posix() for file in result_files(results)}
     for name, entry in manifest["files"].items():
         file = results / name
-        remake = f"remake it with: snakemake --cores 1 --forcerun {entry.get('rule')} -- {file}"
+        remake = f"remake it with: {remake_command(str(entry.get('rule')), file)}"
         if name not in there:
             yield f"{file} is missing; {remake}"
         elif sha256_file(file) != entry["sha256"]:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.folder import check_source
 from llm_anatomy.modules import package_root
+from llm_anatomy.remake import CONFIGURATION_VARIABLE
 from llm_anatomy.runner import COMPUTE_VARIABLE
 
 
@@ -63,7 +64,7 @@ def without_compute(configuration: Configuration) -> dict[str, Any]:
     return configuration.model_dump(mode="json", exclude={"compute"})
 
 
-def stage_environment(compute: Compute) -> dict[str, str]:
+def stage_environment(compute: Compute, files: Sequence[str] = ()) -> dict[str, str]:
     """Environment variables for every stage.
 
     Where and how fast things run travels beside the rules, so that it reruns nothing. The folder
@@ -72,6 +73,10 @@ def stage_environment(compute: Compute) -> dict[str, str]:
     which hold the dependencies alone, find the package. Compiled modules are kept, whatever the
     user's shell says: dozens of short processes import torch, and without them each takes twice
     as long to start.
+
+    Args:
+        compute: Device, threads and batch budget.
+        files: Configuration files that the user named, for the commands in error messages.
     """
     folder = str(Path(sys.executable).parent)
     checkout = package_root().parent
@@ -82,6 +87,7 @@ def stage_environment(compute: Compute) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONDONTWRITEBYTECODE": "",
         COMPUTE_VARIABLE: compute.model_dump_json(),
+        CONFIGURATION_VARIABLE: "\n".join(files),
         "PATH": os.pathsep.join([folder, os.environ.get("PATH", "")]),
     }
 

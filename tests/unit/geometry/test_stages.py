@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.figures.geometry import prompt_scatter
 from llm_anatomy.geometry.activations import read_states
 from llm_anatomy.model.loading import LoadedModel, load_model
+from llm_anatomy.model.record import write_record
 from llm_anatomy.runner import compute_settings
 from llm_anatomy.stages import (
     check_regions,
@@ -65,7 +65,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = save_tiny_model(folder / "weights")
     files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights.iterdir()}
     record = {"model": "tiny", "revision": "", "weights_sha256": "", "files": files}
-    (folder / "provenance.json").write_text(json.dumps(record))
+    write_record(folder, record, {})
     return folder / "provenance.json"
 
 

@@ -14,6 +14,7 @@ from llm_anatomy.model.devices import choose_device
 from llm_anatomy.model.hooks import hooked
 from llm_anatomy.model.loading import load_model, sha256_file
 from llm_anatomy.model.norm import read_norm
+from llm_anatomy.model.record import write_record
 from llm_anatomy.model.resolve import resolve
 from safetensors import safe_open
 from torch import nn
@@ -29,9 +30,8 @@ def prepared(folder, family="llama"):
         "model": "tiny", "revision": None, "files": files,
         "weights_sha256": files["model.safetensors"],
     }  # fmt: skip
-    path = folder / "provenance.json"
-    path.write_text(json.dumps(record))
-    return path
+    write_record(folder, record, {})
+    return folder / "provenance.json"
 
 
 def test_hooks_are_removed_when_the_forward_pass_fails():

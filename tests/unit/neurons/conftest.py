@@ -1,6 +1,5 @@
 """A prepared tiny model and texts, as the rules before the neuron study leave them."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +7,7 @@ import pytest
 from llm_anatomy.config.base import Compute
 from llm_anatomy.files import sha256_file
 from llm_anatomy.model.checkpoint import architecture_json
+from llm_anatomy.model.record import write_record
 from llm_anatomy.model.resolve import resolve
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.data import TEXTS
@@ -19,7 +19,6 @@ def prepare(folder: Path, family: str = "llama", **changes: object) -> Path:
     """Write a tiny model like prepare_model does; returns its provenance.json."""
     weights = save_tiny_model(folder / "weights", family, **changes)
     architecture = architecture_json(resolve(tiny_model(family, **changes)), weights)
-    (folder / "architecture.json").write_text(json.dumps(architecture))
     record = {
         "model": folder.name,
         "source": {"kind": "path"},
@@ -29,9 +28,8 @@ def prepare(folder: Path, family: str = "llama", **changes: object) -> Path:
         "files": {file.name: sha256_file(file) for file in sorted(weights.iterdir())},
         "trust_remote_code": False,
     }
-    provenance = folder / "provenance.json"
-    provenance.write_text(json.dumps(record))
-    return provenance
+    write_record(folder, record, architecture)
+    return folder / "provenance.json"
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
 """A tiny decoder with prompts, for the patching tests."""
 
-import json
 from functools import cache
 from pathlib import Path
 
 import torch
 from llm_anatomy.model.loading import sha256_file
+from llm_anatomy.model.record import write_record
 from llm_anatomy.model.replay import Replay
 from llm_anatomy.model.resolve import resolve
 
@@ -41,5 +41,5 @@ def saved_model(folder: Path) -> Path:
         "weights_sha256": "none",
         "files": {path.name: sha256_file(path) for path in sorted(weights.iterdir())},
     }
-    (folder / "provenance.json").write_text(json.dumps(record))
+    write_record(folder, record, {})
     return folder / "provenance.json"

@@ -1,6 +1,5 @@
 """A small run's results on disk: tables, figures, exhibits, claims and provenance."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from llm_anatomy.figures.exhibit import Exhibit, save_figure, set_style, write_exhibits
+from llm_anatomy.model.record import write_record
 from llm_anatomy.report.shown import TableReader
 from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS, claim_row
 from llm_anatomy.tables.core import Column, TableSchema, write_table
@@ -102,18 +102,15 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     ]  # fmt: skip
     write_table(run.claims, CLAIMS, pd.DataFrame(claims), provenance)
     run.model.parent.mkdir(parents=True)
-    run.model.write_text(
-        json.dumps(
-            {
-                "model": "tiny",
-                "revision": "r1",
-                "source": {"kind": "path", "id": "models/tiny"},
-                "licence": "mit",
-                "parameters": 12_300_000,
-                "weights_sha256": "ab" * 32,
-            }
-        )
-    )
+    record = {
+        "model": "tiny",
+        "revision": "r1",
+        "source": {"kind": "path", "id": "models/tiny"},
+        "licence": "mit",
+        "parameters": 12_300_000,
+        "weights_sha256": "ab" * 32,
+    }
+    write_record(run.model.parent, record, {})
     tally = pd.DataFrame(
         {
             "outcome": ["in", "used", "set aside", "set aside"],

@@ -15,6 +15,7 @@ from llm_anatomy.geometry.extraction import Request, partitions, read_activation
 from llm_anatomy.geometry.spline import feature_columns, spline_features
 from llm_anatomy.model.batching import encode, token_budget_batches
 from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.record import write_record
 from llm_anatomy.stages import score_texts, split_texts, train_detector
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.data import TEXTS
@@ -108,7 +109,7 @@ def project(tmp_path_factory) -> Path:
         "weights_sha256": files["model.safetensors"],
         "files": files,
     }
-    (model / "provenance.json").write_text(json.dumps(record))
+    write_record(model, record, {})
     loaded = load_model(model / "provenance.json", Precision(), Compute(threads=1))
     bad = np.arange(40) % 2 == 0
     texts = [f"{'bad ' * (3 + i % 4) if b else 'fine text '} {i}" for i, b in enumerate(bad)]

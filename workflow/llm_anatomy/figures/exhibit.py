@@ -20,7 +20,10 @@ import pyarrow.parquet as pq
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from llm_anatomy.documents import read_sealed, sealed, write_json
 from llm_anatomy.errors import UserError
+from llm_anatomy.files import sha256_file
+from llm_anatomy.remake import remake_command
 from llm_anatomy.tables.core import atomic_path, read_content_sha256
 
 EXHIBITS_FILE = "exhibits.json"
@@ -133,10 +136,11 @@ def write_exhibits(folder: Path, study: str, exhibits: Sequence[Exhibit]) -> Non
             asdict(exhibit) | {"table": None if exhibit.table is None else str(exhibit.table)}
             for exhibit in exhibits
         ],
+        "figures_sha256": {path.name: sha256_file(path) for path in sorted(folder.glob("*.png"))},
     }
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, default=int)
-    with atomic_path(folder / EXHIBITS_FILE) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    # Row numbers may be numpy's, which JSON does not know.
+    plain = json.loads(json.dumps(document, default=int))
+    write_json(folder / EXHIBITS_FILE, sealed(plain))
 
 
 def read_exhibits(folder: Path) -> StudyExhibits:
@@ -147,7 +151,10 @@ def read_exhibits(folder: Path) -> StudyExhibits:
     """
     path = folder / EXHIBITS_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_sealed(path)
+        for name, expected in document["figures_sha256"].items():
+            if sha256_file(folder / name) != expected:
+                raise ValueError(f"the figure {name} is not the one that was drawn")
         exhibits = tuple(
             Exhibit(
                 title=item["title"],
@@ -163,8 +170,8 @@ def read_exhibits(folder: Path) -> StudyExhibits:
         return StudyExhibits(document["study"], folder, exhibits, document["content_sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is missing or damaged; remake it with: "
-            f"snakemake --forcerun figures_{folder.name} -- {folder}"
+            f"{path} or a figure beside it is missing or damaged ({error}); remake it with: "
+            f"{remake_command(f'figures_{folder.name}', folder)}"
         ) from error
 
 

@@ -1,34 +1,80 @@
 """A prepared model's provenance record: reading, verifying, and passing on to tables."""
 
 import importlib.metadata
-import json
 from pathlib import Path
 from typing import Any
 
 from llm_anatomy.config.base import Precision
+from llm_anatomy.documents import read_sealed, sealed, write_json
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import sha256_file
+from llm_anatomy.remake import remake_command
+
+ARCHITECTURE = "architecture.json"
+PROVENANCE = "provenance.json"
+
+
+def write_record(folder: Path, record: dict[str, Any], architecture: dict[str, Any]) -> None:
+    """Write a model's `architecture.json` and, sealed, its `provenance.json`.
+
+    Args:
+        folder: The model's folder in the results; its `weights/` are complete.
+        record: What the provenance says; its `files` are the hashes of the weights' folder.
+        architecture: Roles to tensor names.
+    """
+    write_json(folder / ARCHITECTURE, architecture)
+    hashes = {"architecture_sha256": sha256_file(folder / ARCHITECTURE)}
+    # Last, because every later stage waits for this file.
+    write_json(folder / PROVENANCE, sealed(record | hashes))
+
+
+def read_record(provenance_path: Path) -> dict[str, Any]:
+    """A model's provenance record, whose own hash is checked, and no other file's.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    try:
+        return read_sealed(provenance_path)
+    except FileNotFoundError as error:
+        raise UserError(f"{provenance_path} is missing; {_remedy(provenance_path)}") from error
+    except ValueError as error:
+        raise UserError(
+            f"{provenance_path} is damaged ({error}); {_remedy(provenance_path)}"
+        ) from error
 
 
 def verified_record(provenance_path: Path) -> dict[str, Any]:
     """A model's provenance record, after checking the sha256 of every file it names.
 
     Raises:
-        UserError: A file is missing or its bytes are not the recorded ones.
+        UserError: A file is missing, added, or its bytes are not the recorded ones.
     """
-    record: dict[str, Any] = json.loads(provenance_path.read_text())
-    weights = provenance_path.parent / "weights"
-    remake = f"remake it with: snakemake --forcerun prepare_model -- {provenance_path}"
-    for name, expected in sorted(record["files"].items()):
-        file = weights / name
+    record = read_record(provenance_path)
+    remedy = _remedy(provenance_path)
+    folder = provenance_path.parent
+    weights = folder / "weights"
+    hashes = {folder / ARCHITECTURE: record["architecture_sha256"]}
+    hashes |= {weights / name: expected for name, expected in sorted(record["files"].items())}
+    for file, expected in hashes.items():
         if not file.exists():
-            raise UserError(f"{file} is missing; it is made by the rule prepare_model; {remake}")
+            raise UserError(f"{file} is missing; {remedy}")
         if sha256_file(file) != expected:
-            raise UserError(
-                f"{file} is damaged (its sha256 is not the recorded one); it is made by the rule "
-                f"prepare_model; {remake}"
-            )
+            raise UserError(f"{file} is damaged (its sha256 is not the recorded one); {remedy}")
+    added = sorted(
+        file for file in weights.iterdir() if file not in hashes and not file.name.startswith(".")
+    )
+    if any(file.is_file() for file in added):
+        raise UserError(f"{added[0]} is none of the files of the prepared model; {remedy}")
     return record
+
+
+def _remedy(provenance_path: Path) -> str:
+    # Only a tuned model has a table of its training beside it.
+    tuned = (provenance_path.parent / "training.parquet").exists()
+    rule = "fine_tune" if tuned else "prepare_model"
+    remake = remake_command(rule, provenance_path)
+    return f"it is made by the rule {rule}; remake it with: {remake}"
 
 
 def table_provenance(record: dict[str, Any], precision: Precision) -> dict[str, Any]:

@@ -6,12 +6,10 @@ the hub cache's files), `provenance.json` (what it is and the sha256 of every fi
 """
 
 import hashlib
-import json
 import logging
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,13 @@ from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.data.wheels import known_wheel, members, wheel_for
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import atomic_folder, atomic_path, sha256_file
+from llm_anatomy.files import atomic_folder, sha256_file
 from llm_anatomy.model.checkpoint import architecture_json
 from llm_anatomy.model.folder import check_folder, check_source, model_files, read_config
 from llm_anatomy.model.gguf import convert_gguf, read_metadata
 from llm_anatomy.model.hub import fetch_configuration, fetch_weights
 from llm_anatomy.model.memory import check_memory, count_parameters, empty_model
+from llm_anatomy.model.record import write_record
 from llm_anatomy.model.resolve import resolve
 
 logger = logging.getLogger(__name__)
@@ -76,9 +75,7 @@ def prepare(
         check_vocabulary(target, source, decoder.vocab_size)
         architecture = architecture_json(decoder, target)
         record = provenance(source, origin, target, count_parameters(model))
-    write_json(folder / "architecture.json", architecture)
-    # Last, because every later stage waits for this file.
-    write_json(folder / "provenance.json", record)
+    write_record(folder, record, architecture)
 
 
 def provenance(
@@ -133,15 +130,6 @@ def check_vocabulary(weights: Path, source: ModelSource, head_rows: int) -> None
             f"the model '{source.name}': its tokenizer knows the id {largest} ('{token}') but its "
             f"LM head has {head_rows} rows; take the tokenizer that belongs to the model, or "
             "resize the model's embeddings"
-        )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON document atomically, with deterministic bytes."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
-            encoding="utf-8",
         )
 
 

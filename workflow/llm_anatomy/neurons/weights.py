@@ -12,6 +12,7 @@ from torch import Tensor
 
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.shards import tensor_files
+from llm_anatomy.remake import remake_command
 
 
 class ModelWeights:
@@ -30,7 +31,7 @@ class ModelWeights:
         if not description.exists():
             raise UserError(
                 f"{description} is missing; it is made by the rule prepare_model; remake it with: "
-                f"snakemake --forcerun prepare_model -- {description}"
+                f"{remake_command('prepare_model', description)}"
             )
         self.architecture: dict[str, Any] = json.loads(description.read_text())
         self.files = tensor_files(self.folder)

@@ -1,7 +1,6 @@
 """What ran: models, data, versions and configuration, as the head of the report."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from pydantic import BaseModel
 
 from llm_anatomy.config.root import ALL_STUDIES, Configuration
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.record import read_record
+from llm_anatomy.remake import remake_command
 from llm_anatomy.report.shown import TableReader, TableRecord
 
 INTAKE_SUFFIX = ".intake.parquet"
@@ -133,7 +134,7 @@ def _without_empty_defaults(model: BaseModel, values: dict[str, Any]) -> dict[st
 
 def _model_line(path: Path, configuration: Configuration) -> ModelLine:
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record = read_record(path)
         source = record["source"]
         precision = configuration.precision
         in_bits = "" if precision.quantisation == "none" else f", {precision.quantisation} weights"
@@ -146,10 +147,10 @@ def _model_line(path: Path, configuration: Configuration) -> ModelLine:
             licence=record["licence"],
             weights_sha256=record["weights_sha256"],
         )
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError as error:
         raise UserError(
-            f"{path} is missing or damaged; remake it with: "
-            f"snakemake --forcerun prepare_model -- {path}"
+            f"{path} is of another version (it lacks {error}); remake it with: "
+            f"{remake_command('prepare_model', path)}"
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import DPI, Exhibit, StudyExhibits
+from llm_anatomy.remake import remake_command
 from llm_anatomy.report.shown import ShownTable, TableReader
 from llm_anatomy.report.studies import STUDIES, Study
 
@@ -125,7 +126,4 @@ def _item(exhibit: Exhibit, label: str, shown: StudyExhibits, reader: TableReade
 
 
 def _remake(path: Path) -> str:
-    return (
-        "remake it with: "
-        f"snakemake --forcerun figures_{path.parent.name} -- {path.parent.as_posix()}"
-    )
+    return f"remake it with: {remake_command(f'figures_{path.parent.name}', path.parent)}"

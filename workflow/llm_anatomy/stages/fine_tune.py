@@ -1,7 +1,6 @@
 """Fine-tune a model for a few steps, so that it has a counterpart of the same shapes."""
 
 import hashlib
-import json
 import math
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.files import atomic_folder, sha256_file
 from llm_anatomy.model.checkpoint import architecture_json
 from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.record import verified_record
+from llm_anatomy.model.record import verified_record, write_record
 from llm_anatomy.neurons.tuning import train
 from llm_anatomy.progress import track
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables.core import atomic_path, read_table, write_table
+from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.neurons import TRAINING
 
@@ -90,9 +89,7 @@ def run(
         "texts_too_short": len(table) - len(rows),
     }
     write_table(training, TRAINING, curve, table_provenance)
-    for path, document in ((architecture, description), (provenance, tuned)):
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    write_record(provenance.parent, tuned, description)
 
 
 if __name__ == "__main__":

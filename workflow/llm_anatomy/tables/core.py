@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import atomic_path as atomic_path
+from llm_anatomy.remake import remake_command
 
 PROVENANCE_KEY = b"llm_anatomy.provenance"
 TABLE_KEY = b"llm_anatomy.table"
@@ -58,7 +59,7 @@ class TableSchema:
     Attributes:
         name: Unique name, recorded inside every file, `study/table`.
         path: Where the file lies, with wildcards in braces.
-        rule: The Snakemake rule that makes it.
+        rule: The Snakemake rule that makes it; may hold wildcards of the path.
         description: What one row is.
         columns: The declared columns, in order.
     """
@@ -68,6 +69,12 @@ class TableSchema:
     rule: str
     description: str
     columns: tuple[Column, ...]
+
+    def rule_of(self, path: Path) -> str:
+        """The rule that makes one file of this table, with the wildcards that its path names."""
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
+        found = re.search(rf"(^|/){pattern}$", path.as_posix())
+        return self.rule.format_map(found.groupdict()) if found else self.rule
 
     def declare(self, names: Sequence[str], source: str) -> list[Column]:
         """Match stored column names against the declaration, in order.
@@ -130,34 +137,30 @@ def read_arrow(path: Path, schema: TableSchema) -> pa.Table:
         UserError: The file is missing, damaged, or another table; the sentence names the file, the
             rule that makes it and the command that remakes it.
     """
-    remake = f"remake it with: snakemake --forcerun {schema.rule} -- {path}"
+    rule = schema.rule_of(path)
+    remedy = f"it is made by the rule {rule}; remake it with: {remake_command(rule, path)}"
     if not path.exists():
-        raise UserError(f"{path} is missing; it is made by the rule {schema.rule}; {remake}")
+        raise UserError(f"{path} is missing; {remedy}")
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except Exception as error:  # pyarrow raises a dozen types for damaged bytes
-        raise UserError(
-            f"{path} is damaged ({' '.join(str(error).split())}); it is made by the rule "
-            f"{schema.rule}; {remake}"
-        ) from error
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {remedy}") from error
     metadata = table.schema.metadata or {}
     stored = metadata.get(TABLE_KEY, b"").decode(errors="replace")
     if stored != schema.name:
         raise UserError(
-            f"{path} holds the table '{stored}' where '{schema.name}' belongs; it is made by the "
-            f"rule {schema.rule}; {remake}"
+            f"{path} holds the table '{stored}' where '{schema.name}' belongs; {remedy}"
         )
     expected = metadata.pop(CONTENT_KEY, b"").decode(errors="replace")
     if content_sha256(table.replace_schema_metadata(metadata)) != expected:
         raise UserError(
-            f"{path} is damaged (its content does not match its recorded hash); it is made by the "
-            f"rule {schema.rule}; {remake}"
+            f"{path} is damaged (its content does not match its recorded hash); {remedy}"
         )
     try:
         schema.declare(table.column_names, str(path))
         _check_types(schema, table)
     except ValueError as error:
-        raise UserError(f"{error}; it is made by the rule {schema.rule}; {remake}") from error
+        raise UserError(f"{error}; {remedy}") from error
     return table
 
 

@@ -4,6 +4,7 @@ Nothing in the file can run code when it is read. The one metadata entry says wh
 feature definitions the arrays were trained on; without those a score means nothing.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
+from llm_anatomy.documents import sealed
 from llm_anatomy.errors import UserError
+from llm_anatomy.remake import remake_command
 from llm_anatomy.tables.core import atomic_path
 
 METADATA_KEY = "llm_anatomy.detector"
@@ -155,9 +158,14 @@ def save_detector(path: Path, detector: Detector) -> None:
         kinds[label] = "forest" if isinstance(trained.classifier, Forest) else "logistic"
         parts = {"mean": trained.mean, "scale": trained.scale} | trained.classifier.arrays()
         arrays |= {f"{number}.{name}": np.ascontiguousarray(a) for name, a in parts.items()}
-    document = {"format": FORMAT, "labels": kinds, "description": detector.description}
+    document = {
+        "format": FORMAT,
+        "labels": kinds,
+        "description": detector.description,
+        "arrays_sha256": _arrays_sha256(arrays),
+    }
     with atomic_path(path) as temporary:
-        save_file(arrays, temporary, metadata={METADATA_KEY: json.dumps(document)})
+        save_file(arrays, temporary, metadata={METADATA_KEY: json.dumps(sealed(document))})
 
 
 def load_detector(path: Path) -> Detector:
@@ -166,7 +174,7 @@ def load_detector(path: Path) -> Detector:
     Raises:
         UserError: The file is missing, damaged or no detector.
     """
-    remake = f"make it with: snakemake -- {path}"
+    remake = f"make it with: {remake_command('train_detector', path)}"
     if not path.is_file():
         raise UserError(f"there is no detector at {path}; {remake}")
     try:
@@ -178,6 +186,8 @@ def load_detector(path: Path) -> Detector:
                 f"{path} is a detector of format {document['format']}, and this version reads "
                 f"format {FORMAT}; {remake}"
             )
+        if sealed(document) != document or _arrays_sha256(arrays) != document["arrays_sha256"]:
+            raise ValueError("its content does not match its recorded hash")
         labels = {
             label: _label(number, kind, arrays)
             for number, (label, kind) in enumerate(document["labels"].items())
@@ -185,6 +195,15 @@ def load_detector(path: Path) -> Detector:
         return Detector(labels, document["description"])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path} is damaged or no detector ({error}); {remake}") from error
+
+
+def _arrays_sha256(arrays: Mapping[str, ndarray]) -> str:
+    """Hash of the arrays' names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def check_model(detector: Detector, record: Mapping[str, Any], path: Path) -> None:

@@ -1,0 +1,21 @@
+"""The command that makes a result again, as error messages give it."""
+
+import os
+import shlex
+from pathlib import Path
+
+# Set by the workflow: the configuration files that the user named, one a line.
+CONFIGURATION_VARIABLE = "LLM_ANATOMY_CONFIGURATION"
+
+
+def remake_command(rule: str, path: Path) -> str:
+    """The command line that makes a result again, whatever the state of its inputs' records.
+
+    Args:
+        rule: The Snakemake rule that makes it.
+        path: The result.
+    """
+    files = os.environ.get(CONFIGURATION_VARIABLE, "").splitlines()
+    chosen = ["--configfile", *files] if files else []
+    command = ["snakemake", "--cores", "1", *chosen, "--forcerun", rule, "--", str(path)]
+    return shlex.join(command)
