@@ -58,10 +58,13 @@ def test_any_shape_tiling_and_scale_equals_the_formula(
     original = decode.TILE["cpu"], decode.MAX_ROWS["cpu"]
     decode.TILE["cpu"], decode.MAX_ROWS["cpu"] = tile, rows
     try:
-        found = HeadDecoder(head, k).decode(vectors)
+        decoder = HeadDecoder(head, k)
+        found = decoder.decode(vectors)
+        alone = decoder.top_ids(vectors)
     finally:
         decode.TILE["cpu"], decode.MAX_ROWS["cpu"] = original
     assert_equals_reference(found, head, vectors, k)
+    assert torch.equal(alone, found.positive.ids)
 
 
 def test_screening_in_bfloat16_gives_the_float32_tokens() -> None:
