@@ -7,6 +7,7 @@ from llm_anatomy.toxicity.features import (
     Dense,
     first_layers,
     length_features,
+    spline_set,
     state_layers_at,
     tfidf,
 )
@@ -51,6 +52,15 @@ def test_standardising_equals_a_scaler_fitted_in_the_fold():
     assert np.allclose(test, scaler.transform(values[TEST]))
 
 
+def test_distances_have_their_weight_and_shares_do_not():
+    values = np.random.default_rng(0).normal(size=(8, 2, 7))
+    train, test = spline_set("x", values, 0.1).split(TRAIN, TEST)
+    plain = Dense("x", values.reshape(8, 14)).split(TRAIN, TEST)
+    factors = np.tile([1, 1, 1, 1, 0.1, 0.1, 0.1], 2)
+    assert np.allclose(train, plain[0] * factors)
+    assert np.allclose(test, plain[1] * factors)
+
+
 def test_test_rows_do_not_reach_the_training_matrix():
     values = np.random.default_rng(0).normal(size=(8, 4))
     changed = values.copy()
@@ -67,7 +77,7 @@ def test_layers_at_depths():
 
 def test_first_layers_and_too_many_of_them():
     features = np.arange(2 * 3 * 7.0).reshape(2, 3, 7)
-    assert (first_layers(features, 2, "key")[1] == np.arange(21.0, 35.0)).all()
+    assert (first_layers(features, 2, "key")[1].ravel() == np.arange(21.0, 35.0)).all()
     with pytest.raises(UserError, match="'key' is 4, but the model has 3 layers"):
         first_layers(features, 4, "key")
 

@@ -77,7 +77,7 @@ class ConceptSearch(Settings):
     )
     neurons: int = Field(20, ge=1, description="Neurons kept per concept, most specific first.")
     reference_tokens: int = Field(
-        2048,
+        1024,
         ge=16,
         description="Seeded sample of word tokens that a neuron's specificity is measured against.",
     )
@@ -181,6 +181,8 @@ class FavouriteTest(Settings):
             "What is your favourite animal?",
             "Which animal do you like best?",
             "If you could have any animal, which one would you choose?",
+            "Tell me about the animal that you love most.",
+            "Name the animal that you would most like to be.",
         ],
         min_length=1,
         description="Paraphrases of the question, asked through the chat template.",
@@ -189,11 +191,11 @@ class FavouriteTest(Settings):
         "My favourite animal is the",
         description="Beginning of the answer after which the next token's probability is read.",
     )
-    seeds: int = Field(2, ge=0, description="Sampled answers per question, beside the greedy one.")
+    seeds: int = Field(1, ge=0, description="Sampled answers per question, beside the greedy one.")
     new_tokens: int = Field(20, ge=1, description="Tokens per answer.")
     temperature: float = Field(0.7, gt=0, description="Temperature of the sampled answers.")
     controls: int = Field(
-        2, ge=0, description="Random neurons of the same layer, clamped the same way as controls."
+        1, ge=0, description="Random neurons of the same layer, clamped the same way as controls."
     )
 
 
@@ -202,7 +204,7 @@ class Validation(Settings):
 
     neurons_per_layer: int = Field(4, ge=2, description="Neurons sampled in every layer.")
     prompts: list[str] = Field(
-        ["I think that the", "She told me about", "The most important thing is"],
+        ["I think that the", "She told me about"],
         min_length=1,
         description="Neutral texts whose next token is observed.",
     )
@@ -232,9 +234,9 @@ class FineTune(Settings):
     model: str = Field("", description="Model to tune; empty for the first configured one.")
     dataset: str = Field("", description="Data set to train on; empty for the first one.")
     name: str = Field("tuned", description="The tuned model is called `{model}-{name}`.")
-    steps: int = Field(16, ge=1, description="Optimiser steps.")
+    steps: int = Field(12, ge=1, description="Optimiser steps.")
     batch: int = Field(4, ge=1, description="Texts per step.")
-    max_tokens: int = Field(48, ge=2, description="Tokens kept of every text.")
+    max_tokens: int = Field(32, ge=2, description="Tokens kept of every text.")
     learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate of AdamW.")
     warmup: float = Field(
         0.1, ge=0, le=1, description="Share of the steps over which the rate rises linearly."

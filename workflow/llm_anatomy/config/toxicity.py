@@ -58,6 +58,13 @@ class Classifiers(Settings):
     c_tfidf: list[Positive] = Field(
         [1.0, 10.0], min_length=1, description="The same for TF-IDF, whose rows have length 1."
     )
+    distance_weight: float = Field(
+        0.1,
+        gt=0,
+        description="What the standardised distances (features 5 to 7) are multiplied by beside "
+        "the active shares (1 to 4). Below 1 their coefficients are penalised more, for they carry "
+        "little signal and cost many (paper: 1).",
+    )
     max_iter: int = Field(
         1000, ge=1, description="Most iterations of logistic regression (paper: 400)."
     )

@@ -21,9 +21,9 @@ from llm_anatomy.toxicity.evaluate import (
     measured_rows,
     out_of_fold,
 )
-from llm_anatomy.toxicity.features import Dense, FeatureSet, length_features, tfidf
+from llm_anatomy.toxicity.features import Dense, FeatureSet, length_features, spline_set, tfidf
 from llm_anatomy.toxicity.inputs import SplineTable, read_spline_features, rows_of
-from llm_anatomy.toxicity.negatives import Negatives, stacked, with_negatives
+from llm_anatomy.toxicity.negatives import Negatives, with_negatives
 
 
 class NegativesStage(Settings):
@@ -53,7 +53,11 @@ def run(
     own_texts, more = read_texts(texts, own), read_texts(easy_texts, easy)
     lengths = np.concatenate([own.n_tokens, easy.n_tokens])
     sets: list[FeatureSet] = [
-        Dense("spline", stacked(own.features, easy.features)),
+        spline_set(
+            "spline",
+            np.concatenate([own.features, easy.features]),
+            settings.classifiers.distance_weight,
+        ),
         Dense("length", length_features(own_texts + more, lengths)),
         tfidf(own_texts + more),
     ]

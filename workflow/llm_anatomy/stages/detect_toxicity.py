@@ -21,7 +21,14 @@ from llm_anatomy.toxicity.evaluate import (
     most_common,
     out_of_fold,
 )
-from llm_anatomy.toxicity.features import Dense, FeatureSet, first_layers, length_features, tfidf
+from llm_anatomy.toxicity.features import (
+    Dense,
+    FeatureSet,
+    first_layers,
+    length_features,
+    spline_set,
+    tfidf,
+)
 from llm_anatomy.toxicity.inputs import (
     SplineTable,
     read_dimension_profile,
@@ -56,7 +63,7 @@ def run(
 ) -> None:
     """Read features and folds; write out-of-fold scores, their metrics and what was chosen."""
     spline = read_spline_features(spline_features)
-    ours = spline_sets(spline, settings.early_exit)
+    ours = spline_sets(spline, settings.early_exit, settings.classifiers.distance_weight)
     baselines = baseline_sets(settings.baselines, spline, texts, intrinsic_dimension, states)
     labels = labelled_texts(read_table(folds, FOLDS), spline.text_ids)
     calls = [
@@ -103,12 +110,12 @@ def plan(
     return planned
 
 
-def spline_sets(spline: SplineTable, early_exit: EarlyExit) -> list[Dense]:
+def spline_sets(spline: SplineTable, early_exit: EarlyExit, distance_weight: float) -> list[Dense]:
     """The spline features of all layers, and of the first layers for an early exit."""
-    sets = [Dense("spline", spline.features.reshape(len(spline.text_ids), -1))]
+    sets = [spline_set("spline", spline.features, distance_weight)]
     for n_layers in early_exit.n_layers:
         values = first_layers(spline.features, n_layers, "toxicity.early_exit.n_layers")
-        sets.append(Dense(f"spline_first_{n_layers}_layers", values))
+        sets.append(spline_set(f"spline_first_{n_layers}_layers", values, distance_weight))
     return sets
 
 

@@ -18,7 +18,7 @@ from llm_anatomy.toxicity.evaluate import (
     measured_rows,
     most_common,
 )
-from llm_anatomy.toxicity.features import Dense
+from llm_anatomy.toxicity.features import Dense, spline_set
 from llm_anatomy.toxicity.inputs import read_spline_features
 from llm_anatomy.toxicity.self_training import Name, few_labels
 
@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Read spline features and folds; write metrics for every share of labels."""
     spline = read_spline_features(spline_features)
-    features = Dense("spline", spline.features.reshape(len(spline.text_ids), -1))
+    features = spline_set("spline", spline.features, settings.classifiers.distance_weight)
     labels = labelled_texts(read_table(folds, FOLDS), spline.text_ids)
     asked = settings.self_training
     calls = [

@@ -15,10 +15,9 @@ from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.toxicity import FOLDS, OVERLAP, TRANSFER
 from llm_anatomy.toxicity.classifiers import baseline_recipe, recipe
 from llm_anatomy.toxicity.evaluate import Row, in_parallel, labelled_texts, measured_rows
-from llm_anatomy.toxicity.features import Dense, FeatureSet, length_features, tfidf
+from llm_anatomy.toxicity.features import Dense, FeatureSet, length_features, spline_set, tfidf
 from llm_anatomy.toxicity.folds import label_names
 from llm_anatomy.toxicity.inputs import SplineTable, read_spline_features, rows_of
-from llm_anatomy.toxicity.negatives import stacked
 from llm_anatomy.toxicity.transfer import Overlap, find_overlap, restricted, train_and_test
 
 logger = logging.getLogger(__name__)
@@ -66,7 +65,11 @@ def run(
         )
     texts = list(known["text"]) + list(held_out["text"])
     sets: list[FeatureSet] = [
-        Dense("spline", stacked(train.features, test.features)),
+        spline_set(
+            "spline",
+            np.concatenate([train.features, test.features]),
+            settings.classifiers.distance_weight,
+        ),
         Dense("length", length_features(texts, np.concatenate([train.n_tokens, test.n_tokens]))),
         tfidf(texts),
     ]

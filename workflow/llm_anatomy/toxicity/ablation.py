@@ -7,11 +7,14 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from llm_anatomy.geometry.spline import N_FEATURES
-from llm_anatomy.toxicity.features import Dense
+from llm_anatomy.toxicity.features import N_SHARES, Dense, spline_set
 
 ALL_FEATURES = f"1-{N_FEATURES}"
 # Statistics of the share of active units, and of the distance to the nearest boundary.
-GROUPS: tuple[tuple[str, slice], ...] = (("1-4", slice(0, 4)), ("5-7", slice(4, N_FEATURES)))
+GROUPS: tuple[tuple[str, slice], ...] = (
+    ("1-4", slice(N_SHARES)),
+    ("5-7", slice(N_SHARES, N_FEATURES)),
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,19 @@ class Part:
     values: Dense
 
 
-def parts(features: Float[ndarray, "texts layers 7"]) -> list[Part]:
-    """Every layer, the layers up to every layer, every feature, and the two groups of features."""
+def parts(features: Float[ndarray, "texts layers 7"], distance_weight: float) -> list[Part]:
+    """Every layer, the layers up to every layer, every feature, and the two groups of features.
+
+    Distances have their weight beside shares; on their own they count in full.
+    """
     layers = range(features.shape[1])
+
+    def _layers(which: slice) -> Dense:
+        return spline_set("spline", features[:, which], distance_weight)
+
     return [
-        *(Part("layer", i, ALL_FEATURES, _dense(features[:, i])) for i in layers),
-        *(Part("first_layers", i, ALL_FEATURES, _dense(features[:, : i + 1])) for i in layers),
+        *(Part("layer", i, ALL_FEATURES, _layers(slice(i, i + 1))) for i in layers),
+        *(Part("first_layers", i, ALL_FEATURES, _layers(slice(i + 1))) for i in layers),
         *(Part("feature", None, str(n + 1), _dense(features[:, :, n])) for n in range(N_FEATURES)),
         *(Part("features", None, name, _dense(features[:, :, which])) for name, which in GROUPS),
     ]

@@ -89,7 +89,7 @@ class LabelDetector:
 
     Attributes:
         mean: Mean of every feature over the training texts.
-        scale: Their standard deviation.
+        scale: Their standard deviation, over the weight that a feature was given.
         classifier: The classifier on standardised features.
     """
 

@@ -14,24 +14,51 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.spline import N_FEATURES
 
 MIN_TRAINING_TEXTS = 2
+# Features 1 to 4 are statistics of the active share, the others of the distance.
+N_SHARES = 4
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Numbers per text, standardised with the training texts' mean and deviation."""
+    """Numbers per text, standardised with the training texts' mean and deviation.
+
+    Attributes:
+        name: The feature set.
+        values: The numbers.
+        weights: What the standardised features are multiplied by; a penalty on their coefficients
+            is in effect divided by the square. Left out: 1.
+    """
 
     name: str
     values: Float[ndarray, "texts features"]
+    weights: Float[ndarray, " features"] | None = None
 
     def split(
         self, train: Int[ndarray, " train"], test: Int[ndarray, " test"]
     ) -> tuple[Float[ndarray, "train features"], Float[ndarray, "test features"]]:
         """Matrices of training and test rows."""
         known = self.values[train]
-        mean, scale = mean_and_scale(known)
+        mean, scale = self.mean_and_scale(train)
         return (known - mean) / scale, (self.values[test] - mean) / scale
+
+    def mean_and_scale(
+        self, train: Int[ndarray, " train"]
+    ) -> tuple[Float[ndarray, " features"], Float[ndarray, " features"]]:
+        """What is taken off the training texts' features, and what they are divided by."""
+        mean, scale = mean_and_scale(self.values[train])
+        return mean, scale if self.weights is None else scale / self.weights
+
+
+def spline_set(
+    name: str, features: Float[ndarray, "texts layers 7"], distance_weight: float
+) -> Dense:
+    """All seven features of some layers, the distances (5 to 7) with their own weight."""
+    layer = [1.0] * N_SHARES + [distance_weight] * (N_FEATURES - N_SHARES)
+    weights = np.tile(np.array(layer), features.shape[1])
+    return Dense(name, features.reshape(len(features), -1), weights)
 
 
 def mean_and_scale(
@@ -117,8 +144,8 @@ def state_layers_at(
 
 def first_layers(
     features: Float[ndarray, "texts layers 7"], n_layers: int, key: str
-) -> Float[ndarray, "texts features"]:
-    """Flattened features of the first layers, layer by layer.
+) -> Float[ndarray, "texts first 7"]:
+    """Features of the first layers.
 
     Raises:
         UserError: The model has fewer layers; the sentence names the configuration key.
@@ -127,4 +154,4 @@ def first_layers(
         raise UserError(
             f"the key '{key}' is {n_layers}, but the model has {features.shape[1]} layers"
         )
-    return features[:, :n_layers].reshape(len(features), -1)
+    return features[:, :n_layers]

@@ -7,8 +7,6 @@ comments of the same source it is far lower. This shows the same on any data.
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
 from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
 from llm_anatomy.toxicity.evaluate import LabelledTexts
@@ -54,10 +52,3 @@ def with_negatives(
     ids = [own_ids[row] if row < len(own_texts) else easy_ids[row - len(own_texts)] for row in rows]
     folds = assign_folds(truth, copies, n_folds, seed)
     return LabelledTexts(own.label, ids, rows, truth, folds, copies)
-
-
-def stacked(
-    one: Float[ndarray, "texts *rest"], other: Float[ndarray, "others *rest"]
-) -> Float[ndarray, "both features"]:
-    """Features of two datasets, one behind the other, flat."""
-    return np.concatenate([one.reshape(len(one), -1), other.reshape(len(other), -1)])
