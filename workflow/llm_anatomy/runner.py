@@ -6,6 +6,7 @@ one JSON document, and its messages go to the terminal and, with heartbeats, to 
 """
 
 import argparse
+import errno
 import inspect
 import json
 import logging
@@ -24,6 +25,8 @@ from llm_anatomy.errors import UserError
 logger = logging.getLogger(__name__)
 
 COMPUTE_VARIABLE = "LLM_ANATOMY_COMPUTE"
+# The safetensors library's own errors carry no number.
+NO_SPACE = "No space left on device"
 
 
 def compute_settings() -> Compute:
@@ -62,9 +65,29 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
     except KeyboardInterrupt:
         logger.error("Interrupted; nothing half-written is left, the same command goes on.")
         sys.exit(130)
-    except Exception:
+    except Exception as error:
+        if sentence := _about_the_disk(error):
+            logger.error("Error: %s", sentence)
+            sys.exit(1)
         logger.exception("This is a fault of LLM Anatomy, not of your input; please report it.")
         sys.exit(1)
+
+
+def _about_the_disk(error: Exception) -> str:
+    """What is wrong with the disk, where that is what an error says; else nothing."""
+    number = error.errno if isinstance(error, OSError) else None
+    place = (error.filename if isinstance(error, OSError) else None) or "a result"
+    if number in (errno.ENOSPC, errno.EDQUOT) or NO_SPACE in str(error):
+        return (
+            f"the disk is full while {place} is written; free some space and run the same command "
+            "again: finished results are kept"
+        )
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
+            f"{place} may not be read or written ({os.strerror(number)}); change its permissions, "
+            "or copy the folder to where you may write and run there"
+        )
+    return ""
 
 
 def _signature(run: Callable[..., None]) -> tuple[type[Settings], dict[str, Any]]:

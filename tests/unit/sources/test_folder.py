@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from llm_anatomy.config.base import Compute, Precision
@@ -12,6 +13,7 @@ from llm_anatomy.files import sha256_file
 from llm_anatomy.model import memory
 from llm_anatomy.model.folder import check_source
 from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.record import verified_record
 from llm_anatomy.model.sources import prepare
 from safetensors.torch import load_file, save_file
 
@@ -193,3 +195,12 @@ def test_a_models_own_code_is_not_run(folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     assert "set trust_remote_code: true" in refused(of(folder), tmp_path / "model")
     assert not marker.exists()
+
+
+def test_a_project_that_holds_its_model_can_be_moved(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    save_tiny_model(project / "mine")
+    monkeypatch.chdir(project)
+    prepare(of("mine"), (), Path("results/models/mine"), Precision(), Compute())
+    moved = shutil.move(project, tmp_path / "moved")
+    verified_record(Path(moved) / "results/models/mine/provenance.json")

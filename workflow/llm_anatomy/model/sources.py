@@ -7,6 +7,7 @@ the hub cache's files), `provenance.json` (what it is and the sha256 of every fi
 
 import hashlib
 import logging
+import os
 import re
 import tempfile
 import zipfile
@@ -194,7 +195,10 @@ def _check_size(
 
 def _link(folder: Path, target: Path, source: ModelSource) -> None:
     for name in model_files(folder, source.trust_remote_code):
-        (target / name).symlink_to((folder / name).resolve())
+        file = (folder / name).resolve()
+        # A project that holds its own model can be moved or copied as a whole.
+        inside = file.is_relative_to(Path.cwd())
+        (target / name).symlink_to(os.path.relpath(file, target.resolve()) if inside else file)
 
 
 def _card_licence(folder: Path) -> str:

@@ -103,6 +103,13 @@ def _from_traces(situation: Situation) -> Work:
     return Work("tables", held_mb=stored * TABLE_COPIES / MB, minutes=0.2)
 
 
+def _dimension(situation: Situation) -> Work:
+    every = situation.configuration.geometry.extraction.attention_tokens == "all"
+    positions = _tokens(situation) if every else situation.rows
+    held = positions * situation.model.n_layers * DIMENSION_BYTES / MB
+    return Work("learning", held_mb=held, minutes=0.2)
+
+
 def _detect(situation: Situation) -> Work:
     shape = situation.model
     states = FLOAT32 * situation.rows * 2 * shape.n_layers * shape.d_model
@@ -134,7 +141,7 @@ def _map(situation: Situation) -> Work:
     shape, settings = situation.model, situation.configuration.neurons.map
     layers = math.ceil(shape.n_layers / settings.parts)
     matrices = min(len(settings.matrices), shape.n_matrices)
-    rows = layers * shape.n_neurons * matrices * 2 * settings.top_k
+    rows = _map_rows(situation, layers)
     return Work(
         "model",
         head_vectors=layers * shape.n_neurons * matrices,
@@ -143,11 +150,35 @@ def _map(situation: Situation) -> Work:
     )
 
 
+def _map_rows(situation: Situation, layers: int) -> float:
+    """Rows of the vocabulary map of so many layers."""
+    shape, settings = situation.model, situation.configuration.neurons.map
+    matrices = min(len(settings.matrices), shape.n_matrices)
+    return layers * shape.n_neurons * matrices * 2 * settings.top_k
+
+
+def _map_mb(situation: Situation) -> float:
+    """Memory of a model's whole vocabulary map, once it is read and checked."""
+    return _map_rows(situation, situation.model.n_layers) * READ_ROW_BYTES / MB
+
+
+def _from_map(situation: Situation) -> Work:
+    return Work("tables", held_mb=_map_mb(situation), minutes=0.5)
+
+
+def _draw_map(situation: Situation) -> Work:
+    return Work("learning", held_mb=_map_mb(situation), minutes=0.5)
+
+
 def _decode_again(situation: Situation) -> Work:
     shape, neurons = situation.model, situation.configuration.neurons
     vectors = shape.n_layers * shape.n_neurons * len(neurons.comparison.matrices)
+    # The second model's head, beside the one that every decoder holds.
+    head = shape.head_parameters * FLOAT32 / MB
     return Work(
-        "model", head_vectors=2 * len(neurons.comparison.heads) * vectors, held_mb=LOGIT_BUFFER_MB
+        "model",
+        head_vectors=2 * len(neurons.comparison.heads) * vectors,
+        held_mb=LOGIT_BUFFER_MB + head + _map_mb(situation),
     )
 
 
@@ -183,12 +214,14 @@ def _favourites(situation: Situation) -> Work:
 def _validate(situation: Situation) -> Work:
     validation = situation.configuration.neurons.validation
     prompts = situation.model.n_layers * validation.neurons_per_layer * 2 * len(validation.prompts)
-    return _forward(situation, prompts * PROMPT_TOKENS, prompts)
+    work = _forward(situation, prompts * PROMPT_TOKENS, prompts)
+    return replace(work, held_mb=_map_mb(situation))
 
 
 def _activate(situation: Situation) -> Work:
     activation = situation.configuration.neurons.activation
-    return _forward(situation, activation.texts * activation.max_tokens, 0)
+    work = _forward(situation, activation.texts * activation.max_tokens, 0)
+    return replace(work, held_mb=_map_mb(situation))
 
 
 def _edit(situation: Situation) -> Work:
@@ -279,7 +312,11 @@ def _read_case(situation: Situation) -> Work:
 
 
 def _time(situation: Situation) -> Work:
-    return _forward(situation, 2 * _tokens(situation), 0)
+    timing = situation.configuration.toxicity.early_exit
+    depths = len(timing.n_layers) + 1
+    longest = situation.configuration.geometry.extraction.max_length
+    tokens = timing.timed_texts * depths * TIMED_REPEATS * min(ASSUMED_TOKENS, longest)
+    return replace(_forward(situation, tokens, 0), batch_tokens=longest)
 
 
 def _knock_out(situation: Situation) -> Work:
@@ -287,13 +324,18 @@ def _knock_out(situation: Situation) -> Work:
     return _forward(situation, runs * PROMPT_TOKENS, runs)
 
 
-# Bytes per row of the vocabulary map while it is put together, and the decoder's buffers.
+# Bytes per row of the vocabulary map while it is put together and while it is read and checked,
+# and the decoder's buffers.
 MAP_ROW_BYTES = 110
+READ_ROW_BYTES = 200
+# Bytes per text and layer of the tables of intrinsic dimension, one row per head and threshold.
+DIMENSION_BYTES = 6800
 LOGIT_BUFFER_MB = 200
 # Typical lengths, in tokens, of a prompt and of the text that measures fluency; bisection steps.
 PROMPT_TOKENS = 10
 HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
+TIMED_REPEATS = 10
 # Exact evaluations per neuron kept, under the certified search.
 EXACT_PER_NEURON = 2
 
@@ -301,7 +343,7 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "prepare_model": _prepare,
     "extract_activations": _extract,
     "spline_features": _from_traces,
-    "intrinsic_dimension": _from_traces,
+    "intrinsic_dimension": _dimension,
     "detect_toxicity": _detect,
     "ablate_features": _detect,
     "self_train": _detect,
@@ -312,6 +354,8 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "trace_inserts": _inserts,
     "prompt_dimension": _prompt_dimension,
     "map_neurons": _map,
+    "join_neurons": _from_map,
+    "figures_neurons": _draw_map,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
     "ask_favourites": _favourites,
