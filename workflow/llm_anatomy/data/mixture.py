@@ -66,10 +66,6 @@ def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
     return " ".join(piece for piece in (before, passage, after) if piece)
 
 
-def _label(part: Part, name: str) -> bool | None:
-    return True if name in part.positive else False if name in part.negative else None
-
-
 def _kept(part: Part, table: pd.DataFrame) -> list[bool]:
     if part.keep == "all":
         return [True] * len(table)
