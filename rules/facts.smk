@@ -166,9 +166,21 @@ rule claims_facts:
             model=MODELS,
             relation=FACT_RELATIONS,
         ),
+        curves=expand(
+            "results/facts/{model}/{relation}/curve.parquet",
+            model=MODELS,
+            relation=FACT_RELATIONS,
+        ),
+        neurons=expand(
+            "results/facts/{model}/{relation}/neuron_importance.parquet",
+            model=MODELS,
+            relation=FACT_RELATIONS,
+        ),
         layer_summary=of_models("layer_summary"),
-        knock_out_summary=of_models("knock_out_summary"),
+        knock_out=of_models("knock_out"),
         query_neurons=of_models("query_neurons"),
+        method_layers=of_models("method_layers"),
+        shared_neurons=of_models("shared_neurons"),
         code=module_files("llm_anatomy.stages.claims_facts"),
     output:
         claims="results/facts/claims.parquet",
@@ -182,9 +194,10 @@ rule claims_facts:
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.claims_facts --settings {params.settings:q} "
-        "--facts {input.facts:q} --layer-summary {input.layer_summary:q} "
-        "--knock-out-summary {input.knock_out_summary:q} "
-        "--query-neurons {input.query_neurons:q} --claims {output.claims:q} --log {log:q}"
+        "--facts {input.facts:q} --curves {input.curves:q} --neurons {input.neurons:q} "
+        "--layer-summary {input.layer_summary:q} --knock-out {input.knock_out:q} "
+        "--query-neurons {input.query_neurons:q} --method-layers {input.method_layers:q} "
+        "--shared-neurons {input.shared_neurons:q} --claims {output.claims:q} --log {log:q}"
 
 
 rule figures_facts:

@@ -23,7 +23,7 @@ from llm_anatomy.facts.queries import (
     query_neurons,
 )
 from llm_anatomy.facts.selections import Randomly
-from llm_anatomy.facts.subvalues import AttentionUnits, split_units
+from llm_anatomy.facts.subvalues import AttentionUnits, split_units, through_head
 
 from tests.unit.facts.tools import (
     DTYPE,
@@ -182,18 +182,22 @@ def test_knock_out_is_zeroing_the_parameters(family):
 @settings(max_examples=8, deadline=None)
 def test_joining_at_the_first_switched_layer_is_running_the_whole_prompt(family, data):
     decoder = decoder_of(family)
-    layers, neurons = st.integers(0, 2), st.integers(0, 47)
-    selection = st.builds(
-        lambda ffn, heads, whole: dataclasses.replace(
-            joined(ffn_units(ffn), head_units(heads, decoder.blocks[0].head_dim)),
-            ffn_layers=frozenset(whole),
-        ),
-        st.lists(st.tuples(layers, neurons), max_size=4),
+    layers = st.integers(0, 2)
+    drawn = st.tuples(
+        st.sampled_from(PROMPTS),
+        st.lists(st.tuples(layers, st.integers(0, 47)), max_size=4),
         st.lists(st.tuples(layers, st.integers(0, 3)), max_size=2),
         st.lists(layers, max_size=1),
     )
-    jobs = data.draw(st.lists(st.tuples(st.sampled_from(PROMPTS), selection), max_size=6))
-    prompts, units = [prompt for prompt, _ in jobs], [chosen for _, chosen in jobs]
+    jobs = data.draw(st.lists(drawn, max_size=6))
+    prompts = [prompt for prompt, *_ in jobs]
+    head_dim = decoder.blocks[0].head_dim
+    units = [
+        dataclasses.replace(
+            joined(ffn_units(ffn), head_units(heads, head_dim)), ffn_layers=frozenset(whole)
+        )
+        for _, ffn, heads, whole in jobs
+    ]
     asked = (prompts, [42] * len(jobs), units, data.draw(st.sampled_from([8, 64])), "scale", -0.5)
     slow = dict(answers_without(decoder, *asked))
     fast = dict(answers_without(decoder, *asked, replay_of(family)))
@@ -224,3 +228,17 @@ def test_random_units_are_distinct_and_seeded():
     assert len(set(first)) == 20
     assert first != Randomly(decoder, 4).ffn(20, 5)
     assert all(layer < 3 and neuron < 48 for layer, neuron in first)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_reading_through_heads_sums_to_what_attention_adds(family):
+    """A^l = Σ_j Σ_p α_jp · (the state at p read through head j), without biases and post-norm."""
+    recording, block = recordings_of(family)[0], decoder_of(family).blocks[1]
+    total = torch.zeros(32, dtype=DTYPE)
+    for position in range(len(recording.tokens)):
+        entering = recording.parts(position)[:3]
+        for head in range(block.n_heads):
+            # Part by part, as query neurons are read.
+            read = through_head(block, head, entering, entering.sum(0)).sum(0)
+            total += recording.weights[1][head, position] * read
+    torch.testing.assert_close(total, recording.attention[1, -1], rtol=1e-5, atol=1e-6)

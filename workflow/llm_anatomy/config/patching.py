@@ -363,7 +363,7 @@ DEFAULT_TASKS: tuple[Task, ...] = (
     RelationTask(
         name="capitals",
         relation="capitals",
-        max_examples=110,
+        max_examples=104,
         keep=["France", "Italy", "Germany", "Japan", "Spain"],
     ),
 )

@@ -15,7 +15,7 @@ from llm_anatomy.facts.importance import (
     position_importance,
 )
 from llm_anatomy.facts.readout import Target, extreme_tokens
-from llm_anatomy.facts.subvalues import split_units
+from llm_anatomy.facts.subvalues import split_units, through_head
 
 Rows = list[dict[str, Any]]
 
@@ -86,25 +86,59 @@ class Case:
     def _ffn_neurons(self) -> Rows:
         best = best_ffn_neurons(self.fact, self.units)
         layers, neurons = split_units(best.units, self.fact.subvalues.widths)
-        return self._neurons("ffn_neuron", layers.tolist(), neurons.tolist(), best.values.tolist())
+        return self._neurons(
+            "ffn_neuron", layers.tolist(), neurons.tolist(), best.values.tolist(), -1
+        )
 
     def query_neurons(self, places: list[tuple[int, int]], scores: list[float]) -> Rows:
-        """Given query neurons with their scores."""
+        """Given query neurons with their scores, at the source of the best attention neuron.
+
+        Those below its layer are read a second time, through its head (section 4.4: what looks
+        meaningless in vocabulary space may not be so behind the head that reads it).
+        """
+        if not places:
+            return []
         layers, neurons = [layer for layer, _ in places], [neuron for _, neuron in places]
-        return self._neurons("query_neuron", layers, neurons, scores)
+        at, _ = best_attention_neurons(self.fact, 1)
+        layer, head, source = int(at.layer[0]), int(at.head[0]), int(at.position[0])
+        read = self._neurons("query_neuron", layers, neurons, scores, source)
+        below = [row for row, (earlier, _) in enumerate(places) if earlier < layer]
+        if not below:
+            return read
+        columns = torch.stack([self.fact.subvalues.ffn[layers[i]][:, neurons[i]] for i in below])
+        found = [self._neuron_place(layers[i], neurons[i], source) for i in below]
+        signs = columns.new_tensor([place["coefficient"] for place in found])[:, None]
+        block = self.fact.subvalues.decoder.blocks[layer]
+        state = self.fact.recording.parts(source)[: 2 * layer + 1].sum(0)
+        vectors = through_head(block, head, columns * signs, state)
+        places_read = [place | {"through": f"{layer}_{head}"} for place in found]
+        return [
+            *read,
+            *self._read(
+                "query_neuron_through_head", places_read, [scores[i] for i in below], vectors
+            ),
+        ]
 
     def _neurons(
-        self, unit: str, layers: list[int], neurons: list[int], values: list[float]
+        self, unit: str, layers: list[int], neurons: list[int], values: list[float], position: int
     ) -> Rows:
-        if not layers:
-            return []
         columns = self.fact.subvalues.ffn
-        found, vectors = [], []
-        for layer, neuron in zip(layers, neurons, strict=True):
-            m = float(self.fact.recording.coefficients[layer][-1, neuron])
-            found.append({"layer": layer, "index": neuron, "coefficient": m})
-            vectors.append(columns[layer][:, neuron] * m)
+        found = [
+            self._neuron_place(layer, neuron, position)
+            for layer, neuron in zip(layers, neurons, strict=True)
+        ]
+        vectors = [
+            columns[place["layer"]][:, place["index"]] * place["coefficient"] for place in found
+        ]
         return self._read(unit, found, values, torch.stack(vectors))
+
+    def _neuron_place(self, layer: int, neuron: int, position: int) -> dict[str, Any]:
+        return {
+            "layer": layer,
+            "index": neuron,
+            "position_token": self.source[position],
+            "coefficient": float(self.fact.recording.coefficients[layer][position, neuron]),
+        }
 
     def _attention_neurons(self) -> Rows:
         at, best = best_attention_neurons(self.fact, self.units)
@@ -180,7 +214,9 @@ class Case:
 
     def _read(self, unit: str, places: Rows, values: list[float], vectors: Tensor) -> Rows:
         tops, bottoms = extreme_tokens(self.fact.readout, vectors, self.n_tokens)
-        empty = dict.fromkeys(("index", "dimension", "position_token", "attention", "coefficient"))
+        empty = dict.fromkeys(
+            ("index", "dimension", "position_token", "through", "attention", "coefficient")
+        )
         return [
             {"unit": unit, "rank": rank}
             | empty

@@ -1,36 +1,111 @@
-"""What the paper says, tested on the tables of a run (papers/facts, section 2)."""
+"""What the paper says, tested on the tables of a run (papers/facts, section 2).
 
+Intervals are percentile bootstrap intervals over facts, drawn anew within each relation.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llm_anatomy.tables.claims import claim_row
 
 PAPER = "Yu & Ananiadou 2024"
-BASELINES = ("norm", "coefficient", "coefficient_norm", "inverse_rank", "coefficient_rank")
 DEEP = 0.5
+# Depth at which the paper's query-only neurons begin to fall off (Fig. 8).
+FALL = 0.6
+RESAMPLES, TAIL = 1000, 2.5
+# Summed importance of attention and FFN layers (Table 3): GPT2-large, Llama-7B.
+LAYER_SUMS = {
+    "languages": "attention 7.46, FFN 0.63; attention 6.28, FFN 1.74",
+    "capitals": "attention 6.61, FFN 1.89; attention 5.03, FFN 4.30",
+    "months": "attention 4.82, FFN 2.81; attention 5.10, FFN 3.05",
+    "numbers": "attention 2.75, FFN 4.70; attention 2.22, FFN 5.60",
+}
+FFN_AHEAD = ("numbers",)
+INTERVAL = "95 % bootstrap interval over facts"
 
 Row = dict[str, Any]
+# Per relation, one value per fact in each array.
+Samples = Sequence[tuple[np.ndarray, ...]]
 
 
-def claims_of_model(
-    model: str,
-    facts: pd.DataFrame,
-    layers: pd.DataFrame,
-    answers: pd.DataFrame,
-    queries: pd.DataFrame,
-) -> list[Row]:
+@dataclass(frozen=True)
+class ModelTables:
+    """The tables of one model that claims are tested on.
+
+    Attributes:
+        facts: Every studied fact.
+        layers: Means over relations (`facts/layer_summary`).
+        answers: Every answer with units switched off (`facts/knock_out`).
+        queries: Query neurons of every fact.
+        methods: Where each method's neurons lie.
+        values: Value neurons of every fact, with their relation.
+        shared: Neurons that facts share.
+        curve: The interpolation curves of all relations.
+    """
+
+    facts: pd.DataFrame
+    layers: pd.DataFrame
+    answers: pd.DataFrame
+    queries: pd.DataFrame
+    methods: pd.DataFrame
+    values: pd.DataFrame
+    shared: pd.DataFrame
+    curve: pd.DataFrame
+
+
+def claims_of_model(model: str, found: ModelTables) -> list[Row]:
     """Every claim on one model; one that lacks its data has no verdict."""
     return [
-        _telescoping(model, facts),
-        _best_method(model, answers),
-        *_random_controls(model, answers),
-        _switched_off(model, answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
-        _switched_off(model, answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
-        _head_transfer(model, answers),
-        _deep_layers(model, layers),
-        _query_only(model, queries),
+        _telescoping(model, found.facts),
+        *_attention_or_ffn(model, found.facts),
+        _curve(model, found.curve),
+        _probability_credits_last_layers(model, found.methods),
+        _best_method(model, found.answers),
+        *_random_controls(model, found.answers),
+        _switched_off(model, found.answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
+        _switched_off(model, found.answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
+        _head_transfer(model, found.answers),
+        _deep_layers(model, found.layers),
+        _query_only(model, found.queries),
+        _query_depth(model, found.queries, found.layers),
+        _shared(model, found),
     ]
+
+
+def interval(samples: Samples, statistic: Callable[[Samples], float]) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic: facts are drawn anew in each relation."""
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(RESAMPLES):
+        rows = [generator.integers(len(arrays[0]), size=len(arrays[0])) for arrays in samples]
+        drawn.append(
+            statistic(
+                [
+                    tuple(array[own] for array in arrays)
+                    for arrays, own in zip(samples, rows, strict=True)
+                ]
+            )
+        )
+    low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
+    return float(low), float(high)
+
+
+def relative_decrease(samples: Samples) -> float:
+    """100·(original - now) / original of the means, averaged over relations."""
+    drops = [(before.mean() - now.mean()) / before.mean() for before, now in samples]
+    return float(100.0 * np.mean(drops))
+
+
+def _measured(samples: Samples, statistic: Callable[[Samples], float]) -> dict[str, Any]:
+    """Value and interval of a claim; nothing without facts."""
+    if not samples:
+        return {}
+    low, high = interval(samples, statistic)
+    return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
 def _telescoping(model: str, facts: pd.DataFrame) -> Row:
@@ -49,11 +124,91 @@ def _telescoping(model: str, facts: pd.DataFrame) -> Row:
     )
 
 
+def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[Row]:
+    rows = []
+    for relation, paper_value in LAYER_SUMS.items():
+        own = facts[facts["relation"] == relation]
+        if own.empty:
+            continue
+        samples = [((own["attention"] - own["ffn"]).to_numpy(float),)]
+        found = _measured(samples, lambda parts: float(parts[0][0].mean()))
+        ahead = "FFN" if relation in FFN_AHEAD else "attention"
+        behind = "attention" if ahead == "FFN" else "FFN"
+        value = found["measured_value"]
+        rows.append(
+            claim_row(
+                PAPER,
+                f"For {relation}, {ahead} layers bring more of the answer about than {behind} "
+                "layers.",
+                model,
+                paper_value=f"{paper_value} (Table 3: GPT2-large; Llama-7B)",
+                **found,
+                unit="nat",
+                holds=value < 0 if ahead == "FFN" else value > 0,
+                note=f"Summed importance of attention less that of FFN, mean over {len(own)} "
+                f"facts; {INTERVAL}; holds by the sign of the mean.",
+            )
+        )
+    return rows
+
+
+def _curve(model: str, curve: pd.DataFrame) -> Row:
+    shares: dict[str, float] = {}
+    if len(curve):
+        mean = curve.groupby("share")[["logprob", "probability"]].mean()
+        early = mean.index[mean.index <= 0.4 + 1e-9][-1]
+        shares = {
+            str(name): float(
+                (values[early] - values.iloc[0]) / (values.iloc[-1] - values.iloc[0]) * 100
+            )
+            for name, values in mean.items()
+        }
+    return claim_row(
+        PAPER,
+        "From the embedding to the final state, the answer's log-probability rises from the start "
+        "and its probability only late.",
+        model,
+        paper_value="p stays near 0 over the first 40 % of the way (Fig. 3, Llama-7B)",
+        measured_value=shares.get("probability"),
+        unit="%",
+        holds=shares["probability"] < 20 < shares["logprob"] if shares else None,
+        note="Share of the probability's whole rise that is reached at 40 % of the way, mean over "
+        "relations"
+        + (f"; of the log-probability's, {shares['logprob']:.0f} %" if shares else "")
+        + "; holds when the first is below 20 % and the second above.",
+    )
+
+
+def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> Row:
+    centres = {
+        str(method): float(np.average(part["layer"], weights=part["share"]))
+        for method, part in methods.groupby("method")
+    }
+    both = [centres.get(name) for name in ("prob_increase", "log_prob_increase")]
+    distance = None if both[0] is None or both[1] is None else both[0] - both[1]
+    return claim_row(
+        PAPER,
+        "Probability increase finds its neurons in later layers than log-probability increase.",
+        model,
+        paper_value="layers 23 to 31 against 17 to 31 of 32 (Fig. 2, Llama-7B)",
+        measured_value=distance,
+        unit="layers",
+        holds=None if distance is None else distance > 0,
+        note="Difference of the mean layers of the best neurons, over all relations; holds above 0"
+        + ("." if distance is None else f"; means {both[0]:.1f} and {both[1]:.1f}."),
+    )
+
+
 def _best_method(model: str, answers: pd.DataFrame) -> Row:
-    means = _means(answers[(answers["selection"] == "ffn")], "method", "mrr_decrease")
-    proposed = means.get("log_prob_increase")
-    others = {name: means[name] for name in means if name not in ("log_prob_increase", "random")}
+    methods = list(answers.loc[answers["selection"] == "ffn", "method"].unique())
+    drops = {
+        method: relative_decrease(samples)
+        for method in methods
+        if (samples := _pairs(answers, "ffn", method))
+    }
+    others = {name: drops[name] for name in drops if name not in ("log_prob_increase", "random")}
     best = max(others, key=lambda name: others[name], default=None)
+    found = _measured(_pairs(answers, "ffn", "log_prob_increase"), relative_decrease)
     return claim_row(
         PAPER,
         "Switching off the FFN neurons with the highest log-probability increase hurts the answer "
@@ -61,24 +216,21 @@ def _best_method(model: str, answers: pd.DataFrame) -> Row:
         model,
         paper_value="MRR 0.361 to 0.201 (GPT2-large), 0.551 to 0.312 (Llama-7B); next best 0.214, "
         "0.339",
-        measured_value=proposed,
+        **found,
         unit="%",
-        holds=None if proposed is None or best is None else proposed > max(others.values()),
-        note="Relative decrease of MRR, mean over relations"
+        holds=found["measured_value"] > max(others.values()) if found and others else None,
+        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}"
         + ("." if best is None else f"; the best other method, {best}, has {others[best]:.1f} %.")
         + " Methods compared: "
-        + ", ".join(sorted(means)),
+        + ", ".join(sorted(drops)),
     )
 
 
 def _random_controls(model: str, answers: pd.DataFrame) -> list[Row]:
-    papers = {
-        "value_neurons": "0.22 % of MRR",
-        "query_neurons": "0.8 % of MRR",
-    }
+    papers = {"value_neurons": "0.22 % of MRR", "query_neurons": "0.8 % of MRR"}
     rows = []
     for selection, value in papers.items():
-        drop = _drop(answers, selection, "random", "mrr_decrease")
+        found = _measured(_pairs(answers, selection, "random"), relative_decrease)
         rows.append(
             claim_row(
                 PAPER,
@@ -86,10 +238,10 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[Row]:
                 "changes the answers.",
                 model,
                 paper_value=value,
-                measured_value=drop,
+                **found,
                 unit="%",
-                holds=None if drop is None else abs(drop) < 5,
-                note="Relative decrease of MRR, mean over relations; holds below 5 %.",
+                holds=abs(found["measured_value"]) < 5 if found else None,
+                note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds below 5 %.",
             )
         )
     return rows
@@ -97,37 +249,51 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[Row]:
 
 def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> Row:
     method = "log_prob_increase" if selection == "value_neurons" else "inner_product"
-    drop = _drop(answers, selection, method, "mrr_decrease")
+    found = _measured(_pairs(answers, selection, method), relative_decrease)
+    units = answers.loc[
+        (answers["selection"] == selection) & (answers["method"] == method), "units"
+    ]
+    count = f"Here {units.mean():.0f} on average, there " if len(units) else "There "
+    size = (
+        "200 attention and 100 FFN neurons" if selection == "value_neurons" else "1,000 FFN neurons"
+    )
     return claim_row(
         PAPER,
         f"Switching off a fact's best {selection.replace('_', ' ')} destroys the answer.",
         model,
         paper_value=f"{value}, decrease of MRR",
-        measured_value=drop,
+        **found,
         unit="%",
-        holds=None if drop is None else drop > 80,
-        note="Relative decrease of MRR, mean over relations; holds above 80 %. The paper "
-        "switches off 200 attention and 100 FFN value neurons, or 1,000 query neurons, of far "
-        "larger models.",
+        holds=found["measured_value"] > 80 if found else None,
+        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds above 80 %. "
+        f"{count}{size} of far larger models.",
     )
 
 
 def _head_transfer(model: str, answers: pd.DataFrame) -> Row:
     heads = answers[(answers["selection"] == "heads") & (answers["method"] != "random")]
-    own = heads[heads["relation"] == heads["heads_of"]]["prob_decrease"]
-    other = heads[heads["relation"] != heads["heads_of"]]["prob_decrease"]
-    measured = float(own.mean()) if len(own) else None
+    names = list(heads["heads_of"].unique())
+    own: list[tuple[np.ndarray, ...]] = []
+    other: list[tuple[np.ndarray, ...]] = []
+    for name in names:
+        for relation, pair in _by_relation(
+            answers, heads[heads["heads_of"] == name], "probability"
+        ):
+            (own if relation == name else other).append(pair)
+    found = _measured(own, relative_decrease)
+    elsewhere = relative_decrease(other) if other else None
     return claim_row(
         PAPER,
         "Switching off a relation's best heads hurts its own facts more than other relations'.",
         model,
         paper_value="53.3 % against 9.5 % (GPT2-large), 48.2 % against 8.7 % (Llama-7B), unrelated "
         "types",
-        measured_value=measured,
+        **found,
         unit="%",
-        holds=None if measured is None or other.empty else measured > float(other.mean()),
-        note="Relative decrease of the answer's probability by the best 1 % of heads"
-        + ("." if other.empty else f"; other relations' facts lose {other.mean():.1f} %."),
+        holds=found["measured_value"] > elsewhere if found and elsewhere is not None else None,
+        note=f"Relative decrease of the answer's mean probability by the best share of heads; "
+        f"{INTERVAL}"
+        + ("." if elsewhere is None else f"; other relations' facts lose {elsewhere:.1f} %."),
     )
 
 
@@ -167,10 +333,65 @@ def _query_only(model: str, queries: pd.DataFrame) -> Row:
     )
 
 
-def _means(answers: pd.DataFrame, by: str, value: str) -> dict[str, float]:
-    return {str(name): float(part[value].mean()) for name, part in answers.groupby(by)}
+def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> Row:
+    only = queries[~queries["also_value"].astype(bool)]
+    share = None
+    if len(only):
+        depth = FALL * (int(layers["layer"].max()) + 1)
+        share = float((only["layer"] < depth).mean()) * 100
+    return claim_row(
+        PAPER,
+        "Neurons that activate value neurons, and are none themselves, lie in the shallower part "
+        "of the model.",
+        model,
+        paper_value="their number begins to fall at 60 % of the depth (Fig. 8)",
+        measured_value=share,
+        unit="%",
+        holds=None if share is None else share > 100 * FALL,
+        note="Share of query-only neurons below 60 % of the depth; holds above 60 %, their share "
+        "if depth did not matter.",
+    )
 
 
-def _drop(answers: pd.DataFrame, selection: str, method: str, value: str) -> float | None:
-    found = answers[(answers["selection"] == selection) & (answers["method"] == method)]
-    return float(found[value].mean()) if len(found) else None
+def _shared(model: str, found: ModelTables) -> Row:
+    shares: dict[str, float] = {}
+    for role, kept in (("value", found.values), ("query", found.queries)):
+        counts = found.shared[found.shared["role"] == role].groupby("relation").size()
+        most = kept.groupby(["relation", "example_id"]).size().groupby("relation").max()
+        several = found.facts.groupby("relation").size()
+        most = most[most.index.isin(several.index[several > 1])]
+        if len(most):
+            shares[role] = float((counts.reindex(most.index, fill_value=0) / most).mean()) * 100
+    return claim_row(
+        PAPER,
+        "Facts of one relation share more of their value neurons than of their query neurons.",
+        model,
+        paper_value="27.6 % against 15.7 % (GPT2-large), 14.1 % against 5.2 % (Llama-7B), Table 8",
+        measured_value=shares.get("value"),
+        unit="%",
+        holds=shares["value"] > shares["query"] if len(shares) == 2 else None,
+        note="Neurons that are among the best of more than half of a relation's facts, as a share "
+        "of those kept per fact, mean over relations with two facts or more"
+        + (f"; of query neurons {shares['query']:.1f} %." if "query" in shares else "."),
+    )
+
+
+def _pairs(answers: pd.DataFrame, selection: str, method: str, value: str = "mrr") -> Samples:
+    """The value of every fact before and after, per relation."""
+    chosen = answers[(answers["selection"] == selection) & (answers["method"] == method)]
+    return [pair for _, pair in _by_relation(answers, chosen, value)]
+
+
+def _by_relation(
+    answers: pd.DataFrame, chosen: pd.DataFrame, value: str
+) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    def values(frame: pd.DataFrame) -> pd.Series:
+        numbers = 1.0 / frame["rank"] if value == "mrr" else frame[value]
+        return pd.Series(numbers.to_numpy(float), index=frame["example_id"])
+
+    found = []
+    for relation, part in chosen.groupby("relation", sort=False):
+        original = answers[(answers["selection"] == "original") & (answers["relation"] == relation)]
+        now = values(part)
+        found.append((str(relation), (values(original).loc[now.index].to_numpy(), now.to_numpy())))
+    return found

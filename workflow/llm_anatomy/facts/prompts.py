@@ -14,9 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.facts import FactFilter
-from llm_anatomy.errors import UserError
 from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import context_length, equal_length_batches
+from llm_anatomy.model.batching import equal_length_batches
 
 USED = "used"
 
@@ -117,23 +116,37 @@ def judge(
     questions: Sequence[Question],
     log_probabilities: Float[Tensor, "prompts vocab"],
     rules: FactFilter,
+    context: int | None = None,
 ) -> list[Outcome]:
-    """Which questions pass the filter, in order, and why the others do not."""
+    """Which questions pass the filter, in order, and why the others do not.
+
+    Args:
+        questions: The questions of a relation.
+        log_probabilities: What the model gives the token after each prompt.
+        rules: The filter.
+        context: Most tokens that the model can read; None where it has no limit.
+    """
     owners: dict[int, set[str]] = defaultdict(set)
     for question in questions:
         for token, _ in question.options.values():
             owners[token].add(question.answers[0])
     return [
-        _judge(question, row, owners, rules)
+        _judge(question, row, owners, rules, context)
         for question, row in zip(questions, log_probabilities, strict=True)
     ]
 
 
 def _judge(
-    question: Question, log_probs: Tensor, owners: dict[int, set[str]], rules: FactFilter
+    question: Question,
+    log_probs: Tensor,
+    owners: dict[int, set[str]],
+    rules: FactFilter,
+    context: int | None,
 ) -> Outcome:
     if not question.ids:
         return Outcome(question, "the prompt has no token")
+    if context is not None and len(question.ids) > context:
+        return Outcome(question, "the prompt is longer than the model's context")
     if not question.options:
         return Outcome(question, "the answer cannot be written in the vocabulary")
     # Canonical first: another spelling may begin with what the subject gives away ("Danish krone").
@@ -163,21 +176,6 @@ def _judge(
         None if rival is None else min(owners[rival]),
         int(log_probs.argmax()),
     )
-
-
-def check_lengths(decoder: Decoder, questions: Sequence[Question], source: str) -> None:
-    """Refuse prompts that are longer than the model's context.
-
-    Raises:
-        UserError: A prompt is too long.
-    """
-    limit = context_length(decoder.config)
-    for question in questions:
-        if limit is not None and len(question.ids) > limit:
-            raise UserError(
-                f"{source}: the prompt of '{question.example_id}' has {len(question.ids)} tokens, "
-                f"more than the model's {limit}; shorten it or set it aside in the data"
-            )
 
 
 def best_template(outcomes: dict[str, list[Outcome]]) -> str:

@@ -92,6 +92,32 @@ def head_position_vectors(
     return added_attention(block, raw, recording.raw_attention[block.index, -1])
 
 
+def through_head(
+    block: Block,
+    head: int,
+    vectors: Float[Tensor, "n d_model"],
+    state: Float[Tensor, " d_model"],
+) -> Float[Tensor, "n d_model"]:
+    """What a head writes, per unit of attention, for vectors in the stream that it reads.
+
+    W^o_j W^v_j n(u), with the attention norm n frozen to `state`; biases and a post-norm's
+    scale left out.
+
+    Args:
+        block: The head's block.
+        head: Query head j.
+        vectors: Parts u of the residual stream at a source position.
+        state: The whole state at that position, the block's input.
+    """
+    norm = block.attention_norm
+    read = vectors if norm is None else norm.frozen(vectors, state)
+    group, width = block.n_heads // block.n_kv_heads, block.head_dim
+    rows = slice(head // group * width, (head // group + 1) * width)
+    value = block.v.weight(vectors.dtype).to(vectors.device)[rows]
+    output = block.o.weight(vectors.dtype).to(vectors.device)[:, head * width : (head + 1) * width]
+    return _through(block.attention_post_norm, (read @ value.T @ output.T).T).T
+
+
 def split_units(
     units: Int[Tensor, " n"], widths: list[int]
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:

@@ -13,8 +13,8 @@ from llm_anatomy.figures.exhibit import (
     Exhibit,
     save_figure,
 )
-from llm_anatomy.tables import facts as tables
 from llm_anatomy.tables.core import read_table
+from llm_anatomy.tables.fact_case import CASE_ATTENTION, CASE_CONTRASTS, CASE_STUDY
 
 NONE: list[Exhibit] = []
 SHOWN = 12
@@ -22,7 +22,7 @@ SHOWN = 12
 
 def attention_exhibit(folder: Path, model: str, attention: Path) -> list[Exhibit]:
     """Where the case study's best heads look."""
-    frame = read_table(attention, tables.CASE_ATTENTION)
+    frame = read_table(attention, CASE_ATTENTION)
     if frame.empty:
         return NONE
     label = frame["layer"].astype(str) + "_" + frame["head"].astype(str)
@@ -73,8 +73,8 @@ def attention_exhibit(folder: Path, model: str, attention: Path) -> list[Exhibit
 def case_exhibits(folder: Path, model: str, case: Path, contrasts: Path) -> list[Exhibit]:
     """What the case study's neurons say, and what tells the answer from its contrasts."""
     frame, against = (
-        read_table(case, tables.CASE_STUDY),
-        read_table(contrasts, tables.CASE_CONTRASTS),
+        read_table(case, CASE_STUDY),
+        read_table(contrasts, CASE_CONTRASTS),
     )
     if frame.empty:
         return NONE
@@ -107,13 +107,15 @@ def case_exhibits(folder: Path, model: str, case: Path, contrasts: Path) -> list
                 rows=(),
             )
         )
-    shown = frame[frame["unit"].isin(["ffn_neuron", "attention_neuron", "query_neuron"])]
-    rows = shown.groupby("unit", sort=False).head(8).index
+    kinds = ["ffn_neuron", "attention_neuron", "query_neuron", "query_neuron_through_head"]
+    rows = frame[frame["unit"].isin(kinds)].groupby("unit", sort=False).head(8).index
     exhibits.append(
         Exhibit(
             title=f"Case study: what the neurons say ({model})",
             caption="The best neurons of the fact in tokens: what the vector that they add (with "
-            "its sign) promotes and suppresses. Attention neurons are read at their source token.",
+            "its sign) promotes and suppresses. Attention neurons are read at their source token, "
+            "query neurons at the source token of the best attention neuron, once as they are and "
+            "once through the head that reads them.",
             table=case,
             rows=tuple(rows),
             columns=(
@@ -123,6 +125,7 @@ def case_exhibits(folder: Path, model: str, case: Path, contrasts: Path) -> list
                 "index",
                 "dimension",
                 "position_token",
+                "through",
                 "importance",
                 "top_tokens",
             ),

@@ -130,8 +130,8 @@ def curve_exhibit(folder: Path, model: str, curves: Sequence[Path]) -> list[Exhi
     for relation, frame in frames.items():
         axes[0].plot(frame["share"], frame["logprob"], label=relation)
         axes[1].plot(frame["share"], frame["probability"], label=relation)
-    axes[0].set(xlabel="share of the way from h⁰ to h^L", ylabel="log p (nat)")
-    axes[1].set(xlabel="share of the way from h⁰ to h^L", ylabel="p")
+    axes[0].set(xlabel="share of the way from $h^0$ to $h^L$", ylabel="log p (nat)")
+    axes[1].set(xlabel="share of the way from $h^0$ to $h^L$", ylabel="p")
     axes[1].legend()
     save_figure(figure, folder / name)
     mean = pd.concat(frames.values()).groupby("share").mean()
@@ -199,10 +199,11 @@ def knock_out_exhibits(folder: Path, model: str, summary: Path) -> list[Exhibit]
     frame = read_table(summary, tables.KNOCK_OUT_SUMMARY)
     if frame.empty:
         return NONE
-    units = frame[frame["selection"].isin(["ffn", "value_neurons", "query_neurons"])]
+    shown = ["ffn", "value_neurons", "query_neurons", "attention_layers", "ffn_layers", "layers"]
+    units = frame[frame["selection"].isin(shown)]
     labels = units["selection"].str.replace("_", " ") + ": " + units["method"].str.replace("_", " ")
     name = f"knock-out-{model}.png"
-    figure, axis = plt.subplots(figsize=(FULL_WIDTH, 3.8))
+    figure, axis = plt.subplots(figsize=(FULL_WIDTH, 0.8 + 0.26 * labels.nunique()))
     means = units.assign(label=labels).groupby("label", sort=False)["prob_decrease"]
     sns.stripplot(
         data=units.assign(label=labels), y="label", x="prob_decrease", hue="relation", ax=axis

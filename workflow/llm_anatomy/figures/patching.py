@@ -255,7 +255,7 @@ def outcome_curves(results: TaskResults, folder: Path) -> Exhibit:
         title=f"{results.task}: original, donor's or neither answer of {results.model}",
         caption=(
             f"{int(original['examples'].iloc[0])} examples, of which the clean model gets "
-            f"{baseline:.3f} right. {_crossover_sentence(results)} Neither answer is given most "
+            f"{baseline:.3f} right; {_crossover_sentence(results)} Neither answer is given most "
             f"often at k = {int(worst['layer'])} ({worst['value']:.3f}). In the paper's models the "
             "largest such share is 0.33 (Llama2-7B), 0.23 (Mistral-7B) and 0.17 (Yi-6B)."
         ),

@@ -1,6 +1,7 @@
 """Ask a relation's facts, and find which layers, heads and neurons bring each answer about."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from llm_anatomy.facts.prompts import (
     Outcome,
     ask,
     best_template,
-    check_lengths,
     counts,
     judge,
     next_token_log_probabilities,
@@ -26,6 +26,7 @@ from llm_anatomy.facts.prompts import (
 from llm_anatomy.facts.readout import Target, Unembedding
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
+from llm_anatomy.model.batching import context_length
 from llm_anatomy.model.loading import LoadedModel, load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
@@ -67,7 +68,7 @@ def run(
     compute = compute_settings()
     loaded = load_model(model, settings.precision, compute)
     rows = read_arrow(relation, RELATION).to_pylist()
-    chosen, outcomes = _outcomes(settings, loaded, rows, compute.batch_tokens, str(relation))
+    chosen, outcomes = _outcomes(settings, loaded, rows, compute.batch_tokens)
     used = sample(
         outcomes[chosen], settings.relation.max_facts, settings.relation.keep, settings.seed
     )
@@ -110,15 +111,18 @@ def _outcomes(
     loaded: LoadedModel,
     rows: list[dict[str, Any]],
     batch_tokens: int,
-    source: str,
 ) -> tuple[str, dict[str, list[Outcome]]]:
     found: dict[str, list[Outcome]] = {}
+    context = context_length(loaded.decoder.config)
     for template in settings.relation.templates:
         questions = [ask(loaded.tokenizer, row, template) for row in rows]
-        check_lengths(loaded.decoder, questions, source)
-        asked = [list(question.ids) or [0] for question in questions]
+        # What cannot be asked is judged by its length alone.
+        asked = [
+            list(question.ids) if 0 < len(question.ids) <= (context or math.inf) else [0]
+            for question in questions
+        ]
         logs = next_token_log_probabilities(loaded.decoder, asked, batch_tokens)
-        found[template] = judge(questions, logs, settings.filter)
+        found[template] = judge(questions, logs, settings.filter, context)
         for outcome, number in sorted(counts(found[template]).items()):
             logger.info("'%s': %d of %d %s", template, number, len(rows), outcome)
     return best_template(found), found

@@ -18,6 +18,7 @@ from llm_anatomy.model.loading import load_model
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables
 from llm_anatomy.tables.core import TableSchema, read_table, write_table
+from llm_anatomy.tables.fact_case import CASE_ATTENTION, CASE_CONTRASTS, CASE_STUDY
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,9 @@ def run(
             "answer": fact["answer"],
         }
     for path, schema, part in (
-        (case_study, tables.CASE_STUDY, rows[0]),
-        (contrasts, tables.CASE_CONTRASTS, rows[1]),
-        (attention, tables.CASE_ATTENTION, rows[2]),
+        (case_study, CASE_STUDY, rows[0]),
+        (contrasts, CASE_CONTRASTS, rows[1]),
+        (attention, CASE_ATTENTION, rows[2]),
     ):
         write_table(path, schema, _frame(schema, part), provenance)
 

@@ -9,16 +9,17 @@ _MODEL = "results/facts/{model}"
 
 _EXAMPLE = Column("example_id", pa.string(), "The fact.")
 _RELATION = Column("relation", pa.string(), "Relation of the fact.")
-_LAYER = Column("layer", pa.int64(), "Layer, from 0.")
-_KIND = Column("kind", pa.string(), "`attention` or `ffn`.")
-_HEAD = Column("head", pa.int64(), "Query head, from 0.")
+LAYER = Column("layer", pa.int64(), "Layer, from 0.")
+KIND = Column("kind", pa.string(), "`attention` or `ffn`.")
+HEAD = Column("head", pa.int64(), "Query head, from 0.")
 _NEURON = Column("neuron", pa.int64(), "FFN neuron k: column of the down projection, from 0.")
-_RANK = Column("rank", pa.int64(), "Place among the fact's units, from 1 for the most important.")
-_POSITION = Column("position", pa.int64(), "Source position, from 0.")
-_TOKEN = Column("position_token", pa.string(), "Token at the source position.")
+RANK = Column("rank", pa.int64(), "Place among the fact's units, from 1 for the most important.")
+POSITION = Column("position", pa.int64(), "Source position, from 0.")
+TOKEN = Column("position_token", pa.string(), "Token at the source position.")
 
 
-def _importance(unit: str) -> Column:
+def importance(unit: str) -> Column:
+    """The column with a unit's importance."""
     return Column(
         "importance",
         pa.float64(),
@@ -98,9 +99,9 @@ LAYER_IMPORTANCE = TableSchema(
     description="Importance of the attention or the FFN of one layer for one fact.",
     columns=(
         _EXAMPLE,
-        _LAYER,
-        _KIND,
-        _importance("the layer's output"),
+        LAYER,
+        KIND,
+        importance("the layer's output"),
         Column("logprob", pa.float64(), "Score of the target after adding it.", unit="nat"),
         Column("prob_increase", pa.float64(), "Increase of the target's probability."),
         Column("top_token", pa.string(), "Most likely token after adding it (logit lens)."),
@@ -113,7 +114,7 @@ HEAD_IMPORTANCE = TableSchema(
     path=f"{_FOLDER}/head_importance.parquet",
     rule="attribute_facts",
     description="Importance of one attention head for one fact.",
-    columns=(_EXAMPLE, _LAYER, _HEAD, _importance("the head's output")),
+    columns=(_EXAMPLE, LAYER, HEAD, importance("the head's output")),
 )
 
 HEAD_POSITION_IMPORTANCE = TableSchema(
@@ -123,13 +124,13 @@ HEAD_POSITION_IMPORTANCE = TableSchema(
     description="One of the most important pairs of head and source position of a fact.",
     columns=(
         _EXAMPLE,
-        _RANK,
-        _LAYER,
-        _HEAD,
-        _POSITION,
-        _TOKEN,
+        RANK,
+        LAYER,
+        HEAD,
+        POSITION,
+        TOKEN,
         Column("attention", pa.float64(), "Attention weight from the last position."),
-        _importance("the head's output from this position"),
+        importance("the head's output from this position"),
     ),
 )
 
@@ -138,7 +139,7 @@ POSITION_IMPORTANCE = TableSchema(
     path=f"{_FOLDER}/position_importance.parquet",
     rule="attribute_facts",
     description="Importance of one source position, summed over the heads of a layer, for a fact.",
-    columns=(_EXAMPLE, _LAYER, _POSITION, _TOKEN, _importance("attention to this position")),
+    columns=(_EXAMPLE, LAYER, POSITION, TOKEN, importance("attention to this position")),
 )
 
 NEURON_IMPORTANCE = TableSchema(
@@ -148,10 +149,10 @@ NEURON_IMPORTANCE = TableSchema(
     description="One of the most important FFN neurons of a fact.",
     columns=(
         _EXAMPLE,
-        _RANK,
-        _LAYER,
+        RANK,
+        LAYER,
         _NEURON,
-        _importance("the neuron's subvalue"),
+        importance("the neuron's subvalue"),
         Column("coefficient", pa.float64(), "Its coefficient m (Eq. 6) at the last position."),
         Column("top_tokens", pa.string(), "Tokens that its subvalue ranks highest (v, not m v)."),
         Column("bottom_tokens", pa.string(), "Tokens that its subvalue ranks lowest."),
@@ -165,13 +166,13 @@ ATTENTION_NEURON_IMPORTANCE = TableSchema(
     description="One of the most important attention neurons of a fact at one source position.",
     columns=(
         _EXAMPLE,
-        _RANK,
-        _LAYER,
-        _HEAD,
+        RANK,
+        LAYER,
+        HEAD,
         Column("dimension", pa.int64(), "Dimension k inside the head."),
-        _POSITION,
-        _TOKEN,
-        _importance("the neuron's subvalue"),
+        POSITION,
+        TOKEN,
+        importance("the neuron's subvalue"),
     ),
 )
 
@@ -218,9 +219,9 @@ SUMS = TableSchema(
     description="Summed importance of a fact's neurons (Table 5).",
     columns=(
         _EXAMPLE,
-        _KIND,
+        KIND,
         Column("subset", pa.string(), "`all`, `positive`, `top100` or `top200` neurons."),
-        _importance("each of them, summed,"),
+        importance("each of them, summed,"),
     ),
 )
 
@@ -255,8 +256,8 @@ QUERY_NEURONS = TableSchema(
     columns=(
         _RELATION,
         _EXAMPLE,
-        _RANK,
-        _LAYER,
+        RANK,
+        LAYER,
         _NEURON,
         Column("score", pa.float64(), "Query score, summed over value neurons.", unit="nat"),
         Column("also_value", pa.bool_(), "Whether it is among the fact's value neurons too."),
@@ -317,7 +318,7 @@ METHOD_LAYERS = TableSchema(
     columns=(
         _RELATION,
         Column("method", pa.string(), "How they were selected."),
-        _LAYER,
+        LAYER,
         Column("share", pa.float64(), "Share of the selected neurons of all facts."),
     ),
 )
@@ -330,7 +331,7 @@ SHARED_NEURONS = TableSchema(
     columns=(
         _RELATION,
         Column("role", pa.string(), "`value` or `query`."),
-        _LAYER,
+        LAYER,
         _NEURON,
         Column("facts", pa.int64(), "Facts that it is among the best of."),
         Column("share", pa.float64(), "As a share of the relation's facts."),
@@ -353,60 +354,6 @@ LAYER_SUMMARY = TableSchema(
     ),
 )
 
-CASE_STUDY = TableSchema(
-    name="facts/case_study",
-    path=f"{_MODEL}/case_study.parquet",
-    rule="read_case",
-    description="One of the units that matter most for the case study's fact, read in tokens.",
-    columns=(
-        Column(
-            "unit",
-            pa.string(),
-            "`attention` or `ffn` layer, `head`, `head_position`, `position`, `ffn_neuron`, "
-            "`attention_neuron`, or `query_neuron`.",
-        ),
-        _RANK,
-        _LAYER,
-        Column("index", pa.int64(), "Head or neuron; missing for layers.", nullable=True),
-        Column("dimension", pa.int64(), "Dimension inside the head.", nullable=True),
-        Column("position_token", pa.string(), "Source token.", nullable=True),
-        Column("attention", pa.float64(), "Attention weight to it.", nullable=True),
-        Column("coefficient", pa.float64(), "Coefficient of a neuron.", nullable=True),
-        _importance("the unit"),
-        Column("top_tokens", pa.string(), "Tokens that its vector promotes."),
-        Column("bottom_tokens", pa.string(), "Tokens that its vector suppresses."),
-    ),
-)
-
-CASE_CONTRASTS = TableSchema(
-    name="facts/case_contrasts",
-    path=f"{_MODEL}/case_contrasts.parquet",
-    rule="read_case",
-    description="What one layer adds to log p(answer) - log p(contrast) in the case study.",
-    columns=(
-        Column("contrast", pa.string(), "Token that the answer is contrasted with."),
-        _LAYER,
-        _KIND,
-        _importance("the layer"),
-    ),
-)
-
-CASE_ATTENTION = TableSchema(
-    name="facts/case_attention",
-    path=f"{_MODEL}/case_attention.parquet",
-    rule="read_case",
-    description="Attention of one of the case study's best heads to one position.",
-    columns=(
-        _LAYER,
-        _HEAD,
-        _POSITION,
-        _TOKEN,
-        Column("attention", pa.float64(), "Attention weight from the last position."),
-        _importance("the head from this position"),
-        Column("top_tokens", pa.string(), "Tokens that the head writes from this position."),
-    ),
-)
-
 TABLES: tuple[TableSchema, ...] = (
     FACTS,
     FACTS_INTAKE,
@@ -426,7 +373,4 @@ TABLES: tuple[TableSchema, ...] = (
     METHOD_LAYERS,
     SHARED_NEURONS,
     LAYER_SUMMARY,
-    CASE_STUDY,
-    CASE_CONTRASTS,
-    CASE_ATTENTION,
 )

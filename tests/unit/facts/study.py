@@ -1,0 +1,171 @@
+"""The facts stages on a tiny model, from a relation's rows to claims and figures."""
+
+from pathlib import Path
+
+from llm_anatomy.config.base import Precision
+from llm_anatomy.config.facts import (
+    Attribution,
+    CaseStudy,
+    FactFilter,
+    FactRelation,
+    KnockOut,
+    Queries,
+)
+from llm_anatomy.stages import (
+    attribute_facts,
+    claims_facts,
+    figures_facts,
+    knock_out,
+    read_case,
+    summarise_facts,
+    trace_queries,
+)
+from llm_anatomy.tables.core import write_table
+from llm_anatomy.tables.data import RELATION
+
+CAPITALS = [("France", ["Paris"]), ("Italy", ["Rome"]), ("Spain", ["Madrid"]), ("Peru", ["Lima"])]
+NONE: list[tuple[str, list[str]]] = [("x", ["Rome"])]
+# The tiny tokenizer writes most words letter by letter, behind the same space.
+OPEN = FactFilter(top=None, above_others=False, ambiguous="keep")
+
+
+def relation_file(folder: Path, name: str, rows: list[tuple[str, list[str]]]) -> Path:
+    path = folder / f"{name}.parquet"
+    data = {
+        "example_id": [f"{name}-{i}" for i in range(len(rows))],
+        "subject": [subject for subject, _ in rows],
+        "answer": [answers[0] for _, answers in rows],
+        "answers": [answers for _, answers in rows],
+        "relation": [name] * len(rows),
+        "prompt": [None] * len(rows),
+    }
+    write_table(path, RELATION, data, {})
+    return path
+
+
+def attribute(
+    model: Path,
+    folder: Path,
+    name: str,
+    rows: list[tuple[str, list[str]]],
+    rules: FactFilter = OPEN,
+    templates: tuple[str, ...] = ("The capital of {subject} is",),
+    **asked: object,
+) -> Path:
+    home = folder / "tiny" / name
+    settings = {"neurons": 30, "attention_neurons": 20, "head_positions": 5, "sums": 1} | asked
+    attribute_facts.run(
+        attribute_facts.AttributionStage(
+            seed=0,
+            precision=Precision(),
+            relation=FactRelation(relation=name, templates=list(templates)),
+            filter=rules,
+            attribution=Attribution.model_validate(settings),
+        ),
+        model=model,
+        relation=relation_file(folder, name, rows),
+        facts=home / "facts.parquet",
+        intake=home / "intake.parquet",
+        layers=home / "layer_importance.parquet",
+        heads=home / "head_importance.parquet",
+        head_positions=home / "head_position_importance.parquet",
+        positions=home / "position_importance.parquet",
+        neurons=home / "neuron_importance.parquet",
+        attention_neurons=home / "attention_neuron_importance.parquet",
+        certificates=home / "certificates.parquet",
+        curve=home / "curve.parquet",
+        sums=home / "sums.parquet",
+    )
+    return home
+
+
+def later_stages(
+    model: Path, homes: list[Path], queries: Queries, knock_outs: KnockOut, case: CaseStudy
+) -> Path:
+    """Run every stage after `attribute_facts` on some relations; return the model's folder."""
+    root = homes[0].parent
+    facts, layers, heads, neurons, attention, curve = (
+        tuple(home / f"{name}.parquet" for home in homes)
+        for name in (
+            "facts",
+            "layer_importance",
+            "head_importance",
+            "neuron_importance",
+            "attention_neuron_importance",
+            "curve",
+        )
+    )
+    query_layers, query_neurons = root / "query_layers.parquet", root / "query_neurons.parquet"
+    answers, methods = root / "knock_out.parquet", root / "method_layers.parquet"
+    summaries = {
+        name: root / f"{name}.parquet"
+        for name in ("layer_summary", "knock_out_summary", "shared_neurons")
+    }
+    trace_queries.run(
+        trace_queries.QueryStage(precision=Precision(), queries=queries),
+        model=model,
+        facts=facts,
+        neurons=neurons,
+        attention_neurons=attention,
+        query_layers=query_layers,
+        neuron_queries=query_neurons,
+    )
+    knock_out.run(
+        knock_out.KnockOutStage(
+            seed=0, precision=Precision(), attribution=Attribution(), knock_out=knock_outs
+        ),
+        model=model,
+        facts=facts,
+        layers=layers,
+        heads=heads,
+        neurons=neurons,
+        attention_neurons=attention,
+        query_neurons=query_neurons,
+        knock_out=answers,
+        method_layers=methods,
+    )
+    summarise_facts.run(
+        summarise_facts.SummaryStage(),
+        layers=layers,
+        heads=heads,
+        neurons=neurons,
+        query_layers=query_layers,
+        query_neurons=query_neurons,
+        knock_out=answers,
+        **summaries,
+    )
+    cases = {
+        name: root / f"{name}.parquet"
+        for name in ("case_study", "case_contrasts", "case_attention")
+    }
+    read_case.run(
+        read_case.CaseStage(precision=Precision(), attribution=Attribution(), case_study=case),
+        model=model,
+        facts=facts,
+        query_neurons=query_neurons,
+        case_study=cases["case_study"],
+        contrasts=cases["case_contrasts"],
+        attention=cases["case_attention"],
+    )
+    claims_facts.run(
+        claims_facts.ClaimsStage(),
+        facts=facts,
+        curves=curve,
+        neurons=neurons,
+        layer_summary=(summaries["layer_summary"],),
+        knock_out=(answers,),
+        query_neurons=(query_neurons,),
+        method_layers=(methods,),
+        shared_neurons=(summaries["shared_neurons"],),
+        claims=root / "claims.parquet",
+    )
+    figures_facts.run(
+        figures_facts.FigureStage(),
+        facts=facts,
+        curves=curve,
+        method_layers=(methods,),
+        query_neurons=(query_neurons,),
+        **{name: (path,) for name, path in (summaries | cases).items()},
+        figures=root / "figures",
+    )
+    return root
