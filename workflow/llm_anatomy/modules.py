@@ -112,8 +112,12 @@ def _is_ours(name: str) -> bool:
     return name == PACKAGE or name.startswith(f"{PACKAGE}.")
 
 
+# What holds statements; imports are statements, so expressions are never looked into.
+_HOLDERS = (ast.stmt, ast.excepthandler, ast.match_case)
+
+
 def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node of a module that can run, so without bodies of `if TYPE_CHECKING:`."""
+    """Every statement of a module that can run, so without bodies of `if TYPE_CHECKING:`."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -121,4 +125,4 @@ def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             waiting.extend(node.orelse)
         else:
-            waiting.extend(ast.iter_child_nodes(node))
+            waiting.extend(n for n in ast.iter_child_nodes(node) if isinstance(n, _HOLDERS))

@@ -100,8 +100,15 @@ def _planned_shape(name: str, shapes: Mapping[str, Shape]) -> Shape | None:
 
 def rows_of(configuration: Configuration, name: str) -> int:
     """Rows of a data set or relation: of its table where it exists, else as many as it may hold."""
+    table = DATA / f"{name}.parquet"
     try:
-        return int(pq.read_metadata(DATA / f"{name}.parquet").num_rows)
+        return _rows(table, table.stat().st_mtime_ns)
     except Exception:  # absent, or damaged: the stage that reads it says so
         dataset = next((d for d in configuration.datasets if d.name == name), None)
         return (dataset.max_rows if dataset else None) or ASSUMED_ROWS
+
+
+@cache
+def _rows(table: Path, made: int) -> int:
+    """Rows of a table that was made at a time: read again when it is made again."""
+    return int(pq.read_metadata(table).num_rows)
