@@ -5,7 +5,7 @@ import pytest
 from llm_anatomy.config.toxicity import Classifiers
 from llm_anatomy.toxicity.classifiers import baseline_recipe, choose, recipe
 from llm_anatomy.toxicity.evaluate import LabelledTexts, in_parallel, most_common, out_of_fold
-from llm_anatomy.toxicity.features import Dense, tfidf
+from llm_anatomy.toxicity.features import Dense, spline_set, tfidf
 from llm_anatomy.toxicity.folds import assign_folds, inner_splits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -93,6 +93,23 @@ def test_too_few_texts_for_inner_folds_take_the_middle_value():
     made = recipe("logistic_regression", settings)
     choice = choose(features, truth, np.arange(10), [], made, 0)
     assert (choice.value, choice.inner_roc_auc, choice.n_inner_folds) == (1.0, None, 0)
+
+
+@pytest.mark.parametrize("signal", ["shares", "distances"])
+def test_inner_folds_choose_the_weight_of_the_distances(signal):
+    texts = labelled(n=200)
+    values = np.random.default_rng(1).normal(size=(200, 30, 7))
+    column = 0 if signal == "shares" else 6
+    values[:, :, column] += 0.8 * texts.truth[:, None]
+    features = spline_set("spline", values, [0.01, 1.0])
+    made = recipe("logistic_regression", Classifiers(c=[0.001, 0.01]))
+    inner = inner_splits(texts.truth, texts.copies, 4, 0)
+    choice = choose(features, texts.truth, texts.rows, inner, made, 0)
+    assert choice.distance_weight == (0.01 if signal == "shares" else 1.0)
+    scores = out_of_fold(texts, features, made, 3, seed=0).scores
+    assert roc_auc_score(texts.truth, scores) > 0.9
+    forest = choose(features, texts.truth, texts.rows, inner, recipe("random_forest", SETTINGS), 0)
+    assert forest.distance_weight is None
 
 
 def test_tfidf_tells_words_apart():

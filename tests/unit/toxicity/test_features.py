@@ -54,11 +54,14 @@ def test_standardising_equals_a_scaler_fitted_in_the_fold():
 
 def test_distances_have_their_weight_and_shares_do_not():
     values = np.random.default_rng(0).normal(size=(8, 2, 7))
-    train, test = spline_set("x", values, 0.1).split(TRAIN, TEST)
+    features = spline_set("x", values, [0.1, 1.0])
+    assert [variant.distance_weights for variant in features.variants()] == [(0.1,), (1.0,)]
+    train, test = features.variants()[0].split(TRAIN, TEST)
     plain = Dense("x", values.reshape(8, 14)).split(TRAIN, TEST)
     factors = np.tile([1, 1, 1, 1, 0.1, 0.1, 0.1], 2)
     assert np.allclose(train, plain[0] * factors)
     assert np.allclose(test, plain[1] * factors)
+    assert (features.variants()[1].split(TRAIN, TEST)[0] == plain[0]).all()
 
 
 def test_test_rows_do_not_reach_the_training_matrix():

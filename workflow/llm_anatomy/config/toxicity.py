@@ -58,12 +58,12 @@ class Classifiers(Settings):
     c_tfidf: list[Positive] = Field(
         [1.0, 10.0], min_length=1, description="The same for TF-IDF, whose rows have length 1."
     )
-    distance_weight: float = Field(
-        0.1,
-        gt=0,
+    distance_weights: list[Positive] = Field(
+        [0.1, 1.0],
+        min_length=1,
         description="What the standardised distances (features 5 to 7) are multiplied by beside "
-        "the active shares (1 to 4). Below 1 their coefficients are penalised more, for they carry "
-        "little signal and cost many (paper: 1).",
+        "the active shares (1 to 4) in logistic regression. Below 1 their coefficients are "
+        "penalised more. Self-training, too poor in labels to choose, takes the first (paper: 1).",
     )
     max_iter: int = Field(
         1000, ge=1, description="Most iterations of logistic regression (paper: 400)."

@@ -42,7 +42,7 @@ def run(settings: AblationStage, *, folds: Path, spline_features: Path, ablation
         (ablate, (label, part, recipe(name, settings.classifiers), settings))
         for label in most_common(labels, asked.max_labels)
         for name in asked.classifiers
-        for part in parts(spline.features, settings.classifiers.distance_weight)
+        for part in parts(spline.features, settings.classifiers.distance_weights)
     ]
     results = in_parallel(calls, compute_settings().threads, "ablate_features")
     provenance = read_provenance(spline_features) | {"toxicity": settings.model_dump()}

@@ -56,7 +56,7 @@ def run(
         spline_set(
             "spline",
             np.concatenate([own.features, easy.features]),
-            settings.classifiers.distance_weight,
+            settings.classifiers.distance_weights,
         ),
         Dense("length", length_features(own_texts + more, lengths)),
         tfidf(own_texts + more),

@@ -63,7 +63,7 @@ def run(
 ) -> None:
     """Read features and folds; write out-of-fold scores, their metrics and what was chosen."""
     spline = read_spline_features(spline_features)
-    ours = spline_sets(spline, settings.early_exit, settings.classifiers.distance_weight)
+    ours = spline_sets(spline, settings.early_exit, settings.classifiers.distance_weights)
     baselines = baseline_sets(settings.baselines, spline, texts, intrinsic_dimension, states)
     labels = labelled_texts(read_table(folds, FOLDS), spline.text_ids)
     calls = [
@@ -110,12 +110,14 @@ def plan(
     return planned
 
 
-def spline_sets(spline: SplineTable, early_exit: EarlyExit, distance_weight: float) -> list[Dense]:
+def spline_sets(
+    spline: SplineTable, early_exit: EarlyExit, weights: Sequence[float]
+) -> list[Dense]:
     """The spline features of all layers, and of the first layers for an early exit."""
-    sets = [spline_set("spline", spline.features, distance_weight)]
+    sets = [spline_set("spline", spline.features, weights)]
     for n_layers in early_exit.n_layers:
         values = first_layers(spline.features, n_layers, "toxicity.early_exit.n_layers")
-        sets.append(spline_set(f"spline_first_{n_layers}_layers", values, distance_weight))
+        sets.append(spline_set(f"spline_first_{n_layers}_layers", values, weights))
     return sets
 
 
@@ -168,6 +170,7 @@ def _choices(result: OutOfFold) -> pd.DataFrame:
             "fold": folds,
             "hyperparameter": result.hyperparameter,
             "chosen": [choice.value for choice in result.choices],
+            "distance_weight": pd.array([c.distance_weight for c in result.choices], "Float64"),
             "inner_roc_auc": [choice.inner_roc_auc for choice in result.choices],
             "n_inner_folds": [choice.n_inner_folds for choice in result.choices],
             "n_train": [len(result.texts.fold_split(fold)[0]) for fold in folds],

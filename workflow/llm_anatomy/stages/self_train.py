@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Read spline features and folds; write metrics for every share of labels."""
     spline = read_spline_features(spline_features)
-    features = spline_set("spline", spline.features, settings.classifiers.distance_weight)
+    features = spline_set("spline", spline.features, settings.classifiers.distance_weights[:1])
     labels = labelled_texts(read_table(folds, FOLDS), spline.text_ids)
     asked = settings.self_training
     calls = [

@@ -68,7 +68,7 @@ def run(
         spline_set(
             "spline",
             np.concatenate([train.features, test.features]),
-            settings.classifiers.distance_weight,
+            settings.classifiers.distance_weights,
         ),
         Dense("length", length_features(texts, np.concatenate([train.n_tokens, test.n_tokens]))),
         tfidf(texts),

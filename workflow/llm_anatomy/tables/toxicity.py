@@ -141,6 +141,12 @@ CHOICES = TableSchema(
         Column("hyperparameter", pa.string(), "Its name"),
         Column("chosen", pa.float64(), "The chosen value"),
         Column(
+            "distance_weight",
+            pa.float64(),
+            "Chosen weight of the distances (features 5 to 7); missing when there was no choice",
+            nullable=True,
+        ),
+        Column(
             "inner_roc_auc",
             pa.float64(),
             "Mean ROC-AUC of the inner folds at that value; missing when there was no choice",

@@ -1,5 +1,6 @@
 """Parts of the spline features, for ablations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,15 +35,17 @@ class Part:
     values: Dense
 
 
-def parts(features: Float[ndarray, "texts layers 7"], distance_weight: float) -> list[Part]:
+def parts(
+    features: Float[ndarray, "texts layers 7"], distance_weights: Sequence[float]
+) -> list[Part]:
     """Every layer, the layers up to every layer, every feature, and the two groups of features.
 
-    Distances have their weight beside shares; on their own they count in full.
+    Beside shares, distances have the weights that may be chosen; on their own they count in full.
     """
     layers = range(features.shape[1])
 
     def _layers(which: slice) -> Dense:
-        return spline_set("spline", features[:, which], distance_weight)
+        return spline_set("spline", features[:, which], distance_weights)
 
     return [
         *(Part("layer", i, ALL_FEATURES, _layers(slice(i, i + 1))) for i in layers),

@@ -1,4 +1,4 @@
-"""The classifiers, and the nested choice of their one hyperparameter.
+"""The classifiers, and the nested choice of their one hyperparameter and of the features' weights.
 
 A recipe's `path` fits one classifier at several values of its hyperparameter and gives the test
 rows' probabilities of the positive class, [values, test rows]. Inner folds of the training texts
@@ -20,7 +20,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from llm_anatomy.config.toxicity import ClassifierName, Classifiers
 from llm_anatomy.toxicity import newton
-from llm_anatomy.toxicity.features import FeatureSet, Tfidf
+from llm_anatomy.toxicity.features import Dense, FeatureSet, Tfidf
 from llm_anatomy.toxicity.folds import Split
 from llm_anatomy.toxicity.metrics import ranking_metrics
 
@@ -33,6 +33,7 @@ class LogisticRecipe:
     max_iter: int
     name: str = "logistic_regression"
     hyperparameter: str = "C"
+    scale_matters: bool = True
 
     def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
         """Scores at every value; a fit starts from the solution of the next stronger penalty."""
@@ -60,6 +61,7 @@ class ForestRecipe:
     n_trees: int
     name: str = "random_forest"
     hyperparameter: str = "min_samples_leaf"
+    scale_matters: bool = False
 
     def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
         """Scores at every value."""
@@ -77,6 +79,7 @@ class BoostingRecipe:
     iterations: int
     name: str = "gradient_boosting"
     hyperparameter: str = "learning_rate"
+    scale_matters: bool = False
 
     def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
         """Scores at every value."""
@@ -143,14 +146,27 @@ class Choice:
     """What the inner folds chose.
 
     Attributes:
+        features: The features as they are to be used.
         value: The hyperparameter's value.
+        distance_weight: Chosen weight of the distances; None when there was no choice.
         inner_roc_auc: Mean ROC-AUC of the inner folds there; None when there was no choice.
         n_inner_folds: Number of inner folds; 0 when there was no choice.
     """
 
+    features: FeatureSet
     value: float
+    distance_weight: float | None
     inner_roc_auc: float | None
     n_inner_folds: int
+
+
+def is_choice(features: FeatureSet, made: Recipe) -> bool:
+    """Whether inner folds have anything to choose."""
+    return len(made.values) > 1 or len(_variants(features, made)) > 1
+
+
+def _variants(features: FeatureSet, made: Recipe) -> tuple[FeatureSet, ...]:
+    return features.variants() if made.scale_matters else features.variants()[:1]
 
 
 def choose(
@@ -161,10 +177,10 @@ def choose(
     made: Recipe,
     seed: int,
 ) -> Choice:
-    """Choose the hyperparameter with the largest mean ROC-AUC over the inner folds.
+    """Choose hyperparameter and weights with the largest mean ROC-AUC over the inner folds.
 
-    Ties go to the smaller value. With one value, or no inner folds, there is no choice: the middle
-    value is taken.
+    Ties go to the first weights and the smaller value. With nothing to choose from, or no inner
+    folds, the first weights and the middle value are taken.
 
     Args:
         features: The features of all texts.
@@ -174,17 +190,25 @@ def choose(
         made: The classifier.
         seed: Seed of the classifier.
     """
-    values = tuple(sorted(made.values))
-    if len(values) == 1 or not inner:
-        return Choice(values[len(values) // 2], None, 0)
-    areas = np.zeros((len(inner), len(values)))
+    values, variants = tuple(sorted(made.values)), _variants(features, made)
+    if not is_choice(features, made) or not inner:
+        return Choice(variants[0], values[len(values) // 2], None, None, 0)
+    areas = np.zeros((len(inner), len(variants), len(values)))
     for number, (known, held_out) in enumerate(inner):
-        x, test = features.split(train[known], train[held_out])
-        for index, scores in enumerate(made.path(x, truth[known], test, values, seed)):
-            areas[number, index] = roc_auc(scores, truth[held_out])
+        for which, variant in enumerate(variants):
+            x, test = variant.split(train[known], train[held_out])
+            for index, scores in enumerate(made.path(x, truth[known], test, values, seed)):
+                areas[number, which, index] = roc_auc(scores, truth[held_out])
     means = areas.mean(axis=0)
-    best = int(means.argmax())
-    return Choice(values[best], float(means[best]), len(inner))
+    which, index = (int(i) for i in np.unravel_index(means.argmax(), means.shape))
+    weight = features.distance_weights[which] if isinstance(features, Dense) else None
+    return Choice(
+        variants[which],
+        values[index],
+        weight if len(variants) > 1 else None,
+        float(means[which, index]),
+        len(inner),
+    )
 
 
 def roc_auc(scores: Float[ndarray, " texts"], truth: Bool[ndarray, " texts"]) -> float:

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from llm_anatomy.config.toxicity import Scoring
 from llm_anatomy.progress import Progress
-from llm_anatomy.toxicity.classifiers import Choice, Recipe, choose
+from llm_anatomy.toxicity.classifiers import Choice, Recipe, choose, is_choice
 from llm_anatomy.toxicity.features import FeatureSet
 from llm_anatomy.toxicity.folds import Split, inner_splits
 from llm_anatomy.toxicity.metrics import measure
@@ -101,18 +101,17 @@ def out_of_fold(
 ) -> OutOfFold:
     """Score every text with a classifier trained on the other folds.
 
-    The hyperparameter is chosen, and every feature scaled, within the training texts of each fold.
+    Hyperparameter and weights are chosen, and features scaled, within each fold's training texts.
     """
     scores = np.empty(len(texts.truth))
     choices = []
     for fold in texts.fold_numbers:
         train, test = texts.fold_split(fold)
         truth = texts.truth[train]
-        inner = (
-            inner_splits(truth, texts.copies[train], n_inner, seed) if len(made.values) > 1 else []
-        )
+        copies = texts.copies[train]
+        inner = inner_splits(truth, copies, n_inner, seed) if is_choice(features, made) else []
         choice = choose(features, truth, texts.rows[train], inner, made, seed)
-        x, held_out = features.split(texts.rows[train], texts.rows[test])
+        x, held_out = choice.features.split(texts.rows[train], texts.rows[test])
         scores[test] = made.path(x, truth, held_out, [choice.value], seed)[0]
         choices.append(choice)
     return OutOfFold(features.name, made.name, made.hyperparameter, texts, scores, choices)

@@ -5,7 +5,7 @@ learned from the training rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,37 +28,42 @@ class Dense:
     Attributes:
         name: The feature set.
         values: The numbers.
-        weights: What the standardised features are multiplied by; a penalty on their coefficients
-            is in effect divided by the square. Left out: 1.
+        distance_weights: Of spline features, what the standardised distances may be multiplied by;
+            the first is used until another is chosen. A penalty on their coefficients is in effect
+            divided by the square.
     """
 
     name: str
     values: Float[ndarray, "texts features"]
-    weights: Float[ndarray, " features"] | None = None
+    distance_weights: tuple[float, ...] = (1.0,)
+
+    def variants(self) -> tuple["Dense", ...]:
+        """The features with each of the weights that may be chosen."""
+        return tuple(replace(self, distance_weights=(w,)) for w in self.distance_weights)
 
     def split(
         self, train: Int[ndarray, " train"], test: Int[ndarray, " test"]
     ) -> tuple[Float[ndarray, "train features"], Float[ndarray, "test features"]]:
         """Matrices of training and test rows."""
-        known = self.values[train]
         mean, scale = self.mean_and_scale(train)
-        return (known - mean) / scale, (self.values[test] - mean) / scale
+        return (self.values[train] - mean) / scale, (self.values[test] - mean) / scale
 
     def mean_and_scale(
         self, train: Int[ndarray, " train"]
     ) -> tuple[Float[ndarray, " features"], Float[ndarray, " features"]]:
         """What is taken off the training texts' features, and what they are divided by."""
         mean, scale = mean_and_scale(self.values[train])
-        return mean, scale if self.weights is None else scale / self.weights
+        weight = self.distance_weights[0]
+        if weight != 1.0:
+            scale.reshape(-1, N_FEATURES)[:, N_SHARES:] /= weight
+        return mean, scale
 
 
 def spline_set(
-    name: str, features: Float[ndarray, "texts layers 7"], distance_weight: float
+    name: str, features: Float[ndarray, "texts layers 7"], distance_weights: Sequence[float]
 ) -> Dense:
-    """All seven features of some layers, the distances (5 to 7) with their own weight."""
-    layer = [1.0] * N_SHARES + [distance_weight] * (N_FEATURES - N_SHARES)
-    weights = np.tile(np.array(layer), features.shape[1])
-    return Dense(name, features.reshape(len(features), -1), weights)
+    """All seven features of some layers, and the weights that distances (5 to 7) may have."""
+    return Dense(name, features.reshape(len(features), -1), tuple(distance_weights))
 
 
 def mean_and_scale(
@@ -84,6 +89,10 @@ class Tfidf:
 
     name: str
     counts: sparse.csr_matrix
+
+    def variants(self) -> tuple["Tfidf", ...]:
+        """The features themselves: nothing about them is chosen."""
+        return (self,)
 
     def split(
         self, train: Int[ndarray, " train"], test: Int[ndarray, " test"]

@@ -82,7 +82,7 @@ def few_labels(
             max_iter=settings.rounds,
         ).fit(x, partly)
         scores[1, test] = trained.predict_proba(held_out)[:, 1]
-    none = [Choice(settings.c, None, 0)] * len(counts)
+    none = [Choice(features, settings.c, None, None, 0)] * len(counts)
     mean = float(np.mean(counts))
 
     def result(row: ndarray) -> OutOfFold:

@@ -18,7 +18,7 @@ from llm_anatomy.toxicity.classifiers import (
 )
 from llm_anatomy.toxicity.detector import Detector, LabelDetector, from_forest, from_logistic
 from llm_anatomy.toxicity.evaluate import LabelledTexts
-from llm_anatomy.toxicity.features import first_layers, spline_set
+from llm_anatomy.toxicity.features import Dense, first_layers, spline_set
 from llm_anatomy.toxicity.folds import inner_splits
 
 
@@ -47,13 +47,14 @@ def train_detector(
     """
     n_layers = settings.n_layers or features.shape[1]
     values = first_layers(features, n_layers, "toxicity.detector.n_layers")
-    spline = spline_set("spline", values, classifiers.distance_weight)
+    spline = spline_set("spline", values, classifiers.distance_weights)
     made = recipe(settings.classifier, classifiers)
     trained, training = {}, {}
     for label in labels:
         splits = inner_splits(label.truth, label.copies, n_folds, seed)
         choice = choose(spline, label.truth, label.rows, splits, made, seed)
-        mean, scale = spline.mean_and_scale(label.rows)
+        assert isinstance(choice.features, Dense)
+        mean, scale = choice.features.mean_and_scale(label.rows)
         x = (spline.values[label.rows] - mean) / scale
         if settings.classifier == "logistic_regression":
             logistic = logistic_regression(choice.value, classifiers.max_iter)
@@ -67,6 +68,7 @@ def train_detector(
             "n_texts": len(label.truth),
             "n_positive": int(label.truth.sum()),
             made.hyperparameter: choice.value,
+            "distance_weight": choice.distance_weight,
             "roc_auc_of_choice": choice.inner_roc_auc,
         }
     return Detector(

@@ -73,7 +73,7 @@ def train_and_test(
         )
     inner = inner_splits(label.truth, label.copies, folds.n_inner_folds, seed)
     choice = choose(features, label.truth, label.rows, inner, made, seed)
-    x, held_out = features.split(label.rows, rows + n_train)
+    x, held_out = choice.features.split(label.rows, rows + n_train)
     scores = made.path(x, label.truth, held_out, [choice.value], seed)[0]
     texts = list(test["text"].iloc[rows])
     copies = copy_sets(len(texts), find_copies(texts, folds.similarity))
