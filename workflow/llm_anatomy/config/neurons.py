@@ -77,7 +77,7 @@ class ConceptSearch(Settings):
     )
     neurons: int = Field(20, ge=1, description="Neurons kept per concept, most specific first.")
     reference_tokens: int = Field(
-        1024,
+        2048,
         ge=16,
         description="Seeded sample of word tokens that a neuron's specificity is measured against.",
     )
