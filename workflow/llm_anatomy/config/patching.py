@@ -277,6 +277,14 @@ Manipulation = Annotated[
     Noise | Shuffle | Angle | Freeze | Skip | Switch, Field(discriminator="kind")
 ]
 
+
+def needs_subject(manipulation: "Manipulation | None") -> bool:
+    """Whether a manipulation is defined by the subject's position in the prompt."""
+    if isinstance(manipulation, StatesManipulation):
+        return manipulation.positions in ("subject", "not_subject")
+    return isinstance(manipulation, Switch)
+
+
 RESERVED = {CONTROL, "examples", "pairs", "intake", "curves", "depths", "floors", "claims"}
 
 
@@ -322,18 +330,18 @@ class PatchingSettings(Settings):
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise ValueError(f"the name '{twice}' appears twice in `{what}`; names are unique")
-        kinds = {manipulation.name: manipulation.kind for manipulation in self.manipulations}
+        of_subject = {m.name: needs_subject(m) for m in self.manipulations}
         for task in self.tasks:
             for name in task.manipulations or []:
-                if name not in kinds:
+                if name not in of_subject:
                     raise ValueError(
                         f"the task '{task.name}' names the manipulation '{name}', which is not in "
-                        f"`manipulations` ({', '.join(kinds)})"
+                        f"`manipulations` ({', '.join(of_subject)})"
                     )
-                if kinds[name] == "switch" and not isinstance(task, RelationTask):
+                if of_subject[name] and not isinstance(task, RelationTask):
                     raise ValueError(
-                        f"the task '{task.name}' names '{name}', but only relation tasks have a "
-                        "subject to switch"
+                        f"the task '{task.name}' names '{name}', which is defined by the subject's "
+                        "tokens, but only relation tasks have a subject"
                     )
         return self
 
@@ -350,7 +358,7 @@ class PatchingSettings(Settings):
             if (
                 manipulation.name in task.manipulations
                 if task.manipulations is not None
-                else isinstance(task, RelationTask) or manipulation.kind != "switch"
+                else isinstance(task, RelationTask) or not needs_subject(manipulation)
             )
         ]
 

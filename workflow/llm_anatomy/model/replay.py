@@ -86,8 +86,8 @@ class Replay:
             if not self._proves():
                 raise UserError(
                     f"the model {type(decoder.model).__name__} computes something else when its "
-                    "blocks are called one by one, so layer sweeps of it would be wrong; run "
-                    "patching with `method: reference`"
+                    "blocks are called one by one, so layer sweeps of it would be wrong; leave "
+                    "patching out of `studies`"
                 )
 
     def embed(self, tokens: Int[Tensor, "rows tokens"], start: int = 0) -> Float[Tensor, "..."]:

@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm_anatomy.config.patching import Freeze, Manipulation, RandomManipulation, Skip, Switch
+from llm_anatomy.config.patching import (
+    Freeze,
+    Manipulation,
+    RandomManipulation,
+    Skip,
+    Switch,
+    needs_subject,
+)
 from llm_anatomy.patching.manipulations import Positions
 
 # A row of the tables `patching/examples` and `patching/pairs`.
@@ -74,16 +81,8 @@ def cases_for(
             for row in pairs
         ]
     cases = list(made.values())
-    return [case for case in cases if case.span is not None] if needs_span(manipulation) else cases
-
-
-def needs_span(manipulation: Manipulation | None) -> bool:
-    """Whether a manipulation is defined by the subject's position."""
-    if isinstance(manipulation, Switch):
-        return True
-    return isinstance(manipulation, RandomManipulation | Freeze) and manipulation.positions in (
-        "subject",
-        "not_subject",
+    return (
+        [case for case in cases if case.span is not None] if needs_subject(manipulation) else cases
     )
 
 
@@ -116,7 +115,7 @@ def batches(
     """
     groups: dict[object, list[Case]] = {}
     for case in cases:
-        span = case.span if needs_span(manipulation) else None
+        span = case.span if needs_subject(manipulation) else None
         switched = None if case.donor is None else (case.donor.start, len(case.donor.positions))
         groups.setdefault((len(case.tokens), switched or span), []).append(case)
     for group in groups.values():

@@ -96,6 +96,9 @@ def _state_claims(
                 "clean score held fixed",
             )
         )
+    depth = _drop_free_claim(tables, name, str(curve["metric"].iloc[0]), able, about)
+    if depth is not None and not arithmetic_skip:
+        rows.append(depth)
     bottom = _at(curve, 0)
     if bottom is not None and not pd.isna(chance):
         rows.append(
@@ -114,6 +117,41 @@ def _state_claims(
             )
         )
     return rows
+
+
+def _drop_free_claim(
+    tables: TaskTables, name: str, metric: str, able: bool, about: str
+) -> dict[str, Any] | None:
+    """From which depth on a manipulation costs little; the number of layers stands for nowhere."""
+    depths = tables.depths
+    found = depths[
+        (depths["manipulation"] == name)
+        & (depths["subset"] == "all")
+        & (depths["metric"] == metric)
+        & (depths["quantity"] == f"drop_free_{SMALL_DROP * 100:g}")
+        & depths["strength"].isna()
+    ]
+    if found.empty:
+        return None
+    row = found.iloc[0]
+    n_layers = int(row["layers"])
+    layer = n_layers if pd.isna(row["layer"]) else int(row["layer"])
+    known = able and not pd.isna(row["low"])
+    return claim_row(
+        PAPER,
+        f"Manipulating previous tokens ({name}) costs little or nothing from half to 70 % of the "
+        "depth on.",
+        tables.model,
+        paper_value="the final 30 to 50 % of the layers (abstract)",
+        measured_value=layer / n_layers if able else None,
+        low=float(row["low"]) / n_layers if known else None,
+        high=float(row["high"]) / n_layers if known else None,
+        unit="share of layers",
+        holds=layer <= (1 - TOP_SHARE) * n_layers if able else None,
+        note=f"{about}; smallest k from which on the drop stays within {SMALL_DROP:.0%}: "
+        + ("no layer" if layer == n_layers else f"{layer}")
+        + f" of {n_layers}; criterion: k <= 70 % of the layers; bootstrap interval",
+    )
 
 
 def _switch_claims(

@@ -229,9 +229,9 @@ def depth_rows(
         for drop in settings.drops:
             statistic = _drop_free(curve.layers, drop)
             value = statistic(curve.values.mean(axis=0), float(curve.baseline.mean()))
-            ends = bootstrap.interval(
-                [statistic(m, float(b)) for m, b in zip(resampled, baselines, strict=True)]
-            )
+            drawn = [statistic(m, float(b)) for m, b in zip(resampled, baselines, strict=True)]
+            # k = L manipulates nothing and drops nothing: where no layer will do, that is the end.
+            ends = bootstrap.interval([float(n_layers) if k is None else k for k in drawn])
             quantity = f"drop_free_{drop * 100:g}"
             rows.append(_depth_row(curve.metric, quantity, value, ends, n_layers))
         if curve.chance is not None:
@@ -254,6 +254,7 @@ def depth_rows(
                 original.values.mean(axis=0), modified.values.mean(axis=0), original.layers
             )
             ends = bootstrap.interval([function(o, m, original.layers) for o, m in pairs])
+            ends = (None, None) if value is None else ends
             rows.append(_depth_row("original", quantity, value, ends, n_layers))
     return rows
 
@@ -274,7 +275,7 @@ def _depth_row(
         "quantity": quantity,
         "layer": value,
         "depth": None if value is None else value / n_layers,
-        "low": ends[0] if value is not None else None,
-        "high": ends[1] if value is not None else None,
+        "low": ends[0],
+        "high": ends[1],
         "layers": n_layers,
     }

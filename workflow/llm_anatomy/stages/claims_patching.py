@@ -5,7 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from llm_anatomy.config.base import Settings
-from llm_anatomy.config.patching import PatchingSettings
+from llm_anatomy.config.patching import (
+    Manipulation,
+    PatchingSettings,
+    Skip,
+    StatesManipulation,
+)
 from llm_anatomy.patching.claims import TaskTables, patching_claims
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.claims import CLAIMS
@@ -30,8 +35,7 @@ def run(
         kinds = {
             manipulation.name: manipulation.kind
             for manipulation in settings.patching.task_manipulations(task.name)
-            # The paper skips attention up to the top; a window is another experiment.
-            if not (manipulation.kind == "skip" and manipulation.width is not None)
+            if _as_in_the_paper(manipulation)
         }
         tables = TaskTables(
             model=model,
@@ -48,6 +52,15 @@ def run(
     }
     frame = pd.DataFrame(rows, columns=[column.name for column in CLAIMS.columns])
     write_table(claims, CLAIMS, frame, provenance)
+
+
+def _as_in_the_paper(manipulation: Manipulation) -> bool:
+    """Whether it is the paper's: all previous tokens, and attention skipped up to the top."""
+    if isinstance(manipulation, Skip):
+        return manipulation.width is None
+    if isinstance(manipulation, StatesManipulation):
+        return manipulation.positions == "previous" and not manipulation.keep_first
+    return True
 
 
 if __name__ == "__main__":

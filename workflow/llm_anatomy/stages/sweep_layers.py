@@ -12,11 +12,12 @@ from llm_anatomy.config.patching import (
     RelationTask,
     SummarisationTask,
     Task,
+    needs_subject,
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.loading import LoadedModel, load_model
 from llm_anatomy.model.replay import Replay
-from llm_anatomy.patching.cases import cases_for, needs_span
+from llm_anatomy.patching.cases import cases_for
 from llm_anatomy.patching.scoring import Judge, Scoring
 from llm_anatomy.patching.sweep import Engine
 from llm_anatomy.runner import compute_settings, run_stage
@@ -38,7 +39,7 @@ class SweepStage(Settings):
 def run(settings: SweepStage, *, model: Path, examples: Path, pairs: Path, sweep: Path) -> None:
     """Read a task's examples and pairs, sweep the layers, and write one record per run."""
     manipulation = settings.manipulation
-    if needs_span(manipulation) and not isinstance(settings.task, RelationTask):
+    if needs_subject(manipulation) and not isinstance(settings.task, RelationTask):
         assert manipulation is not None
         raise UserError(
             f"patching.manipulations: '{manipulation.name}' is defined by the subject's position, "

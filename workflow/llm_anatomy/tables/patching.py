@@ -222,7 +222,13 @@ DEPTHS = TableSchema(
         ),
         Column("layer", pa.float64(), "The layer k, or a number of layers.", nullable=True),
         Column("depth", pa.float64(), "As a fraction of the number of layers.", nullable=True),
-        Column("low", pa.float64(), "Lower end of the bootstrap interval.", "layer", nullable=True),
+        Column(
+            "low",
+            pa.float64(),
+            "Lower end of the bootstrap interval; the number of layers where no layer will do.",
+            "layer",
+            nullable=True,
+        ),
         Column(
             "high", pa.float64(), "Upper end of the bootstrap interval.", "layer", nullable=True
         ),
