@@ -119,15 +119,31 @@ def rank_neurons(
     ]
 
 
-def place_token(
-    head: Float[Tensor, "vocab d_model"], vector: Float[Tensor, " d_model"], sign: int, token: int
-) -> dict[str, Any]:
-    """Where a token stands in one vector's whole distribution over the vocabulary, float64."""
-    logits = head.double() @ vector.double()
-    signed = sign * logits
-    return {
-        "logit": float(logits[token]),
-        "probability": float((signed[token] - signed.logsumexp(0)).exp()),
-        "z_score": float((signed[token] - signed.mean()) / signed.std(correction=0)),
-        "token_rank": int((signed > signed[token]).sum()) + 1,
-    }
+def place_tokens(
+    head: Float[Tensor, "vocab d_model"],
+    vectors: Float[Tensor, "places d_model"],
+    signs: Sequence[int],
+    tokens: Sequence[int],
+) -> list[dict[str, Any]]:
+    """Where one token stands in each vector's whole distribution over the vocabulary, float64.
+
+    Args:
+        head: The LM head.
+        vectors: As decoded.
+        signs: Which pole of each vector.
+        tokens: The token of each vector.
+    """
+    # One multiply for all: the head is widened once.
+    every = head.double() @ vectors.double().T
+    placed = []
+    for logits, sign, token in zip(every.T.contiguous(), signs, tokens, strict=True):
+        signed = sign * logits
+        placed.append(
+            {
+                "logit": float(logits[token]),
+                "probability": float((signed[token] - signed.logsumexp(0)).exp()),
+                "z_score": float((signed[token] - signed.mean()) / signed.std(correction=0)),
+                "token_rank": int((signed > signed[token]).sum()) + 1,
+            }
+        )
+    return placed

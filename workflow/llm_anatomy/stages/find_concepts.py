@@ -11,7 +11,7 @@ from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import ConceptSearch, Matrix, VocabularyMap
 from llm_anatomy.model.devices import choose_device
 from llm_anatomy.model.record import table_provenance, verified_record
-from llm_anatomy.neurons.concepts import Block, place_token, rank_neurons, reference_words
+from llm_anatomy.neurons.concepts import Block, place_tokens, rank_neurons, reference_words
 from llm_anatomy.neurons.mapping import present_matrices
 from llm_anatomy.neurons.normalise import normalise_head, normalise_vectors
 from llm_anatomy.neurons.tokens import Vocabulary
@@ -59,11 +59,12 @@ def run(settings: FindStage, *, model: Path, concepts: Path, concept_tokens: Pat
     found = rank_neurons(blocks(), head, ids, reference, search.neighbours, search.neurons)
     rows = []
     for concept, neurons in zip(asked, found, strict=True):
-        for rank, row in enumerate(neurons, 1):
-            vector = decoded(row["layer"], row["matrix"])[row["neuron"]]
-            placed = place_token(head, vector, row["sign"], row["token_id"])
+        vectors = [decoded(row["layer"], row["matrix"])[row["neuron"]] for row in neurons]
+        signs, tokens = ([row[key] for row in neurons] for key in ("sign", "token_id"))
+        placed = place_tokens(head, torch.stack(vectors), signs, tokens)
+        for rank, (row, place) in enumerate(zip(neurons, placed, strict=True), 1):
             token = vocabulary.text(row["token_id"])
-            rows.append({"concept": concept.name, "rank": rank} | row | {"token": token} | placed)
+            rows.append({"concept": concept.name, "rank": rank} | row | {"token": token} | place)
     frame = pd.DataFrame(rows)[[column.name for column in CONCEPTS.columns]]
     provenance = table_provenance(record, Precision()) | {
         "normalisation": mode,
