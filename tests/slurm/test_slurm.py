@@ -97,7 +97,7 @@ def test_a_study_through_sbatch_gives_the_same_bytes_as_on_one_machine(cluster, 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert remote.results() == local.results()
