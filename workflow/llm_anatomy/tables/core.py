@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llm_anatomy.errors import UserError
@@ -212,13 +214,23 @@ def _hash_column(digest: Any, column: pa.ChunkedArray) -> None:
         _hash_column(digest, pa.chunked_array([array.flatten()]))
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         # Lengths before bytes, so that ("ab","c") and ("a","bc") differ.
-        values = [value.encode() if value is not None else b"" for value in array.to_pylist()]
-        digest.update(",".join(str(len(value)) for value in values).encode())
-        digest.update(b"".join(values))
+        texts = array.fill_null("") if array.null_count else array
+        digest.update(",".join(map(str, pc.binary_length(texts).to_pylist())).encode())
+        digest.update(_characters(texts))
     else:
         fill = False if pa.types.is_boolean(kind) else 0
         values = array.fill_null(fill) if array.null_count else array
         digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+
+
+def _characters(texts: pa.Array) -> memoryview:
+    """The UTF-8 bytes of a string array, one value behind the other, as they lie in memory."""
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return memoryview(b"")
+    width = "<i8" if pa.types.is_large_string(texts.type) else "<i4"
+    bounds = np.frombuffer(offsets, dtype=width)
+    return memoryview(data)[int(bounds[texts.offset]) : int(bounds[texts.offset + len(texts)])]
 
 
 def _cast(schema: TableSchema, data: pd.DataFrame | pa.Table | Mapping[str, Any]) -> pa.Table:
