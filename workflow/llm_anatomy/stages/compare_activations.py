@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Activation, Matrix
@@ -91,11 +92,12 @@ def _decoded_tokens(
 ) -> dict[tuple[int, str, int, int], list[int]]:
     """Decoded tokens by layer, matrix, neuron and sign, of the sampled neurons."""
     table = read_arrow(vocabulary, VOCABULARY)
-    frame = table.select(["layer", "matrix", "neuron", "sign", "token_id"]).to_pandas()
-    wanted = pd.MultiIndex.from_tuples(
-        [(layer, neuron) for layer, neurons in samples.items() for neuron in neurons]
-    )
-    frame = frame[pd.MultiIndex.from_frame(frame[["layer", "neuron"]]).isin(wanted)]
+    layers, numbers = (table[name].to_numpy().astype(np.int64) for name in ("layer", "neuron"))
+    # One number for both: the map has millions of rows, and tuples of them take seconds.
+    width = int(numbers.max()) + 1
+    wanted = [layer * width + neuron for layer, own in samples.items() for neuron in own]
+    sampled = table.filter(pa.array(np.isin(layers * width + numbers, wanted)))
+    frame = sampled.select(["layer", "matrix", "neuron", "sign", "token_id"]).to_pandas()
     keys = ["layer", "matrix", "neuron", "sign"]
     found: dict[tuple[int, str, int, int], list[int]] = (
         frame.groupby(keys)["token_id"].apply(list).to_dict()

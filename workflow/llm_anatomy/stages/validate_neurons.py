@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Validation
@@ -76,8 +77,8 @@ def run(
 def _top_tokens(vocabulary: Path) -> dict[tuple[int, str, int, int], int]:
     """Top token by layer, matrix, neuron and sign."""
     table = read_arrow(vocabulary, VOCABULARY)
-    frame = table.select(["layer", "matrix", "neuron", "sign", "rank", "token_id"]).to_pandas()
-    top = frame[frame["rank"] == 1]
+    top = table.filter(pc.equal(table["rank"], 1))
+    top = top.select(["layer", "matrix", "neuron", "sign", "token_id"]).to_pandas()
     keys = zip(top["layer"], top["matrix"], top["neuron"], top["sign"], strict=True)
     return dict(zip(keys, top["token_id"].tolist(), strict=True))
 
