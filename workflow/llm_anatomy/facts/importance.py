@@ -66,9 +66,14 @@ class Explained:
         return scores
 
     @cached_property
-    def gradients(self) -> Float[Tensor, "steps d_model"]:
-        """Gradient of the score at every state."""
-        return self.readout.gradient(self.lens, self.target)
+    def attention_gradients(self) -> Float[Tensor, "layers d_model"]:
+        """Gradient of the score at the base of every layer's attention."""
+        return self.readout.gradient(self.lens[0:-1:2], self.target)
+
+    @cached_property
+    def ffn_gradients(self) -> Float[Tensor, "layers d_model"]:
+        """Gradient of the score at the base of every layer's FFN."""
+        return self.readout.gradient(self.lens[1::2], self.target)
 
     @cached_property
     def head_vectors(self) -> Float[Tensor, "layers heads tokens d_model"]:
@@ -121,7 +126,7 @@ def best_head_positions(fact: Explained, count: int) -> tuple[AttentionUnits, Be
         return fact.increase(flat[units], 2 * (units // (heads * tokens)))
 
     if fact.bounded:
-        bounds = torch.einsum("ljpd,ld->ljp", vectors, fact.gradients[0:-1:2]).flatten()
+        bounds = torch.einsum("ljpd,ld->ljp", vectors, fact.attention_gradients).flatten()
         best = certified_best(bounds, evaluate, count)
     else:
         best = exhaustive_best(len(flat), evaluate, count)
@@ -148,8 +153,7 @@ def ffn_increase(
 def ffn_bounds(fact: Explained, coefficients: Float[Tensor, " units"]) -> Float[Tensor, " units"]:
     """Upper bound of Imp of every FFN neuron: m_k fc2_k · ∇log p(w | h + A)."""
     pulls = [
-        columns.T @ fact.gradients[2 * layer + 1]
-        for layer, columns in enumerate(fact.subvalues.ffn)
+        columns.T @ fact.ffn_gradients[layer] for layer, columns in enumerate(fact.subvalues.ffn)
     ]
     return coefficients * torch.cat(pulls)
 
@@ -186,7 +190,7 @@ def best_attention_neurons(fact: Explained, count: int) -> tuple[AttentionUnits,
     if fact.bounded:
         pulls = torch.stack(
             [
-                columns.T @ fact.gradients[2 * layer]
+                columns.T @ fact.attention_gradients[layer]
                 for layer, columns in enumerate(fact.subvalues.attention)
             ]
         ).unflatten(1, (heads, 1, dims))
