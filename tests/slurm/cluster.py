@@ -51,7 +51,7 @@ AccountingStorageType=accounting_storage/none
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 Gres=gpu:fake:2 CPUs={cpus} CoresPerSocket={cpus} \
 RealMemory={memory}
-PartitionName=main Nodes={host} Default=YES MaxTime=01:00:00 DefMemPerCPU=1000 State=UP
+PartitionName=main Nodes={host} Default=YES MaxTime=1-00:00:00 DefMemPerCPU=1000 State=UP
 """
 
 

@@ -16,7 +16,7 @@ MODELS = Path("results/models")
 DATA = Path("results/data")
 # Of a job whose model is not prepared yet; Snakemake asks again when its inputs are there.
 UNKNOWN_MEMORY_MB = 8000
-UNKNOWN_MINUTES = 240
+UNKNOWN_MINUTES = 60
 
 Resource = Callable[[Any, int], int] | int
 
