@@ -100,6 +100,16 @@ def test_compute_settings_rerun_nothing(finished):
         assert finished.planned() == {}
 
 
+def test_a_changed_estimate_of_memory_and_time_reruns_nothing(finished):
+    def change(text):
+        changed = re.sub(r"^(MEMORY_ROOM|TIME_ROOM) = .*", r"\1 = 9.0", text, flags=re.MULTILINE)
+        assert changed != text
+        return changed
+
+    with edited(finished.package / "plan/needs.py", change):
+        assert finished.planned() == {}
+
+
 def test_a_moved_project_reruns_nothing(finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "moved", symlinks=True)
     assert Project(tmp_path / "moved").planned() == {}
