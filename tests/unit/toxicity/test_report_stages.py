@@ -37,6 +37,7 @@ from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.toxicity import EARLY_EXIT, FOLDS, HUB_METRICS, METRICS
 from llm_anatomy.toxicity.inputs import read_hub_metrics
+from llm_anatomy.toxicity.overview import ToxicityOverview
 
 from tests.tiny import save_tiny_model
 from tests.unit.toxicity.tables import PROVENANCE, write_inputs
@@ -156,7 +157,7 @@ def with_classifier(project: Path) -> dict:
 
 def test_every_claim_is_measured_or_says_why_not(project):
     claims_toxicity.run(
-        claims_toxicity.ToxicityClaimStage(**NAMES),
+        ToxicityOverview(**NAMES),
         **both(project, "folds", "metrics", "ablations", "self_training"),
         claims=project / "claims.parquet",
     )
@@ -188,7 +189,7 @@ def test_every_claim_is_measured_or_says_why_not(project):
 def test_public_classifiers_stand_beside_the_spline_features(project):
     named = NAMES | {"hub_classifiers": ["perfect"]}
     claims_toxicity.run(
-        claims_toxicity.ToxicityClaimStage(**named),
+        ToxicityOverview(**named),
         **both(project, "folds", "metrics", "ablations", "self_training")
         | with_classifier(project),
         claims=project / "claims.parquet",
@@ -210,7 +211,7 @@ def test_public_classifiers_stand_beside_the_spline_features(project):
 def test_figures_and_captions_come_from_the_tables(project):
     figures = project / "figures"
     figures_toxicity.run(
-        figures_toxicity.ToxicityFigureStage(**NAMES),
+        ToxicityOverview(**NAMES),
         **both(
             project,
             *("folds", "labels", "duplicates"),

@@ -14,27 +14,18 @@ its MLP output, and w the target token:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llm_anatomy.config.facts import Method
 from llm_anatomy.facts.importance import Explained, ffn_bounds, ffn_coefficients, ffn_increase
 from llm_anatomy.facts.readout import Target, Unembedding
 from llm_anatomy.facts.search import CHUNK, Best, Evaluate, certified_best, exhaustive_best
 from llm_anatomy.facts.subvalues import Subvalues
 
-Method = Literal[
-    "log_prob_increase",
-    "log_prob",
-    "prob_increase",
-    "norm",
-    "coefficient",
-    "inverse_rank",
-    "coefficient_norm",
-    "coefficient_rank",
-]
 METHODS: tuple[Method, ...] = get_args(Method)
 RANKED = ("inverse_rank", "coefficient_rank")
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from llm_anatomy.config.base import Settings
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_provenance, read_table, write_table
@@ -24,22 +23,11 @@ from llm_anatomy.toxicity.claims import (
     untested_claims,
 )
 from llm_anatomy.toxicity.inputs import read_hub_metrics
-
-
-class ToxicityClaimStage(Settings):
-    """What this stage reads of the configuration; paths come model by model, datasets inside.
-
-    `hub` holds every dataset's metrics of the hub classifiers, `others` the early exits of all
-    models, then their comparisons of negatives, if any.
-    """
-
-    models: list[str]
-    datasets: list[str]
-    hub_classifiers: list[str]
+from llm_anatomy.toxicity.overview import ToxicityOverview
 
 
 def run(
-    settings: ToxicityClaimStage,
+    settings: ToxicityOverview,
     *,
     folds: tuple[Path, ...],
     metrics: tuple[Path, ...],
@@ -51,14 +39,11 @@ def run(
 ) -> None:
     """Read every model's tables; write what the paper says, what was measured, and a verdict."""
     models, datasets = settings.models, settings.datasets
-    timings, comparisons = others[: len(models)], others[len(models) :]
-    per_model = len(comparisons) // len(models)
-    n_classifiers = len(settings.hub_classifiers)
+    timings = settings.early_exits(others)
     rows = []
     for index, model in enumerate(models):
         own = []
         for number, dataset in enumerate(datasets):
-            named = hub[number * n_classifiers : (number + 1) * n_classifiers]
             place = index * len(datasets) + number
             tables = DatasetTables(
                 model,
@@ -67,10 +52,10 @@ def run(
                 read_table(metrics[place], METRICS),
                 read_table(ablations[place], ABLATIONS),
                 read_table(self_training[place], SELF_TRAINING),
-                read_hub_metrics(named),
+                read_hub_metrics(settings.hub_metrics(hub, number)),
             )
             own += detection_claims(tables)
-        for path in comparisons[index * per_model : (index + 1) * per_model]:
+        for path in settings.comparisons(others, index):
             own.append(negatives_claim(read_table(path, HARD_NEGATIVES), model))
         own.append(latency_claim(read_table(timings[index], EARLY_EXIT), model))
         rows += own + untested_claims(model, {row["claim"] for row in own})

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from llm_anatomy.config.base import Settings
 from llm_anatomy.figures import toxicity as draw
 from llm_anatomy.figures.exhibit import Exhibit, set_style, write_exhibits
 from llm_anatomy.files import atomic_folder
@@ -20,22 +19,11 @@ from llm_anatomy.tables.toxicity import (
     SELF_TRAINING,
 )
 from llm_anatomy.toxicity.inputs import read_hub_metrics
-
-
-class ToxicityFigureStage(Settings):
-    """What this stage reads of the configuration; paths come model by model, datasets inside.
-
-    `hub` holds every dataset's metrics of the hub classifiers, `others` the early exits of all
-    models, then their comparisons of negatives, if any.
-    """
-
-    models: list[str]
-    datasets: list[str]
-    hub_classifiers: list[str]
+from llm_anatomy.toxicity.overview import ToxicityOverview
 
 
 def run(
-    settings: ToxicityFigureStage,
+    settings: ToxicityOverview,
     *,
     folds: tuple[Path, ...],
     labels: tuple[Path, ...],
@@ -51,9 +39,7 @@ def run(
     """Read every table of the study; write figures and exhibits into one folder."""
     set_style()
     models, datasets = settings.models, settings.datasets
-    timings, comparisons = others[: len(models)], others[len(models) :]
-    per_model = len(comparisons) // len(models)
-    n_classifiers = len(settings.hub_classifiers)
+    timings = settings.early_exits(others)
     exhibits: list[Exhibit] = []
     with atomic_folder(figures) as folder:
         for index, model in enumerate(models):
@@ -68,9 +54,9 @@ def run(
                     ablations[place],
                     self_training[place],
                     maps[place],
-                    hub[number * n_classifiers : (number + 1) * n_classifiers],
+                    settings.hub_metrics(hub, number),
                 )
-            for path in comparisons[index * per_model : (index + 1) * per_model]:
+            for path in settings.comparisons(others, index):
                 table = read_table(path, HARD_NEGATIVES)
                 own = draw.Place(folder, model, str(table["dataset"].iloc[0]), path)
                 exhibits.append(draw.negatives(table, path.stem, own))
