@@ -152,7 +152,7 @@ class PromptDimension(Settings):
         description="Prompts as raw text (paper), or in the model's chat template if it has one.",
     )
     max_new_tokens: int = Field(
-        16, ge=1, description="Most tokens of a greedy answer (paper: 100)."
+        12, ge=1, description="Most tokens of a greedy answer (paper: 100)."
     )
     scorers: list[AnswerScorer] | None = Field(
         None,

@@ -202,7 +202,7 @@ class FavouriteTest(Settings):
 class Validation(Settings):
     """Does clamping a neuron raise the tokens it decodes to? A seeded sample in every layer."""
 
-    neurons_per_layer: int = Field(4, ge=2, description="Neurons sampled in every layer.")
+    neurons_per_layer: int = Field(3, ge=2, description="Neurons sampled in every layer.")
     prompts: list[str] = Field(
         ["I think that the", "She told me about"],
         min_length=1,

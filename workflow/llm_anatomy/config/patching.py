@@ -371,7 +371,7 @@ DEFAULT_TASKS: tuple[Task, ...] = (
     RelationTask(
         name="capitals",
         relation="capitals",
-        max_examples=104,
+        max_examples=100,
         keep=["France", "Italy", "Germany", "Japan", "Spain"],
     ),
 )

@@ -45,7 +45,7 @@ class Classifiers(Settings):
         description="Classifiers on the spline features; baselines use logistic regression.",
     )
     max_tree_labels: int = Field(
-        2,
+        1,
         ge=0,
         description="Most labels of a dataset on which forests and boosting are tried, those with "
         "most positive texts first; logistic regression is tried on all.",
