@@ -16,6 +16,8 @@ rule extract_activations:
         "logs/extract_activations/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "logs/benchmarks/extract_activations/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    # Long, and much waits for it: started first, it never runs alone at the end.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("extract_activations", CONFIG),

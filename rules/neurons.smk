@@ -16,6 +16,8 @@ rule map_neurons:
         "logs/benchmarks/map_neurons/{model}/{part}.tsv"
     wildcard_constraints:
         part=r"\d+",
+    # As in extract_activations: long, and much waits for it.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("map_neurons", CONFIG),
@@ -225,6 +227,8 @@ if FINE_TUNES:
             f"logs/fine_tune/{TUNED}.log",
         benchmark:
             f"logs/benchmarks/fine_tune/{TUNED}.tsv"
+        # As in extract_activations: long, and much waits for it.
+        priority: 1
         threads: CONFIG.compute.threads
         resources:
             **planned("fine_tune", CONFIG),
