@@ -243,6 +243,8 @@ def knock_out_exhibits(folder: Path, model: str, summary: Path) -> list[Exhibit]
         grid, annot=True, fmt=".0f", cmap=SEQUENTIAL, ax=axis, cbar_kws={"label": "decrease (%)"}
     )
     axis.set(xlabel="evaluated on", ylabel="heads of")
+    # Upright names of neighbouring rows run into each other.
+    axis.tick_params(axis="y", rotation=0)
     save_figure(figure, folder / name)
     exhibits.append(
         Exhibit(
