@@ -77,6 +77,7 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	$(PIP) install -q --no-deps --no-compile "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
 	|| $(PIP) install -q --no-deps --no-compile --retries 0 --timeout 20 --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)" 2>/dev/null \
 	|| $(PIP) install -q "torch==$(TORCH_VERSION)")
-	$(PIP) install -q --no-deps --no-compile -r envs/requirements.lock
+	@# Two at a time: pip unpacks one package after another.
+	grep -v '^#' envs/requirements.lock | xargs -P 2 -n 64 $(PIP) install -q --no-deps --no-compile
 	$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@

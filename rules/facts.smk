@@ -17,6 +17,8 @@ rule attribute_facts:
         "logs/attribute_facts/{model}/{relation}.log",
     benchmark:
         "logs/benchmarks/attribute_facts/{model}/{relation}.tsv"
+    # With what follows it the longest chain of a default run.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("attribute_facts", CONFIG),
@@ -77,6 +79,8 @@ rule knock_out:
         "logs/knock_out/{model}.log",
     benchmark:
         "logs/benchmarks/knock_out/{model}.tsv"
+    # With what follows it the longest chain of a default run.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("knock_out", CONFIG),

@@ -1,6 +1,7 @@
-"""What a stage prints when it fails."""
+"""How a stage runs, and what it prints when it fails."""
 
 import errno
+import gc
 
 import pytest
 from llm_anatomy.config.base import Settings
@@ -44,3 +45,17 @@ def test_a_fault_of_the_code_keeps_its_traceback(caplog: pytest.LogCaptureFixtur
     said = message_of(ZeroDivisionError("no"), caplog)
     assert "Traceback" in said
     assert "please report it" in said
+
+
+def test_garbage_is_collected_while_a_stage_runs() -> None:
+    seen: list[bool] = []
+
+    def run(settings: Nothing) -> None:
+        seen.append(gc.isenabled())
+
+    run.__annotations__ = {"settings": Nothing, "return": None}
+    # As `python -m` leaves it once everything is imported; see stages/__init__.py.
+    gc.disable()
+    run_stage(run, ["--settings", "{}"])
+    assert seen == [True]
+    gc.unfreeze()

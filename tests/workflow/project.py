@@ -38,6 +38,8 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         chosen = [] if "--configfile" in arguments else ["--configfile", self.configuration]
         program = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor"]
+        # Snakemake ends only when this time span has passed, and here most runs are short.
+        program += ["--max-jobs-per-timespan", "100/1s"]
         # Last, because --configfile would take targets after it for further files.
         return [*program, *arguments, *chosen]
 

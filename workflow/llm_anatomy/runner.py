@@ -7,6 +7,7 @@ one JSON document, and its messages go to the terminal and, with heartbeats, to 
 
 import argparse
 import errno
+import gc
 import inspect
 import json
 import logging
@@ -39,6 +40,7 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
 
     A `UserError` is printed as its sentence alone; any other exception keeps its traceback.
     """
+    _collect_from_here()
     settings_type, path_types = _signature(run)
     parser = argparse.ArgumentParser(description=inspect.getdoc(run))
     parser.add_argument("--settings", required=True, help="settings of the stage, as JSON")
@@ -71,6 +73,13 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
             sys.exit(1)
         logger.exception("This is a fault of LLM Anatomy, not of your input; please report it.")
         sys.exit(1)
+
+
+def _collect_from_here() -> None:
+    """Switch garbage collection on again; see `stages/__init__.py`. What is imported stays."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _about_the_disk(error: Exception) -> str:

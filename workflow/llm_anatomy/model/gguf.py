@@ -51,17 +51,23 @@ def convert_gguf(file: Path, target: Path, name: str) -> dict[str, Any]:
         UserError: transformers cannot read the file, weights are missing from it, or its tokenizer
             cannot be rebuilt faithfully.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     metadata = read_metadata(file, name)
+    # Without the configuration, tokenizer and model would each read the file's long lists for it.
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": file.parent,
+        "gguf_file": file.name,
+    }
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        source["config"] = AutoConfig.from_pretrained(**source)
+        tokenizer = AutoTokenizer.from_pretrained(**source)
         logger.info("dequantising %s", file.name)
         # With `output_loading_info` a pair is returned, which its annotation does not say.
         pair: Any = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
+            **source, dtype=torch.float32, output_loading_info=True
         )
         loaded, report = pair
     except (ValueError, KeyError, OSError, NotImplementedError) as error:
