@@ -8,6 +8,7 @@ from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.folder import configured_depth
+from llm_anatomy.ranges import check_layer
 
 PREPARED = Path("results/models")
 
@@ -27,11 +28,10 @@ def check_named_layers(configuration: Configuration, source: str) -> None:
         if depth is None:
             continue
         for key, layer in named_layers(configuration):
-            if not 0 <= layer < depth:
-                raise UserError(
-                    f"{source}: the key '{key}' names layer {layer}, but the model '{model.name}' "
-                    f"has the layers 0 to {depth - 1}"
-                )
+            try:
+                check_layer(key, layer, depth, f"the model '{model.name}'")
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from error
         for key, count in layer_counts(configuration):
             if count > depth:
                 raise UserError(

@@ -61,6 +61,7 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
     }
     try:
         run(_parse_settings(settings_type, options["settings"]), **paths)
+        logger.info("done%s", _peak_memory())
     except UserError as error:
         logger.error("Error: %s", error)
         sys.exit(1)
@@ -80,6 +81,17 @@ def _collect_from_here() -> None:
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
+
+
+def _peak_memory() -> str:
+    """The most memory that this process has held, where the system says so.
+
+    `getrusage` would begin with the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+    return "" if peak is None else f", with at most {int(peak) * 1024 / 1e6:.0f} MB of memory"
 
 
 def _about_the_disk(error: Exception) -> str:

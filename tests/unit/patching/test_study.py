@@ -290,7 +290,7 @@ def test_what_cannot_be_used_is_named_and_counted(
 
 @pytest.mark.parametrize(
     ("layers", "words"),
-    [([4], "4 is out of range"), ([-1], "-1 is out of range"), ([], "at least")],
+    [([4], "names layer 4, but"), ([-1], "names layer -1, but"), ([], "at least")],
 )
 def test_layers_that_do_not_exist(
     study: Callable[..., Run], capitals: Path, layers: list[int], words: str

@@ -21,6 +21,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.model.architecture import Decoder
 from llm_anatomy.model.hooks import hooked
 from llm_anatomy.model.projection import Projection
+from llm_anatomy.ranges import check_layer
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,12 @@ def check_neuron(decoder: Decoder, key: str, layer: int, neuron: int) -> None:
     Raises:
         UserError: It does not; the sentence names the key and the ranges.
     """
-    if layer >= decoder.n_layers:
-        raise UserError(
-            f"{key} names layer {layer}, but the model has the layers 0 to {decoder.n_layers - 1}"
-        )
+    check_layer(key, layer, decoder.n_layers)
     count = decoder.blocks[layer].n_neurons
     if neuron >= count:
         raise UserError(
-            f"{key} names neuron {neuron}, but layer {layer} has the neurons 0 to {count - 1}"
+            f"the key '{key}' names neuron {neuron}, but layer {layer} has the neurons 0 to "
+            f"{count - 1}"
         )
 
 

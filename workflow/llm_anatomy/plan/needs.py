@@ -16,7 +16,7 @@ from llm_anatomy.plan.shape import Shape
 
 MB = 1e6
 # Resident memory of a process that has imported what its kind of stage imports, in MB.
-PROCESS_MB = {"tables": 180.0, "learning": 330.0, "model": 340.0}
+PROCESS_MB = {"tables": 180.0, "learning": 330.0, "tokens": 480.0, "model": 340.0}
 # Buffers that torch's kernels and thread pools hold after the first forward pass, in MB.
 KERNELS_MB = 230.0
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -42,7 +42,7 @@ class UnknownShapeError(Exception):
     """A need depends on the sizes of a model that is not prepared yet."""
 
 
-Kind = Literal["tables", "learning", "model"]
+Kind = Literal["tables", "learning", "tokens", "model"]
 TimeClass = Literal["seconds", "minutes", "an hour", "hours", "days"]
 
 
@@ -51,7 +51,7 @@ class Work:
     """What one job does.
 
     Attributes:
-        kind: Whether it reads tables, trains classifiers on them, or runs the model.
+        kind: Whether it reads tables, trains classifiers on them, tokenises, or runs the model.
         loads_model: Whether all weights are in memory; stages that decode weights read the head
             and one layer at a time.
         body_tokens: Tokens that pass through the model's body, summed over passes.

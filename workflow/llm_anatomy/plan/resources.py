@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.plan.needs import Need, UnknownShapeError, price
 from llm_anatomy.plan.shape import Shape, prepared_shape
-from llm_anatomy.plan.work import ASSUMED_ROWS, ON_DEVICE, Situation, work_of
+from llm_anatomy.plan.situation import Situation
+from llm_anatomy.plan.work import ASSUMED_ROWS, ON_DEVICE, work_of
 
 MODELS = Path("results/models")
 DATA = Path("results/data")

@@ -1,12 +1,11 @@
 """What each rule's job does, in tokens, vectors and bytes; one function per rule that runs long."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
-from llm_anatomy.config.root import Configuration
-from llm_anatomy.plan.needs import MB, UnknownShapeError, Work
-from llm_anatomy.plan.shape import Shape
+from llm_anatomy.plan.needs import MB, Work
+from llm_anatomy.plan.situation import Situation
 
 # What a data set is taken to hold before it has been read.
 ASSUMED_ROWS = 1000
@@ -15,48 +14,8 @@ RELATION_TOKENS = 24
 # Arrow, pandas and the writer hold copies of a table while it is made.
 TABLE_COPIES = 2.5
 FLOAT32 = 4
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What is known about one job.
-
-    Attributes:
-        wildcards: The job's wildcards.
-        configuration: The configuration of the run.
-        shape: Sizes of its model; None where it has none or none is known.
-        count_rows: Rows of a data set or relation by its name.
-    """
-
-    wildcards: Mapping[str, str]
-    configuration: Configuration
-    shape: Shape | None
-    count_rows: Callable[[str], int]
-
-    @property
-    def rows(self) -> int:
-        """Rows of the job's data set, or of its task's relation."""
-        name = self.wildcards.get("dataset", "")
-        if "task" in self.wildcards:
-            task = self.configuration.patching.task(self.wildcards["task"])
-            name = getattr(task, "relation", None) or ""
-        return self.count_rows(name)
-
-    @property
-    def model(self) -> Shape:
-        """The shape, for work that depends on it.
-
-        Raises:
-            UnknownShapeError: It is not known before the model has been prepared.
-        """
-        if self.shape is None:
-            raise UnknownShapeError("the work of this job depends on the shape of its model")
-        return self.shape
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens in one forward pass."""
-        return self.configuration.compute.batch_tokens
+# Spline features of a layer.
+N_FEATURES = 7
 
 
 def work_of(rule: str, situation: Situation) -> Work:
@@ -116,6 +75,15 @@ def _detect(situation: Situation) -> Work:
     return Work(
         "learning", held_mb=states * TABLE_COPIES / MB, minutes=situation.rows / 500, output_mb=5
     )
+
+
+def _learn(situation: Situation) -> Work:
+    features = 8 * situation.rows * situation.model.n_layers * N_FEATURES
+    return Work("tables", held_mb=100 + features * TABLE_COPIES / MB, minutes=situation.rows / 500)
+
+
+def _tokenise(situation: Situation) -> Work:
+    return Work("tokens", minutes=0.2)
 
 
 def _sweep(situation: Situation) -> Work:
@@ -345,10 +313,11 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "spline_features": _from_traces,
     "intrinsic_dimension": _dimension,
     "detect_toxicity": _detect,
-    "ablate_features": _detect,
-    "self_train": _detect,
-    "map_texts": _detect,
-    "train_detector": _detect,
+    "ablate_features": _learn,
+    "self_train": _learn,
+    "map_texts": _learn,
+    "train_detector": _learn,
+    "build_tasks": _tokenise,
     "sweep_layers": _sweep,
     "check_regions": _regions,
     "trace_inserts": _inserts,

@@ -28,6 +28,7 @@ from llm_anatomy.patching.tasks import (
     relation_items,
     summarisation_items,
 )
+from llm_anatomy.ranges import check_layer
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import read_arrow, read_provenance, write_table
 from llm_anatomy.tables.data import RELATION
@@ -101,11 +102,7 @@ def check_layers(layers: Sequence[int] | None, n_layers: int) -> None:
         UserError: One does not; the sentence names it.
     """
     for layer in layers or []:
-        if not 0 <= layer < n_layers:
-            raise UserError(
-                f"patching.layers: {layer} is out of range; the model has {n_layers} layers, "
-                f"numbered 0 to {n_layers - 1}"
-            )
+        check_layer("patching.layers", layer, n_layers)
     if layers is not None and (not layers or len(set(layers)) < len(layers)):
         raise UserError("patching.layers must name at least one layer, and none twice")
 

@@ -13,6 +13,7 @@ from llm_anatomy.geometry.gathering import Gatherer
 from llm_anatomy.model.batching import context_length, encode, equal_length_batches
 from llm_anatomy.model.loading import load_model
 from llm_anatomy.progress import Progress
+from llm_anatomy.ranges import check_layer
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
@@ -97,12 +98,8 @@ def shard_rows(rows: int, shard: int, shards: int) -> tuple[int, int]:
 def _state_layers(asked: Extraction, n_layers: int) -> list[int]:
     if asked.state_layers == "all":
         return list(range(n_layers))
-    outside = [layer for layer in asked.state_layers if not 0 <= layer < n_layers]
-    if outside:
-        raise UserError(
-            f"the key 'geometry.extraction.state_layers' names layer {outside[0]}, but the model "
-            f"has the layers 0 to {n_layers - 1}"
-        )
+    for layer in asked.state_layers:
+        check_layer("geometry.extraction.state_layers", layer, n_layers)
     return sorted(set(asked.state_layers))
 
 

@@ -1,0 +1,50 @@
+"""What is known about one job before it runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from llm_anatomy.config.root import Configuration
+from llm_anatomy.plan.needs import UnknownShapeError
+from llm_anatomy.plan.shape import Shape
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known about one job.
+
+    Attributes:
+        wildcards: The job's wildcards.
+        configuration: The configuration of the run.
+        shape: Sizes of its model; None where it has none or none is known.
+        count_rows: Rows of a data set or relation by its name.
+    """
+
+    wildcards: Mapping[str, str]
+    configuration: Configuration
+    shape: Shape | None
+    count_rows: Callable[[str], int]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the job's data set, or of its task's relation."""
+        name = self.wildcards.get("dataset", "")
+        if "task" in self.wildcards:
+            task = self.configuration.patching.task(self.wildcards["task"])
+            name = getattr(task, "relation", None) or ""
+        return self.count_rows(name)
+
+    @property
+    def model(self) -> Shape:
+        """The shape, for work that depends on it.
+
+        Raises:
+            UnknownShapeError: It is not known before the model has been prepared.
+        """
+        if self.shape is None:
+            raise UnknownShapeError("the work of this job depends on the shape of its model")
+        return self.shape
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens in one forward pass."""
+        return self.configuration.compute.batch_tokens
