@@ -18,7 +18,9 @@ class Precision(Settings):
         "float32", description="Data type of the model's weights and activations."
     )
     quantisation: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="Weight quantisation through bitsandbytes, where it is installed."
+        "none",
+        description="Weight quantisation through bitsandbytes, where it is installed: `8bit` is "
+        "LLM.int8, which rounds activations too, by what else is in the batch; `4bit` is NF4.",
     )
 
 

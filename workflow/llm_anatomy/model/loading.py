@@ -86,5 +86,7 @@ def _quantisation(precision: Precision) -> Any:
     return BitsAndBytesConfig(
         load_in_8bit=precision.quantisation == "8bit",
         load_in_4bit=precision.quantisation == "4bit",
+        # Closer to normally distributed weights than the library's own default.
+        bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=getattr(torch, precision.dtype),
     )
