@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit slurm-test resume-test docs plan verify clean install
+.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -49,6 +49,12 @@ unit: $(INSTALLED) ## Run the tests.
 
 slurm-test: $(INSTALLED) ## Run on a real SLURM (as root: apt-get install slurm-wlm munge).
 	$(BIN)/python -m pytest -m slow tests/slurm
+
+quantised-test: $(INSTALLED) ## Check 8- and 4-bit weights (bitsandbytes is installed from PyPI for the test).
+	$(BIN)/python -m pytest -m slow tests/quantised
+
+s3-test: $(INSTALLED) ## Run with results in a local S3 server (installed from PyPI for the test).
+	$(BIN)/python -m pytest -m slow tests/storage
 
 resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byte by byte.
 	$(BIN)/python -m pytest -m slow tests/workflow/test_resume.py

@@ -8,6 +8,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.layers import check_named_layers
 from llm_anatomy.modules import module_files, package_files
 from llm_anatomy.plan.resources import planned
+from llm_anatomy.results import PLACES_VARIABLE
 from llm_anatomy.snakefile import (
     check_sources,
     settings_json,
@@ -47,6 +48,19 @@ def display_path(path):
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def stage_code(stage):
+    """The modules that a stage imports. The project's own and the user's files are local: they
+    stay where they are when results go to object storage."""
+    return local(module_files(f"llm_anatomy.stages.{stage}"))
+
+
+def model_parts(model):
+    """What belongs to a model beside its provenance, which holds the hashes of all of it, so that
+    times do not count. In object storage a job sees no file that it does not name."""
+    folder = f"results/models/{model}"
+    return ancient([f"{folder}/architecture.json", f"{folder}/weights"])
+
+
 CONFIG = validated_configuration()
 MODELS = [model.name for model in CONFIG.models]
 TEXTS = [dataset for dataset in CONFIG.datasets if dataset.kind == "texts"]
@@ -58,9 +72,12 @@ NAMED_FILES = [display_path(Path(name)) for name in workflow.overwrite_configfil
 os.environ.update(stage_environment(CONFIG.compute, NAMED_FILES))
 
 
-# Names never hold a slash, so that every results path has one reading.
+# Names never hold a slash, so that every results path has one reading. Before the first rule,
+# because with object storage later constraints make Snakemake forget those of earlier rules.
 wildcard_constraints:
     model=r"[^/]+",
     dataset=r"[^/]+",
     relation=r"[^/]+",
     task=r"[^/]+",
+    shard=r"\d+",
+    shards=r"\d+",

@@ -6,8 +6,9 @@ rule attribute_facts:
     """Importance of layers, heads, positions and neurons for every fact of a relation."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         relation="results/data/{relation}.parquet",
-        code=module_files("llm_anatomy.stages.attribute_facts"),
+        code=stage_code("attribute_facts"),
     output:
         **{
             name: f"results/facts/{{model}}/{{relation}}/{table}.parquet"
@@ -38,10 +39,11 @@ rule trace_queries:
     """Which layers and neurons activate the value neurons of every fact."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         facts=of_relations("facts"),
         neurons=of_relations("neuron_importance"),
         attention_neurons=of_relations("attention_neuron_importance"),
-        code=module_files("llm_anatomy.stages.trace_queries"),
+        code=stage_code("trace_queries"),
     output:
         query_layers="results/facts/{model}/query_layers.parquet",
         query_neurons="results/facts/{model}/query_neurons.parquet",
@@ -65,13 +67,14 @@ rule knock_out:
     """Every answer with its units switched off, and with other relations' heads off."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         facts=of_relations("facts"),
         layers=of_relations("layer_importance"),
         heads=of_relations("head_importance"),
         neurons=of_relations("neuron_importance"),
         attention_neurons=of_relations("attention_neuron_importance"),
         query_neurons="results/facts/{model}/query_neurons.parquet",
-        code=module_files("llm_anatomy.stages.knock_out"),
+        code=stage_code("knock_out"),
     output:
         knock_out="results/facts/{model}/knock_out.parquet",
         method_layers="results/facts/{model}/method_layers.parquet",
@@ -109,7 +112,7 @@ rule summarise_facts:
         query_layers="results/facts/{model}/query_layers.parquet",
         query_neurons="results/facts/{model}/query_neurons.parquet",
         knock_out="results/facts/{model}/knock_out.parquet",
-        code=module_files("llm_anatomy.stages.summarise_facts"),
+        code=stage_code("summarise_facts"),
     output:
         layer_summary="results/facts/{model}/layer_summary.parquet",
         knock_out_summary="results/facts/{model}/knock_out_summary.parquet",
@@ -135,9 +138,10 @@ rule read_case:
     """One fact read closely: its best units, where they look, and what they say."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         facts=of_relations("facts"),
         query_neurons="results/facts/{model}/query_neurons.parquet",
-        code=module_files("llm_anatomy.stages.read_case"),
+        code=stage_code("read_case"),
     output:
         case_study="results/facts/{model}/case_study.parquet",
         contrasts="results/facts/{model}/case_contrasts.parquet",
@@ -185,7 +189,7 @@ rule claims_facts:
         query_neurons=of_models("query_neurons"),
         method_layers=of_models("method_layers"),
         shared_neurons=of_models("shared_neurons"),
-        code=module_files("llm_anatomy.stages.claims_facts"),
+        code=stage_code("claims_facts"),
     output:
         claims="results/facts/claims.parquet",
     log:
@@ -225,7 +229,7 @@ rule figures_facts:
         case_study=of_models("case_study"),
         case_contrasts=of_models("case_contrasts"),
         case_attention=of_models("case_attention"),
-        code=module_files("llm_anatomy.stages.figures_facts"),
+        code=stage_code("figures_facts"),
     output:
         figures=report(
             directory("results/figures/facts"),

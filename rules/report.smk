@@ -6,7 +6,7 @@ rule gather_claims:
     """Join the claims of every picked study into one table."""
     input:
         claims=expand("results/{study}/claims.parquet", study=PICKED_STUDIES),
-        code=module_files("llm_anatomy.stages.gather_claims"),
+        code=stage_code("gather_claims"),
     output:
         gathered="results/claims.parquet",
     log:
@@ -26,14 +26,15 @@ rule report:
     """One self-contained page with every figure, table, claim and hash: results/report.html."""
     input:
         figures=expand("results/figures/{study}", study=PICKED_STUDIES),
+        tables=shown_tables(),
         claims="results/claims.parquet",
         models=expand("results/models/{model}/provenance.json", model=MODELS),
         intakes=expand(
             "results/data/{dataset}.intake.parquet", dataset=DATASETS + RELATIONS
         ),
         lock=lock_file(),
-        templates=template_files(),
-        code=module_files("llm_anatomy.stages.report"),
+        templates=local(package_files("report/templates")),
+        code=stage_code("report"),
     output:
         report=report(
             "results/report.html",

@@ -1,4 +1,7 @@
 # The manifest of everything that the configuration asks for.
+include: "functions/targets.smk"
+
+
 STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
 
 
@@ -6,8 +9,9 @@ rule write_manifest:
     """Hash, rule, inputs, parameters and code of every result; `make verify` checks them."""
     input:
         STUDY_RESULTS,
+        stored=stored_results,
         report="results/report.html",
-        code=module_files("llm_anatomy.stages.write_manifest"),
+        code=stage_code("write_manifest"),
     output:
         manifest="results/manifest.json",
     log:
@@ -21,3 +25,14 @@ rule write_manifest:
     shell:
         "python -m llm_anatomy.stages.write_manifest --settings {params.settings:q} "
         "--manifest {output.manifest:q} --log {log:q}"
+
+
+# With object storage: where jobs find copies of results, and their address in Snakemake's records,
+# which only this machine has.
+if rules.write_manifest.output.manifest.is_storage:
+    copies = rules.write_manifest.output.manifest
+    places = [copies, copies.storage_object.query]
+    os.environ[PLACES_VARIABLE] = "\n".join(map(os.path.dirname, places))
+
+    localrules:
+        write_manifest,

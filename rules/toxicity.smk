@@ -8,7 +8,7 @@ rule split_texts:
     """Find copies among a dataset's texts and assign every labelled text to a test fold."""
     input:
         texts="results/data/{dataset}.parquet",
-        code=module_files("llm_anatomy.stages.split_texts"),
+        code=stage_code("split_texts"),
     output:
         folds="results/folds/{dataset}/folds.parquet",
         labels="results/folds/{dataset}/labels.parquet",
@@ -35,7 +35,7 @@ rule detect_toxicity:
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
         intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
         states=state_shards,
-        code=module_files("llm_anatomy.stages.detect_toxicity"),
+        code=stage_code("detect_toxicity"),
     output:
         predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
         metrics="results/toxicity/{model}/{dataset}/metrics.parquet",
@@ -74,7 +74,7 @@ rule train_detector:
     input:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=module_files("llm_anatomy.stages.train_detector"),
+        code=stage_code("train_detector"),
     output:
         detector="results/toxicity/{model}/{dataset}/detector.safetensors",
     log:
@@ -102,7 +102,7 @@ rule ablate_features:
     input:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=module_files("llm_anatomy.stages.ablate_features"),
+        code=stage_code("ablate_features"),
     output:
         ablations="results/toxicity/{model}/{dataset}/ablations.parquet",
     log:
@@ -131,7 +131,7 @@ rule self_train:
     input:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=module_files("llm_anatomy.stages.self_train"),
+        code=stage_code("self_train"),
     output:
         self_training="results/toxicity/{model}/{dataset}/self_training.parquet",
     log:
@@ -158,7 +158,7 @@ rule map_texts:
     """PCA and t-SNE maps of the texts by their spline features."""
     input:
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=module_files("llm_anatomy.stages.map_texts"),
+        code=stage_code("map_texts"),
     output:
         maps="results/toxicity/{model}/{dataset}/maps.parquet",
     log:
@@ -186,7 +186,7 @@ rule compare_negatives:
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
         easy_texts="results/data/{easy}.parquet",
         easy_spline_features="results/geometry/{model}/{easy}/spline_features.parquet",
-        code=module_files("llm_anatomy.stages.compare_negatives"),
+        code=stage_code("compare_negatives"),
     output:
         metrics="results/toxicity/{model}/{dataset}/hard_negatives/{easy}.parquet",
     log:
@@ -220,7 +220,7 @@ rule transfer_detector:
         train_features="results/geometry/{model}/{train}/spline_features.parquet",
         test_texts="results/data/{test}.parquet",
         test_features="results/geometry/{model}/{test}/spline_features.parquet",
-        code=module_files("llm_anatomy.stages.transfer_detector"),
+        code=stage_code("transfer_detector"),
     output:
         metrics="results/toxicity/{model}/transfer/{train}-to-{test}/metrics.parquet",
         overlap="results/toxicity/{model}/transfer/{train}-to-{test}/overlap.parquet",
@@ -252,7 +252,7 @@ rule score_hub_classifier:
     input:
         texts="results/data/{dataset}.parquet",
         folds="results/folds/{dataset}/folds.parquet",
-        code=module_files("llm_anatomy.stages.score_hub_classifier"),
+        code=stage_code("score_hub_classifier"),
     output:
         scores="results/folds/{dataset}/hub/{classifier}.scores.parquet",
         metrics="results/folds/{dataset}/hub/{classifier}.metrics.parquet",
@@ -279,8 +279,9 @@ rule time_early_exit:
     """What reading the first layers costs, beside the plain pass, one text at a time."""
     input:
         model="results/models/{model}/provenance.json",
+        parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
-        code=module_files("llm_anatomy.stages.time_early_exit"),
+        code=stage_code("time_early_exit"),
     output:
         early_exit="results/toxicity/{model}/{dataset}/early_exit.parquet",
     log:
@@ -312,7 +313,7 @@ rule claims_toxicity:
         self_training=toxicity_tables("self_training"),
         hub=HUB_METRICS,
         others=OTHER_TABLES,
-        code=module_files("llm_anatomy.stages.claims_toxicity"),
+        code=stage_code("claims_toxicity"),
     output:
         claims="results/toxicity/claims.parquet",
     log:
@@ -342,7 +343,7 @@ rule figures_toxicity:
         maps=toxicity_tables("maps"),
         hub=HUB_METRICS,
         others=OTHER_TABLES,
-        code=module_files("llm_anatomy.stages.figures_toxicity"),
+        code=stage_code("figures_toxicity"),
     output:
         figures=report(
             directory("results/figures/toxicity"),

@@ -13,11 +13,6 @@ if "geometry" in CONFIG.studies and not DATASETS:
     )
 
 
-wildcard_constraints:
-    shard=r"\d+",
-    shards=r"\d+",
-
-
 def shard_files(name):
     """An input function: one table of a dataset's activations from every shard, in order."""
 
@@ -41,7 +36,7 @@ def extraction_settings(wildcards):
 
 def own_file(section):
     """The user's file that a section names, as an input; none where it names none."""
-    return [] if section.file is None else [str(section.file)]
+    return [] if section.file is None else local([str(section.file)])
 
 
 def per_dataset(name):

@@ -67,6 +67,11 @@ def pair_model(which):
     return of_pair
 
 
+def pair_parts(wildcards):
+    """What belongs to the two models of a pair."""
+    return [file for name in PAIR_MODELS[wildcards.pair] for file in model_parts(name)]
+
+
 def pair_vocabulary(wildcards):
     """The map of the first model of a pair."""
     return f"results/neurons/{PAIR_MODELS[wildcards.pair][0]}/vocabulary.parquet"

@@ -1,6 +1,4 @@
 # Input functions and settings of rules/patching.smk.
-from llm_anatomy.modules import package_root
-
 PATCHING_TASKS = [task.name for task in CONFIG.patching.tasks]
 
 if "patching" in CONFIG.studies:
@@ -28,7 +26,7 @@ def patching_source(wildcards):
     return (
         f"results/models/{wildcards.model}/provenance.json"
         if file is None
-        else str(file)
+        else local(str(file))
     )
 
 

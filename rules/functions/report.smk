@@ -1,6 +1,5 @@
 # Input functions and settings of rules/report.smk.
 from llm_anatomy.config.root import ALL_STUDIES
-from llm_anatomy.modules import package_root
 
 # In reading order, whatever the order in the configuration.
 PICKED_STUDIES = [study for study in ALL_STUDIES if study in CONFIG.studies]
@@ -14,15 +13,19 @@ def shown_configuration():
 
 def lock_file():
     """The locked package versions, of this checkout or of the workflow that it imports."""
-    local = Path("envs/requirements.lock")
-    return (
-        str(local)
-        if local.exists()
+    own = Path("envs/requirements.lock")
+    return local(
+        str(own)
+        if own.exists()
         else workflow.source_path("../../envs/requirements.lock")
     )
 
 
-def template_files():
-    """The page's template and style sheet, which no import names."""
-    folder = package_root() / "report" / "templates"
-    return sorted(display_path(path) for path in folder.iterdir())
+def shown_tables():
+    """The tables that figures are made from, of which the report shows rows."""
+    return [
+        file
+        for study in PICKED_STUDIES
+        for file in getattr(rules, f"figures_{study}").input
+        if file.endswith(".parquet")
+    ]

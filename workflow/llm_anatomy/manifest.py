@@ -18,6 +18,7 @@ from llm_anatomy.documents import read_sealed, sealed
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import sha256_file
 from llm_anatomy.remake import remake_command
+from llm_anatomy.results import result_name, result_path
 from llm_anatomy.tables.core import read_provenance
 
 FORMAT = 1
@@ -32,7 +33,7 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
 
     Args:
         results: The folder.
-        records: Snakemake's record of every output, by path, from `read_records`.
+        records: Snakemake's record of every output, by name, from `read_records`.
     """
     hashes: dict[Path, str] = {}
 
@@ -46,17 +47,17 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
         record = _record_of(path, records)
         entry: dict[str, Any] = {"sha256": hash_once(path), "bytes": path.stat().st_size}
         if record is not None:
-            inputs = [Path(name) for name in record["input"]]
-            code = [name for name in inputs if name.suffix == ".py"]
+            names = sorted(result_name(name) for name in record["input"])
+            inputs = {name: result_path(name) for name in names if not name.endswith(".py")}
             entry |= {
                 "rule": record["rule"],
-                "inputs": [name.as_posix() for name in inputs if name not in code],
+                "inputs": list(inputs),
                 "parameters": list(record["params"]),
-                "code_sha256": _code_hash(code),
+                "code_sha256": _code_hash([Path(name) for name in names if name not in inputs]),
             }
-            for name in inputs:
-                if name.is_file() and not name.is_relative_to(results) and name not in code:
-                    sources[name.as_posix()] = hash_once(name)
+            for name, source in inputs.items():
+                if source.is_file() and not source.is_relative_to(results):
+                    sources[name] = hash_once(source)
         if path.suffix == ".parquet":
             entry["provenance"] = read_provenance(path)
         files[path.relative_to(results).as_posix()] = entry
@@ -76,7 +77,7 @@ def result_files(results: Path) -> list[Path]:
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """Snakemake's records of finished outputs, by output path.
+    """Snakemake's records of finished outputs, by the result's name.
 
     Snakemake names a record after its output, in URL-safe base64 that is split into folders
     (marked with `@`) where it is too long for a file name.
@@ -87,7 +88,8 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
             *folders, name = path.relative_to(folder).parts
             encoded = "".join(part.removeprefix("@") for part in folders) + name
             try:
-                records[urlsafe_b64decode(encoded).decode()] = json.loads(path.read_text())
+                output = urlsafe_b64decode(encoded).decode()
+                records[result_name(output)] = json.loads(path.read_text())
             except (Base64Error, ValueError):
                 continue
     return records
@@ -124,8 +126,8 @@ def find_problems(results: Path) -> Iterator[str]:
 def _record_of(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The record of an output, or of the output folder around it."""
     for place in (path, *path.parents):
-        if place.as_posix() in records:
-            return records[place.as_posix()]
+        if (name := result_name(place)) in records:
+            return records[name]
     return None
 
 

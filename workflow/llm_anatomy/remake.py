@@ -4,6 +4,8 @@ import os
 import shlex
 from pathlib import Path
 
+from llm_anatomy.results import result_name
+
 # Set by the workflow: the configuration files that the user named, one a line.
 CONFIGURATION_VARIABLE = "LLM_ANATOMY_CONFIGURATION"
 
@@ -17,5 +19,5 @@ def remake_command(rule: str, path: Path) -> str:
     """
     files = os.environ.get(CONFIGURATION_VARIABLE, "").splitlines()
     chosen = ["--configfile", *files] if files else []
-    command = ["snakemake", "--cores", "1", *chosen, "--forcerun", rule, "--", str(path)]
+    command = ["snakemake", "--cores", "1", *chosen, "--forcerun", rule, "--", result_name(path)]
     return shlex.join(command)

@@ -24,7 +24,8 @@ from llm_anatomy.documents import read_sealed, sealed, write_json
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import sha256_file
 from llm_anatomy.remake import remake_command
-from llm_anatomy.tables.core import atomic_path, read_content_sha256
+from llm_anatomy.results import result_name, result_path
+from llm_anatomy.tables.core import atomic_path, content_hashes
 
 EXHIBITS_FILE = "exhibits.json"
 DPI = 160
@@ -72,7 +73,7 @@ class StudyExhibits:
         study: Name of the study.
         folder: Folder of the PNG files.
         exhibits: In the order shown.
-        content_sha256: Content hash of every table shown, by path, when the exhibits were made.
+        content_sha256: Content hash of every table shown, by name, when the exhibits were made.
     """
 
     study: str
@@ -128,12 +129,12 @@ def write_exhibits(folder: Path, study: str, exhibits: Sequence[Exhibit]) -> Non
     """
     for exhibit in exhibits:
         _check(folder, exhibit)
-    tables = sorted({str(exhibit.table) for exhibit in exhibits if exhibit.table is not None})
+    tables = sorted({exhibit.table for exhibit in exhibits if exhibit.table is not None})
     document = {
         "study": study,
-        "content_sha256": {table: read_content_sha256(Path(table)) for table in tables},
+        "content_sha256": content_hashes(tables),
         "exhibits": [
-            asdict(exhibit) | {"table": None if exhibit.table is None else str(exhibit.table)}
+            asdict(exhibit) | {"table": exhibit.table and result_name(exhibit.table)}
             for exhibit in exhibits
         ],
         "figures_sha256": {path.name: sha256_file(path) for path in sorted(folder.glob("*.png"))},
@@ -160,7 +161,7 @@ def read_exhibits(folder: Path) -> StudyExhibits:
                 title=item["title"],
                 caption=item["caption"],
                 figure=item["figure"],
-                table=None if item["table"] is None else Path(item["table"]),
+                table=None if item["table"] is None else result_path(item["table"]),
                 columns=tuple(item["columns"]),
                 rows=None if item["rows"] is None else tuple(item["rows"]),
                 alt=item["alt"],

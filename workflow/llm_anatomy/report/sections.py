@@ -121,7 +121,7 @@ def _item(exhibit: Exhibit, label: str, shown: StudyExhibits, reader: TableReade
         title=exhibit.title,
         paragraphs=tuple(part for part in paragraphs if part),
         image=image,
-        table=reader.show(exhibit, shown.content_sha256.get(str(exhibit.table), "")),
+        table=reader.show(exhibit, shown.content_sha256),
     )
 
 

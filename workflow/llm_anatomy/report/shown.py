@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import Exhibit
 from llm_anatomy.report.cells import Cell, column_kind, format_cell
+from llm_anatomy.results import result_name
 from llm_anatomy.tables.core import (
     TABLE_KEY,
     TableSchema,
@@ -37,7 +38,7 @@ class ShownTable:
     """The part of a table that the report shows.
 
     Attributes:
-        source: Path of the Parquet file.
+        source: Name of the Parquet file.
         load: A pandas expression that loads exactly what is shown.
         headings: One per shown column.
         rows: Formatted cells.
@@ -61,7 +62,7 @@ class TableRecord:
     """Where the numbers of a table come from.
 
     Attributes:
-        source: Path of the Parquet file.
+        source: Name of the Parquet file.
         rule: Rule that makes it.
         n_rows: Rows in the file.
         content_sha256: Hash over its columns, values and metadata.
@@ -85,15 +86,15 @@ class TableReader:
 
     @property
     def records(self) -> list[TableRecord]:
-        """Every table that was shown or named so far, by path."""
+        """Every table that was shown or named so far, by name."""
         return [self._records[source] for source in sorted(self._records)]
 
-    def show(self, exhibit: Exhibit, content_sha256: str) -> ShownTable | None:
+    def show(self, exhibit: Exhibit, content_sha256: Mapping[str, str]) -> ShownTable | None:
         """Read the rows and columns that an exhibit names.
 
         Args:
             exhibit: Something to show.
-            content_sha256: Hash of its table's content when the exhibit was made.
+            content_sha256: Hashes of tables' contents when the exhibit was made, by name.
 
         Returns:
             What to show; nothing when the exhibit has no table.
@@ -105,13 +106,13 @@ class TableReader:
         if exhibit.table is None:
             return None
         record = self.record(exhibit.table)
-        if record.content_sha256 != content_sha256:
+        if record.content_sha256 != content_sha256.get(record.source):
             raise UserError(
                 f"{exhibit.table} has changed since the figures were made from it; run the same "
                 "command again so that they are made anew"
             )
         if exhibit.rows == ():
-            load = _load_expression(exhibit.table, exhibit.columns, None, record.n_rows)
+            load = _load_expression(record.source, exhibit.columns, None, record.n_rows)
             return ShownTable(record.source, load, (), (), record.n_rows)
         return self._part(exhibit.table, exhibit.columns, exhibit.rows)
 
@@ -121,7 +122,7 @@ class TableReader:
         Raises:
             UserError: The file is missing or is not a table of this workflow.
         """
-        source = str(path)
+        source = result_name(path)
         if source not in self._records:
             schema, file = self._schema(path), pq.ParquetFile(path)
             self._records[source] = TableRecord(
@@ -134,15 +135,15 @@ class TableReader:
         return self._records[source]
 
     def _part(self, path: Path, columns: Sequence[str], rows: Sequence[int] | None) -> ShownTable:
-        table = self.read(path)
+        source, table = result_name(path), self.read(path)
         names = list(columns) or table.column_names
         declared = self._schema(path).declare(table.column_names, str(path))
         by_name = dict(zip(table.column_names, declared, strict=True))
         positions = range(min(table.num_rows, MAX_ROWS)) if rows is None else rows
         part = table.select(names).take(pa.array(list(positions), type=pa.int64()))
         return ShownTable(
-            source=str(path),
-            load=_load_expression(path, columns, positions, table.num_rows),
+            source=source,
+            load=_load_expression(source, columns, positions, table.num_rows),
             headings=tuple(
                 Heading(
                     name,
@@ -184,10 +185,10 @@ class TableReader:
 
 
 def _load_expression(
-    path: Path, columns: Sequence[str], positions: Sequence[int] | None, n_rows: int
+    source: str, columns: Sequence[str], positions: Sequence[int] | None, n_rows: int
 ) -> str:
     """The pandas expression that loads these columns and rows."""
-    text = f'pandas.read_parquet("{path}")'
+    text = f'pandas.read_parquet("{source}")'
     if columns:
         text += "[[" + ", ".join(f'"{name}"' for name in columns) + "]]"
     if positions is None or list(positions) == list(range(n_rows)):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_anatomy.report.cells import Cell, format_cell
+from llm_anatomy.results import result_name
 from llm_anatomy.tables.claims import ALL_CLAIMS
 from llm_anatomy.tables.core import read_arrow
 
@@ -61,7 +62,7 @@ def read_claims(path: Path) -> Claims:
         PaperClaims(paper, tuple(_tested(row) for row in rows if row["paper"] == paper))
         for paper in papers
     )
-    return Claims(str(path), _summary([row["holds"] for row in rows]), groups)
+    return Claims(result_name(path), _summary([row["holds"] for row in rows]), groups)
 
 
 def _tested(row: dict[str, Any]) -> ClaimLine:

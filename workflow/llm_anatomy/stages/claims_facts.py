@@ -9,7 +9,7 @@ from llm_anatomy.facts.claims import ModelTables, claims_of_model
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables import facts as tables
 from llm_anatomy.tables.claims import CLAIMS
-from llm_anatomy.tables.core import TableSchema, read_content_sha256, read_table, write_table
+from llm_anatomy.tables.core import TableSchema, content_hashes, read_table, write_table
 
 
 class ClaimsStage(Settings):
@@ -48,7 +48,7 @@ def run(
         *(*facts, *curves, *neurons, *layer_summary, *knock_out),
         *(*query_neurons, *method_layers, *shared_neurons),
     )
-    provenance = {"inputs": {str(path): read_content_sha256(path) for path in inputs}}
+    provenance = {"inputs": content_hashes(inputs)}
     names = [column.name for column in CLAIMS.columns]
     write_table(claims, CLAIMS, pd.DataFrame(rows, columns=names), provenance)
 

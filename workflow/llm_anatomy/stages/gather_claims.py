@@ -8,12 +8,7 @@ import pandas as pd
 from llm_anatomy.config.base import Settings
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS
-from llm_anatomy.tables.core import (
-    read_content_sha256,
-    read_provenance,
-    read_table,
-    write_table,
-)
+from llm_anatomy.tables.core import content_hashes, read_provenance, read_table, write_table
 
 
 class GatherClaims(Settings):
@@ -28,7 +23,7 @@ def run(settings: GatherClaims, *, claims: tuple[Path, ...], gathered: Path) -> 
         frames.append(read_table(path, schema))
     filled = [frame for frame in frames if len(frame)]
     provenance = {
-        "inputs": {str(path): read_content_sha256(path) for path in claims},
+        "inputs": content_hashes(claims),
         "studies": {path.parent.name: read_provenance(path) for path in claims},
     }
     write_table(

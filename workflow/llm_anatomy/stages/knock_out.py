@@ -36,7 +36,7 @@ from llm_anatomy.model.replay import Replay
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables
-from llm_anatomy.tables.core import TableSchema, read_content_sha256, read_table, write_table
+from llm_anatomy.tables.core import TableSchema, content_hashes, read_table, write_table
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def run(
     provenance = loaded.provenance | {
         "seed": settings.seed,
         "knock_out": asked.model_dump(mode="json"),
-        "inputs": {str(path): read_content_sha256(path) for path in (*facts, query_neurons)},
+        "inputs": content_hashes((*facts, query_neurons)),
     }
     write_table(knock_out, tables.KNOCK_OUT, _frame(tables.KNOCK_OUT, rows), provenance)
     layer_rows = _method_layers(known, by_method, decoder.n_layers)

@@ -20,7 +20,7 @@ from llm_anatomy.model.loading import load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables
-from llm_anatomy.tables.core import read_content_sha256, read_table, write_table
+from llm_anatomy.tables.core import content_hashes, read_table, write_table
 
 
 class QueryStage(Settings):
@@ -64,7 +64,7 @@ def run(
             progress.advance()
     provenance = loaded.provenance | {
         "queries": asked.model_dump(),
-        "inputs": {str(path): read_content_sha256(path) for path in (*facts, *neurons)},
+        "inputs": content_hashes((*facts, *neurons)),
     }
     for path, schema, rows in (
         (query_layers, tables.QUERY_LAYERS, layer_rows),

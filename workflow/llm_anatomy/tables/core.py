@@ -5,28 +5,30 @@ same folder, is flushed to disk and renamed; reading verifies page checksums, th
 and a hash over the whole content, so a damaged or foreign file is an error and never a number.
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import atomic_path as atomic_path
 from llm_anatomy.remake import remake_command
+from llm_anatomy.results import result_name
+from llm_anatomy.tables.content_hash import ContentHash, content_sha256
 
 PROVENANCE_KEY = b"llm_anatomy.provenance"
 TABLE_KEY = b"llm_anatomy.table"
 CONTENT_KEY = b"llm_anatomy.content_sha256"
 ROW_GROUP_ROWS = 1 << 20
+
+Data = pd.DataFrame | pa.Table | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class TableSchema:
 def write_table(
     path: Path,
     schema: TableSchema,
-    data: pd.DataFrame | pa.Table | Mapping[str, Any],
+    data: Data,
     provenance: Mapping[str, Any],
 ) -> None:
     """Write a table atomically, with page checksums and a hash of its content.
@@ -115,21 +117,68 @@ def write_table(
     Raises:
         ValueError: A column is missing, undeclared, of another type, or null where not allowed.
     """
-    table = _cast(schema, data)
-    metadata = {
-        TABLE_KEY: schema.name.encode(),
-        PROVENANCE_KEY: json.dumps(provenance, sort_keys=True, ensure_ascii=False).encode(),
-    }
-    table = table.replace_schema_metadata(metadata)
-    table = table.replace_schema_metadata({**metadata, CONTENT_KEY: content_sha256(table).encode()})
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            write_page_checksum=True,
-            row_group_size=ROW_GROUP_ROWS,
-        )
+    with open_table(path, schema, provenance) as table:
+        table.write(data)
+
+
+@contextmanager
+def open_table(
+    path: Path, schema: TableSchema, provenance: Mapping[str, Any]
+) -> Iterator["TableWriter"]:
+    """Write a table as `write_table` does, but in pieces, which do not stay in memory.
+
+    The file appears when the block is left without an error, and its bytes do not show in which
+    pieces its rows came. Without any piece the table is empty.
+    """
+    with atomic_path(path) as temporary, TableWriter(temporary, schema, provenance) as writer:
+        yield writer
+
+
+class TableWriter:
+    """Writes a table piece by piece; `open_table` makes one."""
+
+    def __init__(self, file: Path, schema: TableSchema, provenance: Mapping[str, Any]) -> None:
+        self._path, self._schema = file, schema
+        self._metadata = {
+            TABLE_KEY: schema.name.encode(),
+            PROVENANCE_KEY: json.dumps(provenance, sort_keys=True, ensure_ascii=False).encode(),
+        }
+        self._file: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def write(self, data: Data) -> None:
+        """Append rows: columns by name, cast to the declared types."""
+        table = _cast(self._schema, data).replace_schema_metadata(self._metadata)
+        if self._file is None:
+            self._file = pq.ParquetWriter(
+                self._path, table.schema, compression="zstd", write_page_checksum=True
+            )
+            self._content = ContentHash(table.schema)
+        self._content.update(table)
+        self._waiting.append(table)
+        if sum(map(len, self._waiting)) >= ROW_GROUP_ROWS:
+            self._write_groups(last=False)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._file is None and kind is None:
+            self.write({column.name: [] for column in self._schema.columns})
+        if self._file is not None:
+            with self._file:
+                if kind is None:
+                    self._write_groups(last=True)
+                    digest = self._content.hexdigest(self._metadata)
+                    self._file.add_key_value_metadata({CONTENT_KEY: digest})
+
+    def _write_groups(self, last: bool) -> None:
+        """Write what waits, in groups of one size; a smaller one only at the end."""
+        assert self._file is not None
+        rows = pa.concat_tables(self._waiting).combine_chunks()
+        ready = len(rows) if last else len(rows) // ROW_GROUP_ROWS * ROW_GROUP_ROWS
+        self._file.write_table(rows.slice(0, ready), row_group_size=ROW_GROUP_ROWS)
+        self._waiting = [rows.slice(ready)]
 
 
 def read_arrow(path: Path, schema: TableSchema) -> pa.Table:
@@ -185,55 +234,12 @@ def read_content_sha256(path: Path) -> str:
     return str(metadata.get(CONTENT_KEY, b"").decode())
 
 
-def content_sha256(table: pa.Table) -> str:
-    """Hash of a table's column names, types, values and metadata, whatever its chunking."""
-    digest = hashlib.sha256()
-    for key, value in sorted((table.schema.metadata or {}).items()):
-        digest.update(b"%d:%s=%d:%s;" % (len(key), key, len(value), value))
-    for field, column in zip(table.schema, table.columns, strict=True):
-        digest.update(f"{field.name}:{_type_name(field.type)}:{len(column)};".encode())
-        _hash_column(digest, column)
-    return digest.hexdigest()
+def content_hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """The stored content hashes of tables by their names: what other tables were made from."""
+    return {result_name(path): read_content_sha256(path) for path in paths}
 
 
-def _type_name(kind: pa.DataType) -> str:
-    """A type's name; Parquet renames the inner field of lists, so it is left out."""
-    return f"list<{_type_name(kind.value_type)}>" if pa.types.is_list(kind) else str(kind)
-
-
-def _hash_column(digest: Any, column: pa.ChunkedArray) -> None:
-    """Feed a column's validity and values, in canonical form, to a hash."""
-    array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
-    if array.null_count:
-        digest.update(array.is_null().to_numpy(zero_copy_only=False).tobytes())
-    kind = array.type
-    if pa.types.is_list(kind):
-        # Lengths and flattened values say everything a list column says.
-        lengths = array.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
-        digest.update(lengths.astype("<i8").tobytes())
-        _hash_column(digest, pa.chunked_array([array.flatten()]))
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        # Lengths before bytes, so that ("ab","c") and ("a","bc") differ.
-        texts = array.fill_null("") if array.null_count else array
-        digest.update(",".join(map(str, pc.binary_length(texts).to_pylist())).encode())
-        digest.update(_characters(texts))
-    else:
-        fill = False if pa.types.is_boolean(kind) else 0
-        values = array.fill_null(fill) if array.null_count else array
-        digest.update(values.to_numpy(zero_copy_only=False).tobytes())
-
-
-def _characters(texts: pa.Array) -> memoryview:
-    """The UTF-8 bytes of a string array, one value behind the other, as they lie in memory."""
-    _, offsets, data = texts.buffers()
-    if not len(texts) or data is None:
-        return memoryview(b"")
-    width = "<i8" if pa.types.is_large_string(texts.type) else "<i4"
-    bounds = np.frombuffer(offsets, dtype=width)
-    return memoryview(data)[int(bounds[texts.offset]) : int(bounds[texts.offset + len(texts)])]
-
-
-def _cast(schema: TableSchema, data: pd.DataFrame | pa.Table | Mapping[str, Any]) -> pa.Table:
+def _cast(schema: TableSchema, data: Data) -> pa.Table:
     if isinstance(data, pd.DataFrame):
         data = {str(name): data[name] for name in data.columns}
     if isinstance(data, pa.Table):
