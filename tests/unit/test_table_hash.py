@@ -1,34 +1,66 @@
-"""The hash of a table's content reads strings where they lie and equals its slow definition."""
+"""The hash of a table's content depends on its values alone, not on how it is cut into batches."""
 
 import hashlib
 
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_anatomy.tables.core import content_sha256
+from llm_anatomy.tables.content_hash import ContentHash, content_sha256
 
 VALUES = st.lists(st.none() | st.text(max_size=6), max_size=12)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "text": st.none() | st.text(max_size=5),
+            "number": st.none() | st.floats(width=32, allow_nan=False),
+            "flag": st.none() | st.booleans(),
+            "list": st.none() | st.lists(st.none() | st.text(max_size=3), max_size=3),
+        }
+    ),
+    max_size=10,
+)
+SCHEMA = pa.schema(
+    {"text": pa.string(), "number": pa.float32(), "flag": pa.bool_(), "list": pa.list_(pa.string())}
+)
 
 
 def slow_sha256(values: list[str | None]) -> str:
-    """One string column `x`, written out: lengths in bytes, then the bytes."""
+    """One string column `x`, written out: places of nulls, lengths in bytes, then the bytes."""
     encoded = [value.encode() if value is not None else b"" for value in values]
+    parts = (
+        [place.to_bytes(8, "little") for place, value in enumerate(values) if value is None],
+        [len(value).to_bytes(8, "little") for value in encoded],
+        encoded,
+    )
     digest = hashlib.sha256(f"x:string:{len(values)};".encode())
-    if None in values:
-        digest.update(bytes(value is None for value in values))
-    digest.update(",".join(str(len(value)) for value in encoded).encode())
-    digest.update(b"".join(encoded))
+    for part in parts:
+        digest.update(hashlib.sha256(b"".join(part)).digest())
     return digest.hexdigest()
 
 
 @settings(max_examples=80, deadline=None)
 @given(values=VALUES, cut=st.integers(0, 12))
-def test_strings_hash_as_defined_whole_sliced_and_in_chunks(
-    values: list[str | None], cut: int
-) -> None:
-    whole = pa.array(values, pa.string())
-    table = pa.table({"x": whole})
+def test_strings_hash_as_defined_whole_and_sliced(values: list[str | None], cut: int) -> None:
+    table = pa.table({"x": pa.array(values, pa.string())})
     assert content_sha256(table) == slow_sha256(values)
     assert content_sha256(table.slice(cut)) == slow_sha256(values[cut:])
-    chunks = pa.chunked_array([whole.slice(0, cut), whole.slice(cut)], pa.string())
-    assert content_sha256(pa.table({"x": chunks})) == slow_sha256(values)
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=ROWS, cut=st.integers(0, 10))
+def test_batches_do_not_matter(rows: list[dict[str, object]], cut: int) -> None:
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    batched = ContentHash(SCHEMA)
+    batched.update(table.slice(0, cut))
+    batched.update(table.slice(cut))
+    assert batched.hexdigest({}) == content_sha256(table)
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=ROWS, others=ROWS)
+def test_other_values_have_another_hash(
+    rows: list[dict[str, object]], others: list[dict[str, object]]
+) -> None:
+    first, second = (pa.Table.from_pylist(each, SCHEMA) for each in (rows, others))
+    # Zero and minus zero are equal and differ in their bits.
+    assert first.equals(second) >= (content_sha256(first) == content_sha256(second))

@@ -115,12 +115,3 @@ def statistics_columns(decoded: Decoded, layer: int, matrix: str) -> dict[str, A
 def present_matrices(weights: ModelWeights, asked: list[Matrix]) -> Iterator[Matrix]:
     """The asked matrices that the model has."""
     return (matrix for matrix in asked if weights.has(matrix))
-
-
-def join_columns(parts: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:
-    """Stack the columns of several matrices; typed and empty where there are none."""
-    arrays = {
-        name: pa.chunked_array([pa.array(part[name]).cast(kind) for part in parts], kind)
-        for name, kind in types.items()
-    }
-    return pa.table(arrays)

@@ -113,7 +113,7 @@ def _map(situation: Situation) -> Work:
     return Work(
         "model",
         head_vectors=layers * shape.n_neurons * matrices,
-        held_mb=rows * MAP_ROW_BYTES / MB + LOGIT_BUFFER_MB,
+        held_mb=min(rows, MAP_ROWS_HELD) * MAP_ROW_BYTES / MB + LOGIT_BUFFER_MB,
         output_mb=rows * 14 / MB,
     )
 
@@ -292,8 +292,9 @@ def _knock_out(situation: Situation) -> Work:
     return _forward(situation, runs * PROMPT_TOKENS, runs)
 
 
-# Bytes per row of the vocabulary map while it is put together and while it is read and checked,
-# and the decoder's buffers.
+# Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
+# while the whole map is read and checked; and the decoder's buffers.
+MAP_ROWS_HELD = 1 << 20
 MAP_ROW_BYTES = 110
 READ_ROW_BYTES = 200
 # Bytes per text and layer of the tables of intrinsic dimension, one row per head and threshold.

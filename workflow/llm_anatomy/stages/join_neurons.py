@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pyarrow as pa
-
 from llm_anatomy.config.base import Settings
 from llm_anatomy.runner import run_stage
-from llm_anatomy.tables.core import TableSchema, read_arrow, read_provenance, write_table
+from llm_anatomy.tables.core import TableSchema, open_table, read_arrow, read_provenance
 from llm_anatomy.tables.neurons import (
     STATISTICS,
     STATISTICS_PART,
@@ -33,8 +31,9 @@ def run(
 
 
 def _join(parts: tuple[Path, ...], schema: TableSchema, joined: Path, target: TableSchema) -> None:
-    tables = [read_arrow(part, schema).replace_schema_metadata(None) for part in parts]
-    write_table(joined, target, pa.concat_tables(tables), read_provenance(parts[0]))
+    with open_table(joined, target, read_provenance(parts[0])) as table:
+        for part in parts:
+            table.write(read_arrow(part, schema))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import pyarrow as pa
 from pydantic import Field
 
 from llm_anatomy.config.base import Precision, Settings
@@ -13,7 +12,6 @@ from llm_anatomy.model.devices import choose_device
 from llm_anatomy.model.record import table_provenance, verified_record
 from llm_anatomy.neurons.mapping import (
     Mapper,
-    join_columns,
     layer_range,
     present_matrices,
     statistics_columns,
@@ -23,7 +21,7 @@ from llm_anatomy.neurons.tokens import Vocabulary
 from llm_anatomy.neurons.weights import ModelWeights
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables.core import TableSchema, write_table
+from llm_anatomy.tables.core import open_table
 from llm_anatomy.tables.neurons import STATISTICS_PART, VOCABULARY_PART
 
 logger = logging.getLogger(__name__)
@@ -54,33 +52,27 @@ def run(settings: MapStage, *, model: Path, vocabulary: Path, statistics: Path) 
     mapper = Mapper(weights, settings.map, "cuda" if device == "auto" else device)
     tokens = Vocabulary(weights.folder)
     layers = layer_range(weights.n_layers, settings.part, settings.map.parts)
-    words, numbers = [], []
-    neurons = 0
-    with Progress(len(layers) * len(matrices), "matrices", "map_neurons") as progress:
-        for layer in layers:
-            for matrix in matrices:
-                decoded = mapper.decode(layer, matrix)
-                neurons += len(decoded.norm)
-                words.append(vocabulary_columns(decoded, settings.map.top_k, layer, matrix, tokens))
-                numbers.append(statistics_columns(decoded, layer, matrix))
-                progress.advance()
-    logger.info("%d weight vectors, %d tokens in the head", neurons, mapper.decoder.vocab)
     provenance = table_provenance(record, Precision()) | {
         "normalisation": settings.map.normalisation,
         "screen": settings.map.screen,
         "matrices_absent": absent,
         "head_tied": weights.architecture["head"]["tied"],
     }
-    write_table(
-        vocabulary, VOCABULARY_PART, join_columns(words, _types(VOCABULARY_PART)), provenance
+    logger.info(
+        "%d layers, %d matrices, %d tokens", len(layers), len(matrices), mapper.decoder.vocab
     )
-    write_table(
-        statistics, STATISTICS_PART, join_columns(numbers, _types(STATISTICS_PART)), provenance
-    )
-
-
-def _types(schema: TableSchema) -> dict[str, pa.DataType]:
-    return {column.name: column.type for column in schema.columns}
+    # Written matrix by matrix, so that memory does not grow with the number of layers.
+    with (
+        open_table(vocabulary, VOCABULARY_PART, provenance) as words,
+        open_table(statistics, STATISTICS_PART, provenance) as numbers,
+        Progress(len(layers) * len(matrices), "matrices", "map_neurons") as progress,
+    ):
+        for layer in layers:
+            for matrix in matrices:
+                decoded = mapper.decode(layer, matrix)
+                words.write(vocabulary_columns(decoded, settings.map.top_k, layer, matrix, tokens))
+                numbers.write(statistics_columns(decoded, layer, matrix))
+                progress.advance()
 
 
 if __name__ == "__main__":

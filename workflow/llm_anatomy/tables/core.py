@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -28,7 +28,7 @@ TABLE_KEY = b"llm_anatomy.table"
 CONTENT_KEY = b"llm_anatomy.content_sha256"
 ROW_GROUP_ROWS = 1 << 20
 
-Data = pd.DataFrame | pa.Table | Mapping[str, Any]
+Data: TypeAlias = pd.DataFrame | pa.Table | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
