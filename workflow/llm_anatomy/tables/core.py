@@ -230,7 +230,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 def read_content_sha256(path: Path) -> str:
     """The content hash stored in a table's metadata; empty in a file of another origin."""
-    metadata = pq.read_schema(path).metadata or {}
+    # The file's own metadata: the hash is known, and added, only after the schema is written.
+    metadata = pq.read_metadata(path).metadata or {}
     return str(metadata.get(CONTENT_KEY, b"").decode())
 
 
