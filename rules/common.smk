@@ -3,6 +3,9 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.io import flag
+from snakemake.path_modifier import PATH_MODIFIER_FLAG
+
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.layers import check_named_layers
@@ -48,10 +51,16 @@ def display_path(path):
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def project_files(files):
+    """Files of the project: they never lie in object storage, where other inputs are looked for,
+    and travel with a job to other machines, where `local` would keep every job on this one.
+    """
+    return flag(files, PATH_MODIFIER_FLAG)
+
+
 def stage_code(stage):
-    """The modules that a stage imports. The project's own and the user's files are local: they
-    stay where they are when results go to object storage."""
-    return local(module_files(f"llm_anatomy.stages.{stage}"))
+    """The modules that a stage imports."""
+    return project_files(module_files(f"llm_anatomy.stages.{stage}"))
 
 
 def model_parts(model):

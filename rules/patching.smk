@@ -116,7 +116,7 @@ rule figures_patching:
         clean=per_patching_run("none"),
         intake=per_patching_run("intake"),
         pairs=per_patching_run("pairs"),
-        paper=local(package_files("patching")),
+        paper=project_files(package_files("patching")),
         code=stage_code("figures_patching"),
     output:
         figures=report(

@@ -33,7 +33,7 @@ rule report:
             "results/data/{dataset}.intake.parquet", dataset=DATASETS + RELATIONS
         ),
         lock=lock_file(),
-        templates=local(package_files("report/templates")),
+        templates=project_files(package_files("report/templates")),
         code=stage_code("report"),
     output:
         report=report(

@@ -14,8 +14,8 @@ def shown_configuration():
 def lock_file():
     """The locked package versions, of this checkout or of the workflow that it imports."""
     own = Path("envs/requirements.lock")
-    return local(
-        str(own)
+    return (
+        project_files(str(own))
         if own.exists()
         else workflow.source_path("../../envs/requirements.lock")
     )

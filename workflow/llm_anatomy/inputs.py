@@ -38,7 +38,8 @@ def for_entry(
 def model_inputs(source: ModelSource) -> list[str]:
     """A model's wheel or the user's own files; none for a hub model, which its commit pins.
 
-    The user's files are local: they stay where they are when results go to object storage.
+    The user's files are local: with object storage they stay where they are, and the job beside
+    them.
     """
     if source.wheel is not None:
         return [_wheel_path(source.wheel)]
