@@ -39,6 +39,7 @@ def test_a_table_written_in_pieces_has_the_bytes_of_one_written_whole(
                 table.write(rows[start:end])
     assert (folder / "whole.parquet").read_bytes() == (folder / "pieces.parquet").read_bytes()
     assert core.read_table(folder / "pieces.parquet", PIECES).equals(rows)
+    assert len(core.read_content_sha256(folder / "pieces.parquet")) == 64
 
 
 def test_a_table_without_rows_is_empty_and_one_that_fails_is_not_there(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures.exhibit import Exhibit, read_exhibits, write_exhibits
+from llm_anatomy.figures.exhibit import Exhibit, read_exhibits, save_figure, write_exhibits
 from llm_anatomy.tables.claims import claim_row
 from PIL import Image
 
@@ -61,3 +62,13 @@ def test_a_verdict_needs_a_measurement() -> None:
         claim_row("P", "C", "m", paper_value="1", note="", holds=True)
     with pytest.raises(ValueError, match="interval"):
         claim_row("P", "C", "m", paper_value="1", note="", measured_value=1, low=2, high=1)
+
+
+def test_layers_are_whole_numbers(tmp_path: Path) -> None:
+    figure, (lines, dims) = plt.subplots(1, 2)
+    for axis, label in ((lines, "layer"), (dims, "last-layer dimension")):
+        axis.plot([0, 1.2])
+        axis.set_xlabel(label)
+    save_figure(figure, tmp_path / "lines.png")
+    assert all(tick == round(tick) for tick in lines.get_xticks())
+    assert any(tick != round(tick) for tick in dims.get_xticks())

@@ -7,6 +7,7 @@ and the bytes of a figure depend only on what it shows.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import matplotlib.pyplot as plt
 import pyarrow.parquet as pq
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import AutoLocator, MaxNLocator
 
 from llm_anatomy.documents import read_sealed, sealed, write_json
 from llm_anatomy.errors import UserError
@@ -37,6 +39,8 @@ PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
 # Perceptually even maps that stay readable in grey: amounts, and differences around zero.
 SEQUENTIAL = "cividis"
 DIVERGING = "PuOr_r"
+# Labels of axes that count layers, whose ticks are whole numbers.
+LAYERS = re.compile(r"\blayer( k)?$")
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,13 @@ def set_style() -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically and with bytes that hold no date or version; close it."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            # Heat maps have ticks of their own.
+            if LAYERS.search(axis.get_label_text()) and isinstance(
+                axis.get_major_locator(), AutoLocator
+            ):
+                axis.set_major_locator(MaxNLocator(integer=True))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
     plt.close(figure)
