@@ -294,7 +294,7 @@ def _knock_out(situation: Situation) -> Work:
 
 # Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
 # while the whole map is read and checked; and the decoder's buffers.
-MAP_ROWS_HELD = 1 << 20
+MAP_ROWS_HELD = 1 << 17
 MAP_ROW_BYTES = 110
 READ_ROW_BYTES = 200
 # Bytes per text and layer of the tables of intrinsic dimension, one row per head and threshold.

@@ -26,7 +26,7 @@ from llm_anatomy.tables.content_hash import ContentHash, content_sha256
 PROVENANCE_KEY = b"llm_anatomy.provenance"
 TABLE_KEY = b"llm_anatomy.table"
 CONTENT_KEY = b"llm_anatomy.content_sha256"
-ROW_GROUP_ROWS = 1 << 20
+ROW_GROUP_ROWS = 1 << 17
 
 Data: TypeAlias = pd.DataFrame | pa.Table | Mapping[str, Any]
 
