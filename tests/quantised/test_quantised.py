@@ -1,14 +1,12 @@
 """8- and 4-bit weights through bitsandbytes, on the default model, wherever the package runs."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.model.loading import load_model
 
 from tests.default_model import default_model
+from tests.packages import install_packages
 
 # What the layer's own kernel may differ from its dequantised weights by: 8-bit layers round their
 # inputs too.
@@ -21,9 +19,7 @@ WEIGHTS = {"8bit": 0.02, "4bit": 0.11}
 def bitsandbytes(tmp_path_factory):
     """The package, in a folder of its own: the locked environment is without it."""
     folder = tmp_path_factory.mktemp("quantised")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    done = subprocess.run([*install, "-r", "envs/quantised.lock"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    install_packages(folder, "envs/quantised.lock")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         yield

@@ -1,10 +1,8 @@
 """The SLURM cluster that these tests run on."""
 
-import subprocess
-import sys
-
 import pytest
 
+from tests.packages import install_packages
 from tests.slurm.cluster import Cluster, missing_requirements
 
 
@@ -24,7 +22,5 @@ def plugin(tmp_path_factory):
     Installed beside Snakemake it would ask SLURM's tools at every start of every other test.
     """
     folder = tmp_path_factory.mktemp("plugin")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    done = subprocess.run([*install, "-r", "envs/slurm.lock"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    install_packages(folder, "envs/slurm.lock")
     return folder

@@ -1,10 +1,8 @@
 """The S3 server that these tests run with."""
 
-import subprocess
-import sys
-
 import pytest
 
+from tests.packages import install_packages
 from tests.storage.bucket import Server
 
 
@@ -16,10 +14,7 @@ def server(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("storage")
     packages = folder / "packages"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(packages)]
-    for lock in ("envs/s3.lock", "envs/kubernetes.lock", "tests/storage/moto.lock"):
-        install += ["-r", lock]
-    done = subprocess.run(install, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    locks = ("envs/s3.lock", "envs/kubernetes.lock", "tests/storage/moto.lock")
+    install_packages(packages, *locks)
     with Server(packages, folder / "server.log") as running:
         yield running
