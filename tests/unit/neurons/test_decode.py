@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_anatomy.neurons import decode
+from llm_anatomy.neurons.compiled_scan import CompiledScanner
 from llm_anatomy.neurons.decode import Decoded, HeadDecoder
+from llm_anatomy.neurons.scan import TiledHead, TorchScanner
 from scipy import stats
 
 
@@ -38,7 +39,7 @@ def assert_equals_reference(found: Decoded, head: torch.Tensor, vectors: torch.T
         )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     vocab=st.integers(2, 400),
     width=st.integers(1, 24),
@@ -46,25 +47,46 @@ def assert_equals_reference(found: Decoded, head: torch.Tensor, vectors: torch.T
     scale=st.sampled_from([0.1, 1.0, 30.0]),
     tile=st.sampled_from([64, 128]),
     rows=st.sampled_from([1, 4, 512]),
+    compiled=st.booleans(),
     seed=st.integers(0, 10**6),
 )
 def test_any_shape_tiling_and_scale_equals_the_formula(
-    vocab: int, width: int, count: int, scale: float, tile: int, rows: int, seed: int
+    vocab: int,
+    width: int,
+    count: int,
+    scale: float,
+    tile: int,
+    rows: int,
+    compiled: bool,
+    seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     head = torch.randn(vocab, width, generator=generator)
     vectors = scale * torch.randn(count, width, generator=generator)
     k = min(5, vocab)
-    original = decode.TILE["cpu"], decode.MAX_ROWS["cpu"]
-    decode.TILE["cpu"], decode.MAX_ROWS["cpu"] = tile, rows
+    decoder = HeadDecoder(head, k)
+    scanner = CompiledScanner if compiled else TorchScanner
+    decoder.scanner = scanner(TiledHead(head, tile, screen=False), rows, decoder.kept)
+    assert_equals_reference(decoder.decode(vectors), head, vectors, k)
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    decoder = HeadDecoder(torch.randn(3000, 32, generator=generator), 5)
+    vectors = torch.randn(700, 32, generator=generator)
+    before = torch.get_num_threads()
+    found = []
     try:
-        decoder = HeadDecoder(head, k)
-        found = decoder.decode(vectors)
-        alone = decoder.top_ids(vectors)
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(decoder.decode(vectors))
+            assert torch.get_num_threads() == threads
     finally:
-        decode.TILE["cpu"], decode.MAX_ROWS["cpu"] = original
-    assert_equals_reference(found, head, vectors, k)
-    assert torch.equal(alone, found.positive.ids)
+        torch.set_num_threads(before)
+    one, three = found
+    assert torch.equal(one.positive.logits, three.positive.logits)
+    assert torch.equal(one.negative.logsumexp, three.negative.logsumexp)
+    assert torch.equal(one.kurtosis, three.kurtosis)
 
 
 def test_screening_in_bfloat16_gives_the_float32_tokens() -> None:
@@ -90,11 +112,21 @@ def test_a_vector_of_zeros_is_uniform_and_finite() -> None:
 
 
 def test_equal_logits_come_by_token_id() -> None:
-    head = torch.ones(50, 4)
-    found = HeadDecoder(head, 3).decode(torch.ones(1, 4))
-    assert (found.positive.ids.diff() > 0).all()
+    found = HeadDecoder(torch.ones(3000, 4), 3).decode(torch.ones(1, 4))
+    assert found.positive.ids.tolist() == found.negative.ids.tolist() == [[0, 1, 2]]
 
 
 def test_more_tokens_than_the_vocabulary_is_an_error() -> None:
     with pytest.raises(ValueError, match="only 5 tokens"):
         HeadDecoder(torch.randn(5, 4), 6)
+
+
+@pytest.mark.parametrize("damage", [torch.nan, torch.inf])
+def test_numbers_that_are_not_finite_are_an_error(damage: float) -> None:
+    head, vectors = torch.randn(100, 8), torch.randn(3, 8)
+    vectors[1, 2] = damage
+    with pytest.raises(ValueError, match="a vector holds numbers that are not finite"):
+        HeadDecoder(head, 3).decode(vectors)
+    head[5, 5] = damage
+    with pytest.raises(ValueError, match="the head holds numbers that are not finite"):
+        HeadDecoder(head, 3)

@@ -57,6 +57,16 @@ def refused(source: ModelSource, target, **precision) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("damage", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(folder, tmp_path, damage) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("layers.1.mlp.up_proj.weight"))
+    weights[name][3, 2] = damage
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    message = refused(of(folder), tmp_path / "model")
+    assert f"the tensor '{name}' of model.safetensors holds NaN or infinity" in message
+
+
 @pytest.mark.parametrize("family", ["llama_tied", "gpt2", "gpt_neox"])
 def test_a_folder_is_linked_described_and_loadable(tmp_path, family):
     folder = save_tiny_model(tmp_path / "mine", family)

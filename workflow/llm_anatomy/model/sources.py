@@ -21,6 +21,7 @@ from llm_anatomy.data.wheels import known_wheel, members, wheel_for
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import atomic_folder, sha256_file
 from llm_anatomy.model.checkpoint import architecture_json
+from llm_anatomy.model.finite import check_finite
 from llm_anatomy.model.folder import check_folder, check_source, model_files, read_config
 from llm_anatomy.model.gguf import convert_gguf, read_metadata
 from llm_anatomy.model.hub import fetch_configuration, fetch_weights
@@ -65,12 +66,13 @@ def prepare(
         compute: The device it will run on, for the same check.
 
     Raises:
-        UserError: The source is missing, unsafe, incomplete, out of reach or too large.
+        UserError: The source is missing, unsafe, incomplete, damaged, out of reach or too large.
     """
     check_source(source)
     weights = folder / "weights"
     with atomic_folder(weights) as target:
         origin = _fill(source, files, target, precision, compute)
+        check_finite(target, source.name)
         model = empty_model(target, source)
         decoder = resolve(model)
         check_vocabulary(target, source, decoder.vocab_size)

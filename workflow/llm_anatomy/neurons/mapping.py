@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.neurons import Matrix, VocabularyMap
@@ -52,10 +52,6 @@ class Mapper:
     def decode(self, layer: int, matrix: Matrix) -> Decoded:
         """Both ends of every neuron of one matrix of one layer."""
         return self.decoder.decode(self._vectors(layer, matrix))
-
-    def top_ids(self, layer: int, matrix: Matrix) -> Int[Tensor, "neurons k"]:
-        """The most probable tokens alone."""
-        return self.decoder.top_ids(self._vectors(layer, matrix))
 
     def _vectors(self, layer: int, matrix: Matrix) -> Float[Tensor, "neurons d_model"]:
         vectors = self.weights.vectors(layer, matrix).to(self.device).float()

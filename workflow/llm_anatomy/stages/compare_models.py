@@ -85,7 +85,7 @@ def run(
                 cosines.append(weight_cosines(*vectors).numpy())
                 first = decoded[layer, matrix]
                 for head, mapper in mappers.items():
-                    second = mapper.top_ids(layer, matrix)[:, :top_k].cpu()
+                    second = mapper.decode(layer, matrix).positive.ids[:, :top_k].cpu()
                     values[head].append(
                         (same_top(first, second).numpy(), jaccard(first, second).numpy())
                     )

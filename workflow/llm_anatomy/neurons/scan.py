@@ -1,0 +1,198 @@
+"""One pass over the vocabulary: the logits of a chunk of vectors, tile by tile, and what is kept.
+
+The plain form, for any device. On a CPU `compiled_scan` keeps the same in one loop over each tile.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+BLOCK = 64
+# exp2() is faster than exp(): logits are scaled on the way in, sums on the way out.
+LOG2_E = math.log2(math.e)
+# exp(x) and exp(-x) both stay normal float32 numbers within this range around the mean.
+SAFE_EXPONENT = 80.0
+# What is summed over the vocabulary, with c the logit above its mean in units of ln 2. The last two
+# are extremes rather than sums.
+SUMS = (
+    "positive",  # 2^c
+    "positive_logits",  # c 2^c
+    "negative",  # 2^-c
+    "negative_logits",  # c 2^-c
+    "square",
+    "cube",
+    "fourth",
+    "largest_cosine",  # z / |u_t|
+    "smallest_cosine",
+)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is kept of the logits of a chunk of vectors.
+
+    Attributes:
+        sums: Over the vocabulary, in the order of `SUMS`, float64.
+        ids: Tokens with the largest and with the smallest logits, in any order.
+        logits: Their logits.
+    """
+
+    sums: Float[Tensor, "9 rows"]
+    ids: Int[Tensor, "2 rows candidates"]
+    logits: Float[Tensor, "2 rows candidates"]
+
+
+class Scanner(Protocol):
+    """A way to scan; `rows` is how many vectors it takes at once."""
+
+    rows: int
+
+    def scan(
+        self,
+        vectors: Float[Tensor, "rows d_model"],
+        mean: Float[Tensor, " rows"],
+        safe: bool,
+    ) -> Scan:
+        """Scan at most `self.rows` vectors.
+
+        Args:
+            vectors: Float32.
+            mean: Mean logit of every vector over the vocabulary, float64.
+            safe: No logit is farther than `SAFE_EXPONENT` from its mean.
+        """
+        ...
+
+
+class TiledHead:
+    """The rows of an LM head, a tile of tokens at a time.
+
+    Args:
+        head: Float32, on the device that computes.
+        tile: Tokens per tile.
+        screen: Multiply in bfloat16.
+    """
+
+    def __init__(self, head: Float[Tensor, "vocab d_model"], tile: int, screen: bool) -> None:
+        self.vocab = len(head)
+        # Whole blocks, so that a small vocabulary makes one tile.
+        self.tile = min(tile, -(-self.vocab // BLOCK) * BLOCK)
+        self.tiles = -(-self.vocab // self.tile)
+        self.rows = head.bfloat16() if screen else head
+        self.inverse_norms = 1 / head.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+
+    def tokens(self, index: int) -> slice:
+        """The tokens of one tile."""
+        return slice(index * self.tile, min((index + 1) * self.tile, self.vocab))
+
+    def multiply(
+        self, vectors: Float[Tensor, "rows d_model"], index: int, out: Float[Tensor, "rows tile"]
+    ) -> int:
+        """Write the logits of one tile; returns how many columns of `out` are tokens."""
+        part = self.rows[self.tokens(index)]
+        width = len(part)
+        if part.dtype == vectors.dtype:
+            torch.mm(vectors, part.T, out=out[:, :width])
+        else:
+            out[:, :width] = vectors.to(part.dtype) @ part.T
+        return width
+
+
+class TorchScanner:
+    """Scans with torch alone.
+
+    The k largest logits lie in the k blocks of 64 tokens with the largest maxima, so the exact top
+    k is found by looking at k blocks only. One buffer of logits is reused throughout.
+
+    Args:
+        head: The head.
+        rows: Vectors at once; the buffer holds all of their logits.
+        candidates: Tokens to keep at each end.
+    """
+
+    def __init__(self, head: TiledHead, rows: int, candidates: int) -> None:
+        self.head, self.rows, self.candidates = head, rows, candidates
+        new = head.inverse_norms.new_empty
+        self.logits = new(head.tiles, rows, head.tile)
+        self.extremes = new(2, rows, head.tiles * head.tile // BLOCK)
+
+    def scan(
+        self,
+        vectors: Float[Tensor, "rows d_model"],
+        mean: Float[Tensor, " rows"],
+        safe: bool,
+    ) -> Scan:
+        """See `Scanner`."""
+        rows, per_tile = len(vectors), self.head.tile // BLOCK
+        sums = []
+        for index in range(self.head.tiles):
+            logits = self.logits[index, :rows]
+            width = self.head.multiply(vectors, index, logits)
+            for largest in (True, False):
+                # Columns past the vocabulary must never win.
+                logits[:, width:] = -torch.inf if largest else torch.inf
+                blocks = logits.view(rows, per_tile, BLOCK)
+                best = blocks.amax(2) if largest else blocks.amin(2)
+                self.extremes[int(not largest), :rows].view(rows, -1, per_tile)[:, index] = best
+            norms = self.head.inverse_norms[self.head.tokens(index)]
+            sums.append(tile_sums(logits[:, :width], mean, norms, safe))
+        largest_ids, largest_logits = self._candidates(rows, True)
+        smallest_ids, smallest_logits = self._candidates(rows, False)
+        return Scan(
+            sums=add_tiles(sums),
+            ids=torch.stack([largest_ids, smallest_ids]),
+            logits=torch.stack([largest_logits, smallest_logits]),
+        )
+
+    def _candidates(self, rows: int, largest: bool) -> tuple[Tensor, Tensor]:
+        """The extreme logits and their tokens, by way of the best blocks."""
+        past = self.head.vocab - (self.head.tiles - 1) * self.head.tile
+        self.logits[-1, :rows, past:] = -torch.inf if largest else torch.inf
+        extremes = self.extremes[int(not largest), :rows]
+        count = min(self.candidates, extremes.shape[1])
+        blocks = extremes.topk(count, dim=1, largest=largest, sorted=False).indices
+        per_tile = self.head.tile // BLOCK
+        row = torch.arange(rows, device=blocks.device)[:, None]
+        # Blocks lie one behind the other in the buffer, by tile, row and place in the tile.
+        places = (blocks // per_tile * self.rows + row) * per_tile + blocks % per_tile
+        inside = self.logits.view(-1, BLOCK).index_select(0, places.flatten()).view(rows, -1)
+        values, places = inside.topk(self.candidates, dim=1, largest=largest)
+        return blocks.gather(1, places // BLOCK) * BLOCK + places % BLOCK, values
+
+
+def tile_sums(
+    logits: Float[Tensor, "rows width"],
+    mean: Float[Tensor, " rows"],
+    inverse_norms: Float[Tensor, " width"],
+    safe: bool,
+) -> Float[Tensor, "9 rows"]:
+    """The sums over one tile, in the order of `SUMS`, float64.
+
+    Args:
+        logits: `z = U w` for the tile's tokens.
+        mean: Mean logit of every row over the whole vocabulary.
+        inverse_norms: `1 / |u_t|`.
+        safe: Whether the powers of 2 are known to fit float32; they are looked at otherwise.
+    """
+    centred = (logits - mean[:, None].to(logits.dtype)).mul_(LOG2_E)
+    if not safe and float(centred.abs().max()) > LOG2_E * SAFE_EXPONENT:
+        centred = centred.double()
+    power = centred.exp2()
+    kept = [power.sum(1), (power * centred).sum(1)]
+    power.reciprocal_()
+    kept += [power.sum(1), (power * centred).sum(1)]
+    torch.mul(centred, centred, out=power)
+    kept += [power.sum(1), (power * centred).sum(1), power.square_().sum(1)]
+    torch.mul(logits, inverse_norms, out=power)
+    return torch.stack([*kept, power.amax(1), power.amin(1)]).double()
+
+
+def add_tiles(tiles: list[Float[Tensor, "9 rows"]]) -> Float[Tensor, "9 rows"]:
+    """The sums over the vocabulary from those over its tiles."""
+    stacked = torch.stack(tiles)
+    total = stacked.sum(0)
+    total[-2], total[-1] = stacked[:, -2].amax(0), stacked[:, -1].amin(0)
+    return total
