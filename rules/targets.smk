@@ -27,12 +27,14 @@ rule write_manifest:
         "--manifest {output.manifest:q} --log {log:q}"
 
 
-# With object storage: where jobs find copies of results, and their address in Snakemake's records,
-# which only this machine has.
+# Snakemake's records of what ran lie on the machine that started the run, and a job of a group is
+# recorded when its whole group has ended.
+localrules:
+    write_manifest,
+
+
+# With object storage: where jobs find copies of results, and their address in those records.
 if rules.write_manifest.output.manifest.is_storage:
     copies = rules.write_manifest.output.manifest
     places = [copies, copies.storage_object.query]
     os.environ[PLACES_VARIABLE] = "\n".join(map(os.path.dirname, places))
-
-    localrules:
-        write_manifest,

@@ -1,5 +1,6 @@
 """What goes wrong on clusters, on a real one, and the workflow's own stages on it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -42,13 +43,30 @@ SNAKEFILE = textwrap.dedent(
         shell: "echo $CUDA_VISIBLE_DEVICES > {output}; sleep 3"
     """
 )
-# The shipped profile; only its waiting times are shorter.
+# The shipped profile; only its waiting times are shorter. After n seconds, and then after n + 10
+# more, Snakemake's plugin asks what has ended; most of these jobs take 10 to 15 seconds.
 PROFILE = [
     *("--profile", str(ROOT / "profiles/slurm")),
-    *("--slurm-init-seconds-before-status-checks", "1"),
-    *("--seconds-between-status-checks", "1"),
+    *("--slurm-init-seconds-before-status-checks", "4"),
+    *("--seconds-between-status-checks", "4"),
     *("--latency-wait", "10"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local(tmp_path_factory):
+    """A run on this machine, which goes on while the cluster's jobs of the first test wait."""
+    project = one_study(tmp_path_factory.mktemp("local"))
+    with (project.folder / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            project.command(),
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+    yield project, process
+    process.kill()
 
 
 def test_memory_kills_restarts_and_cards(cluster, plugin, tmp_path):
@@ -80,19 +98,15 @@ def test_memory_kills_restarts_and_cards(cluster, plugin, tmp_path):
     assert cards <= {"0", "1"}
 
 
-def test_a_study_through_sbatch_gives_the_same_bytes_as_on_one_machine(cluster, plugin, tmp_path):
-    folders = []
-    for name in ("local", "cluster"):
-        project = Project.copy(tmp_path / name)
-        write_tiny_run(project.folder)
-        folders.append(project)
-    local, remote = folders
-    local.run("patching")
+def test_a_run_through_sbatch_gives_the_same_bytes_as_on_one_machine(
+    cluster, plugin, local, tmp_path
+):
+    """From the user's files to the report and the manifest."""
+    remote = one_study(tmp_path)
     environment = remote.environment() | cluster.environment()
     environment["PYTHONPATH"] = os.pathsep.join([remote.environment()["PYTHONPATH"], str(plugin)])
-    command = [*(sys.executable, "-m", "snakemake", "patching"), *PROFILE]
     done = subprocess.run(
-        [*command, "--configfile", remote.configuration],
+        [sys.executable, "-m", "snakemake", *PROFILE, "--configfile", remote.configuration],
         cwd=remote.folder,
         env=environment,
         capture_output=True,
@@ -100,7 +114,19 @@ def test_a_study_through_sbatch_gives_the_same_bytes_as_on_one_machine(cluster, 
         timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert remote.results() == local.results()
+    here, process = local
+    assert process.wait() == 0, (here.folder / "said.txt").read_text()
+    assert "report.html" in here.results()
+    assert remote.results() == here.results()
+
+
+def one_study(folder):
+    """The tiny run with one of its studies: every kind of job, in few waves."""
+    project = Project.copy(folder / "project")
+    write_tiny_run(project.folder)
+    settings = project.folder / project.configuration
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"studies": ["patching"]}))
+    return project
 
 
 def wait_for(path, seconds=60):
