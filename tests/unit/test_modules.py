@@ -14,7 +14,7 @@ def package(tmp_path, monkeypatch):
     root = tmp_path / "src" / "llm_anatomy"
     files = {
         "__init__.py": "",
-        "errors.py": "",
+        "errors.py": "class Oops(Exception): ...\n",
         "stages/__init__.py": "",
         "stages/first.py": "import numpy\nfrom llm_anatomy.maths import lines\n",
         "stages/second.py": "def run():\n    from ..maths.areas import area\n",
@@ -42,14 +42,14 @@ def names(files):
 
 def test_follows_imports_through_modules_and_cycles(package):
     found = names(modules.module_files("llm_anatomy.stages.first"))
-    assert found == {
-        "__init__.py",
-        "stages/__init__.py",
-        "stages/first.py",
-        "maths/__init__.py",
-        "maths/lines.py",
-        "maths/points.py",
-    }
+    assert found == {"stages/first.py", "maths/lines.py", "maths/points.py"}
+
+
+def test_a_package_with_code_of_its_own_counts_and_an_empty_one_does_not(package):
+    before = names(modules.module_files("llm_anatomy.stages.first"))
+    (package / "maths/__init__.py").write_text("import gc\n")
+    found = names(modules.module_files("llm_anatomy.stages.first"))
+    assert found - before == {"maths/__init__.py"}
 
 
 def test_follows_relative_imports_inside_functions(package):
@@ -93,7 +93,8 @@ def test_covers_every_first_party_module_that_a_stage_really_loads():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     tracked = {str(Path(file).resolve()) for file in modules.module_files(module)}
-    assert {str(Path(line).resolve()) for line in loaded.stdout.split()} == tracked
+    files = {Path(line).resolve() for line in loaded.stdout.split()}
+    assert {str(file) for file in files if file.stat().st_size} == tracked
 
 
 def test_packages_import_nothing_of_ours_and_nothing_is_imported_by_a_computed_name():
@@ -112,6 +113,52 @@ def test_packages_import_nothing_of_ours_and_nothing_is_imported_by_a_computed_n
                 c for c in calls if ast.unparse(c.func) in ("importlib.import_module", "__import__")
             ]
             assert not dynamic, f"{file} imports by a computed name, which code tracking cannot see"
+
+
+def imports(statements):
+    """Import statements as text, wherever they stand."""
+    return {ast.unparse(s) for s in statements if isinstance(s, ast.Import | ast.ImportFrom)}
+
+
+def whole(text):
+    """The imports that can run, from the syntax of the whole module."""
+    hidden = {
+        inner
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for statement in node.body
+        for inner in imports(ast.walk(statement))
+    }
+    return imports(ast.walk(ast.parse(text))) - hidden
+
+
+def test_parsing_imports_alone_finds_what_whole_modules_hold():
+    for file in sorted(modules.package_root().rglob("*.py")):
+        text = file.read_text()
+        assert imports(modules.running_statements(text, str(file))) == whole(text), file
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import a; import b\nx = 1; import c\n",
+        "if x: import a\ntry: from b import c\nexcept ImportError: import d as e\n",
+        "from a import (  # of (all) things\n    b,\n    c,\n)\nimport d\n",
+        "from a import b  # (see\nimport c\nd = e(f)\nimport g\n",
+        "from a \\\n    import b\nfrom c import d, \\\n    e\nimport f\n",
+        "def f():\n    with g() as h:\n        from .a import b\n    class C:\n        import d\n",
+        "match x:\n    case 1:\n        from . import a\nwhile y:\n    import b\nelse: import c\n",
+        "try:\n    import a\nexcept* ValueError:\n    import b\nfinally:\n\timport c\n",
+        '"""\nfrom here on, everything\n"""\nimport a\n',
+        '"""Why: see the notes on import order."""\nimport a\n',
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a\nelse:\n    import b\n",
+        "import typing as t\nif t.TYPE_CHECKING:\n    from a import b\nelif x:\n    import c\n",
+    ],
+)
+def test_imports_are_found_however_they_are_written(text):
+    found = imports(modules.running_statements(text, "module.py"))
+    assert found
+    assert found == whole(text)
 
 
 def test_lists_data_files_of_the_package_but_no_modules(package):

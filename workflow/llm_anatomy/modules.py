@@ -7,6 +7,7 @@ reruns exactly the stages that import the edited module, and `touch` or `git clo
 
 import ast
 import importlib.util
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ def module_files(module: str) -> list[str]:
     """The first-party source files that a module imports, itself included.
 
     Imports inside functions count; imports under `if TYPE_CHECKING:` do not, since they never run.
+    Empty files, as most `__init__.py` are, hold nothing to depend on, and every job looks at every
+    file several times; one that is filled joins the inputs, which Snakemake notices.
 
     Args:
         module: Dotted name, such as `llm_anatomy.stages.spline_features`.
@@ -39,7 +42,8 @@ def module_files(module: str) -> list[str]:
         if name not in found:
             found.add(name)
             waiting.extend(_imports(root, name))
-    return sorted({_display(path) for name in found if (path := _source(root, name))})
+    paths = {path for name in found if (path := _source(root, name)) and path.stat().st_size}
+    return sorted(_display(path) for path in paths)
 
 
 def package_files(folder: str) -> list[str]:
@@ -70,6 +74,7 @@ def _display(path: Path) -> str:
     return path.as_posix()
 
 
+@cache
 def _source(root: Path, module: str) -> Path | None:
     """The file of a module or package, or nothing when the name is not a module."""
     parts = module.split(".")[1:]
@@ -89,7 +94,7 @@ def _imports(root: Path, module: str) -> tuple[str, ...]:
     parents = module.split(".")
     names = {".".join(parents[:depth]) for depth in range(1, len(parents))}
     package = module if path.name == "__init__.py" else ".".join(parents[:-1])
-    for node in _running_nodes(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+    for node in running_statements(path.read_text(encoding="utf-8"), str(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -112,8 +117,30 @@ def _is_ours(name: str) -> bool:
     return name == PACKAGE or name.startswith(f"{PACKAGE}.")
 
 
-# What holds statements; imports are statements, so expressions are never looked into.
-_HOLDERS = (ast.stmt, ast.excepthandler, ast.match_case)
+# An import that begins a line, to the end of the line or of its brackets.
+_IMPORT = re.compile(r"^[ \t]*((?:from|import)[ \t](?:[^\n(]*\([^)]*\)|[^\n]*))", re.MULTILINE)
+# Where statements hold statements; imports are statements, so expressions are never looked into.
+_BODIES = ("body", "orelse", "handlers", "finalbody", "cases")
+
+
+def running_statements(text: str, file: str) -> Iterator[ast.AST]:
+    """Statements of a module that can run, all imports among them.
+
+    Where every import begins a line, imports alone are parsed: Snakemake asks at every start, and
+    to parse all modules whole takes longer than to read the rules. A line of a string that reads
+    as an import counts as one, and at worst names a file too many.
+
+    Args:
+        text: The module's source.
+        file: Its name, for error messages.
+    """
+    imports, rest = "\n".join(_IMPORT.findall(text)), _IMPORT.sub("", text)
+    if "TYPE_CHECKING" not in text and not re.search(r"\bimport\b", rest):
+        try:
+            return _running_nodes(ast.parse(imports))
+        except SyntaxError:
+            pass  # prose that begins like an import
+    return _running_nodes(ast.parse(text, file))
 
 
 def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
@@ -125,4 +152,5 @@ def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             waiting.extend(node.orelse)
         else:
-            waiting.extend(n for n in ast.iter_child_nodes(node) if isinstance(n, _HOLDERS))
+            for body in _BODIES:
+                waiting.extend(getattr(node, body, ()))
