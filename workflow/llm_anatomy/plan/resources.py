@@ -32,15 +32,17 @@ def planned(rule: str, configuration: Configuration) -> dict[str, Resource]:
         configuration: The configuration of the run.
     """
 
-    def growing(wildcards: Any, attempt: int, *, resource: str, unknown: int) -> int:
+    # Plain functions: Snakemake reads the signature of each for every job, and that of a `partial`
+    # takes longer than the answer.
+    def mem_mb(wildcards: Any, attempt: int) -> int:
         need = need_of(rule, dict(wildcards.items()), configuration)
-        amount: int = unknown if need is None else getattr(need, resource)
-        return amount * attempt
+        return (UNKNOWN_MEMORY_MB if need is None else need.mem_mb) * attempt
 
-    resources: dict[str, Resource] = {
-        "mem_mb": partial(growing, resource="mem_mb", unknown=UNKNOWN_MEMORY_MB),
-        "runtime": partial(growing, resource="runtime", unknown=UNKNOWN_MINUTES),
-    }
+    def runtime(wildcards: Any, attempt: int) -> int:
+        need = need_of(rule, dict(wildcards.items()), configuration)
+        return (UNKNOWN_MINUTES if need is None else need.runtime) * attempt
+
+    resources: dict[str, Resource] = {"mem_mb": mem_mb, "runtime": runtime}
     if rule in ON_DEVICE and configuration.compute.device != "cpu":
         resources["gpu"] = 1
     return resources
