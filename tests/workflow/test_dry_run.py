@@ -1,6 +1,8 @@
 """Planning a large run takes seconds: 1,000 jobs in 8."""
 
 import resource
+import subprocess
+import sys
 
 import yaml
 
@@ -8,13 +10,20 @@ from tests.workflow.project import ROOT, Project
 
 JOBS = 1000
 SECONDS = 8
-# Beside other work the same processor takes up to half as long again for the same program.
-ATTEMPTS = 3
+# Where the processor is slow, or shared at the moment: so many times what Snakemake takes to start.
+STARTS = 7
+ATTEMPTS = 2
 
 
-def processor_seconds():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def processor_seconds(run):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = run()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, answer
+
+
+def start():
+    subprocess.run([sys.executable, "-m", "snakemake", "--version"], check=True)
 
 
 def test_a_dry_run_of_a_thousand_jobs_takes_seconds(tmp_path):
@@ -24,10 +33,11 @@ def test_a_dry_run_of_a_thousand_jobs_takes_seconds(tmp_path):
     model = configuration["models"][0]
     configuration["models"] = [model | {"name": f"model-{k}"} for k in range(18)]
     (tmp_path / "many.yaml").write_text(yaml.safe_dump(configuration))
-    taken = []
-    while not taken or (min(taken) > SECONDS and len(taken) < ATTEMPTS):
-        before = processor_seconds()
-        planned = project.planned("--configfile", "many.yaml")
-        taken.append(processor_seconds() - before)
+    for _ in range(ATTEMPTS):
+        starting, _ = processor_seconds(start)
+        taken, planned = processor_seconds(lambda: project.planned("--configfile", "many.yaml"))
         assert sum(planned.values()) >= JOBS
-    assert min(taken) <= SECONDS, taken
+        allowed = max(SECONDS, STARTS * starting)
+        if taken <= allowed:
+            return
+    raise AssertionError(f"{sum(planned.values())} jobs took {taken:.1f} s of {allowed:.1f} s")
