@@ -10,7 +10,7 @@ from snakemake.path_modifier import PATH_MODIFIER_FLAG
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.layers import check_named_layers
-from llm_anatomy.modules import module_files, package_files
+from llm_anatomy.modules import code_parameters, package_files
 from llm_anatomy.plan.resources import planned
 from llm_anatomy.results import PLACES_VARIABLE
 from llm_anatomy.snakefile import (
@@ -64,8 +64,8 @@ def project_files(files):
 
 
 def stage_code(stage):
-    """The modules that a stage imports."""
-    return project_files(module_files(f"llm_anatomy.stages.{stage}"))
+    """The modules that a stage imports, with their hashes."""
+    return code_parameters(f"llm_anatomy.stages.{stage}")
 
 
 def model_parts(model):

@@ -8,7 +8,6 @@ rule attribute_facts:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         relation="results/data/{relation}.parquet",
-        code=stage_code("attribute_facts"),
     output:
         **{
             name: f"results/facts/{{model}}/{{relation}}/{table}.parquet"
@@ -24,6 +23,7 @@ rule attribute_facts:
     resources:
         **planned("attribute_facts", CONFIG),
     params:
+        code=stage_code("attribute_facts"),
         settings=attribution_settings,
     shell:
         "python -m llm_anatomy.stages.attribute_facts --settings {params.settings:q} "
@@ -43,7 +43,6 @@ rule trace_queries:
         facts=of_relations("facts"),
         neurons=of_relations("neuron_importance"),
         attention_neurons=of_relations("attention_neuron_importance"),
-        code=stage_code("trace_queries"),
     output:
         query_layers="results/facts/{model}/query_layers.parquet",
         query_neurons="results/facts/{model}/query_neurons.parquet",
@@ -55,6 +54,7 @@ rule trace_queries:
     resources:
         **planned("trace_queries", CONFIG),
     params:
+        code=stage_code("trace_queries"),
         settings=settings_json(precision=CONFIG.precision, queries=FACTS.queries),
     shell:
         "python -m llm_anatomy.stages.trace_queries --settings {params.settings:q} "
@@ -74,7 +74,6 @@ rule knock_out:
         neurons=of_relations("neuron_importance"),
         attention_neurons=of_relations("attention_neuron_importance"),
         query_neurons="results/facts/{model}/query_neurons.parquet",
-        code=stage_code("knock_out"),
     output:
         knock_out="results/facts/{model}/knock_out.parquet",
         method_layers="results/facts/{model}/method_layers.parquet",
@@ -88,6 +87,7 @@ rule knock_out:
     resources:
         **planned("knock_out", CONFIG),
     params:
+        code=stage_code("knock_out"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -112,7 +112,6 @@ rule summarise_facts:
         query_layers="results/facts/{model}/query_layers.parquet",
         query_neurons="results/facts/{model}/query_neurons.parquet",
         knock_out="results/facts/{model}/knock_out.parquet",
-        code=stage_code("summarise_facts"),
     output:
         layer_summary="results/facts/{model}/layer_summary.parquet",
         knock_out_summary="results/facts/{model}/knock_out_summary.parquet",
@@ -124,6 +123,7 @@ rule summarise_facts:
     resources:
         **planned("summarise_facts", CONFIG),
     params:
+        code=stage_code("summarise_facts"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.summarise_facts --settings {params.settings:q} "
@@ -141,7 +141,6 @@ rule read_case:
         parts=model_parts("{model}"),
         facts=of_relations("facts"),
         query_neurons="results/facts/{model}/query_neurons.parquet",
-        code=stage_code("read_case"),
     output:
         case_study="results/facts/{model}/case_study.parquet",
         contrasts="results/facts/{model}/case_contrasts.parquet",
@@ -154,6 +153,7 @@ rule read_case:
     resources:
         **planned("read_case", CONFIG),
     params:
+        code=stage_code("read_case"),
         settings=settings_json(
             precision=CONFIG.precision,
             attribution=FACTS.attribution,
@@ -189,7 +189,6 @@ rule claims_facts:
         query_neurons=of_models("query_neurons"),
         method_layers=of_models("method_layers"),
         shared_neurons=of_models("shared_neurons"),
-        code=stage_code("claims_facts"),
     output:
         claims="results/facts/claims.parquet",
     log:
@@ -199,6 +198,7 @@ rule claims_facts:
     resources:
         **planned("claims_facts", CONFIG),
     params:
+        code=stage_code("claims_facts"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.claims_facts --settings {params.settings:q} "
@@ -229,7 +229,6 @@ rule figures_facts:
         case_study=of_models("case_study"),
         case_contrasts=of_models("case_contrasts"),
         case_attention=of_models("case_attention"),
-        code=stage_code("figures_facts"),
     output:
         figures=report(
             directory("results/figures/facts"),
@@ -244,6 +243,7 @@ rule figures_facts:
     resources:
         **planned("figures_facts", CONFIG),
     params:
+        code=stage_code("figures_facts"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.figures_facts --settings {params.settings:q} "

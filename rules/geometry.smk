@@ -8,7 +8,6 @@ rule extract_activations:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
-        code=stage_code("extract_activations"),
     output:
         traces="results/activations/{model}/{dataset}/{shard}-of-{shards}/traces.parquet",
         states="results/activations/{model}/{dataset}/{shard}-of-{shards}/states.parquet",
@@ -23,6 +22,7 @@ rule extract_activations:
     resources:
         **planned("extract_activations", CONFIG),
     params:
+        code=stage_code("extract_activations"),
         settings=extraction_settings,
     shell:
         "python -m llm_anatomy.stages.extract_activations --settings {params.settings:q} "
@@ -34,7 +34,6 @@ rule spline_features:
     """The seven spline features of every layer and text."""
     input:
         traces=shard_files("traces"),
-        code=stage_code("spline_features"),
     output:
         features="results/geometry/{model}/{dataset}/spline_features.parquet",
     log:
@@ -44,6 +43,7 @@ rule spline_features:
     resources:
         **planned("spline_features", CONFIG),
     params:
+        code=stage_code("spline_features"),
         settings=settings_json(spline_features=GEOMETRY.spline_features),
     shell:
         "python -m llm_anatomy.stages.spline_features --settings {params.settings:q} "
@@ -54,7 +54,6 @@ rule intrinsic_dimension:
     """Attention intrinsic dimension of every layer and text, per head and summed."""
     input:
         attention_counts=shard_files("attention_counts"),
-        code=stage_code("intrinsic_dimension"),
     output:
         intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
         head_dimension="results/geometry/{model}/{dataset}/head_dimension.parquet",
@@ -65,6 +64,7 @@ rule intrinsic_dimension:
     resources:
         **planned("intrinsic_dimension", CONFIG),
     params:
+        code=stage_code("intrinsic_dimension"),
         settings=settings_json(intrinsic_dimension=GEOMETRY.intrinsic_dimension),
     shell:
         "python -m llm_anatomy.stages.intrinsic_dimension --settings {params.settings:q} "
@@ -79,7 +79,6 @@ rule check_regions:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
-        code=stage_code("check_regions"),
     output:
         hull_checks="results/geometry/{model}/{dataset}/hull_checks.parquet",
         region_checks="results/geometry/{model}/{dataset}/region_checks.parquet",
@@ -91,6 +90,7 @@ rule check_regions:
     resources:
         **planned("check_regions", CONFIG),
     params:
+        code=stage_code("check_regions"),
         settings=settings_json(
             precision=CONFIG.precision,
             checks=GEOMETRY.checks,
@@ -108,7 +108,6 @@ rule trace_inserts:
         own_file(GEOMETRY.inserts),
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
-        code=stage_code("trace_inserts"),
     output:
         prefix_features="results/geometry/{model}/inserts/prefix_features.parquet",
         insert_starts="results/geometry/{model}/inserts/insert_starts.parquet",
@@ -120,6 +119,7 @@ rule trace_inserts:
     resources:
         **planned("trace_inserts", CONFIG),
     params:
+        code=stage_code("trace_inserts"),
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, inserts=GEOMETRY.inserts
         ),
@@ -135,7 +135,6 @@ rule prompt_dimension:
         own_file(GEOMETRY.prompts),
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
-        code=stage_code("prompt_dimension"),
     output:
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
@@ -147,6 +146,7 @@ rule prompt_dimension:
     resources:
         **planned("prompt_dimension", CONFIG),
     params:
+        code=stage_code("prompt_dimension"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -166,7 +166,6 @@ rule prompt_outcomes:
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
         texts=[f"results/data/{scorer.dataset}.parquet" for scorer in SCORERS],
-        code=stage_code("prompt_outcomes"),
     output:
         prompt_outcomes="results/geometry/{model}/prompts/prompt_outcomes.parquet",
         answer_scorers="results/geometry/{model}/prompts/answer_scorers.parquet",
@@ -178,6 +177,7 @@ rule prompt_outcomes:
     resources:
         **planned("prompt_outcomes", CONFIG),
     params:
+        code=stage_code("prompt_outcomes"),
         settings=settings_json(seed=CONFIG.seed, scorers=SCORERS),
     shell:
         "python -m llm_anatomy.stages.prompt_outcomes --settings {params.settings:q} "
@@ -197,7 +197,6 @@ rule claims_geometry:
         prompt_dimension=per_model("prompts/prompt_dimension"),
         prompt_outcomes=per_model("prompts/prompt_outcomes"),
         prompt_correlations=per_model("prompts/prompt_correlations"),
-        code=stage_code("claims_geometry"),
     output:
         claims="results/geometry/claims.parquet",
     log:
@@ -207,6 +206,7 @@ rule claims_geometry:
     resources:
         **planned("claims_geometry", CONFIG),
     params:
+        code=stage_code("claims_geometry"),
         settings=settings_json(seed=CONFIG.seed, models=MODELS, datasets=DATASETS),
     shell:
         "python -m llm_anatomy.stages.claims_geometry --settings {params.settings:q} "
@@ -232,7 +232,6 @@ rule figures_geometry:
         prompt_outcomes=per_model("prompts/prompt_outcomes"),
         answer_scorers=per_model("prompts/answer_scorers"),
         prompt_correlations=per_model("prompts/prompt_correlations"),
-        code=stage_code("figures_geometry"),
     output:
         figures=report(
             directory("results/figures/geometry"),
@@ -247,6 +246,7 @@ rule figures_geometry:
     resources:
         **planned("figures_geometry", CONFIG),
     params:
+        code=stage_code("figures_geometry"),
         settings=settings_json(models=MODELS, datasets=DATASETS),
     shell:
         "python -m llm_anatomy.stages.figures_geometry --settings {params.settings:q} "

@@ -7,7 +7,6 @@ rule map_neurons:
     input:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
-        code=stage_code("map_neurons"),
     output:
         vocabulary="results/neurons/{model}/map/{part}.vocabulary.parquet",
         statistics="results/neurons/{model}/map/{part}.statistics.parquet",
@@ -23,6 +22,7 @@ rule map_neurons:
     resources:
         **planned("map_neurons", CONFIG),
     params:
+        code=stage_code("map_neurons"),
         settings=map_settings,
     shell:
         "python -m llm_anatomy.stages.map_neurons --settings {params.settings:q} "
@@ -35,7 +35,6 @@ rule join_neurons:
     input:
         vocabulary_parts=map_parts("vocabulary"),
         statistics_parts=map_parts("statistics"),
-        code=stage_code("join_neurons"),
     output:
         vocabulary="results/neurons/{model}/vocabulary.parquet",
         statistics="results/neurons/{model}/statistics.parquet",
@@ -46,6 +45,7 @@ rule join_neurons:
     resources:
         **planned("join_neurons", CONFIG),
     params:
+        code=stage_code("join_neurons"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.join_neurons --settings {params.settings:q} "
@@ -59,7 +59,6 @@ rule find_concepts:
     input:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
-        code=stage_code("find_concepts"),
     output:
         concepts="results/neurons/{model}/concepts.parquet",
         concept_tokens="results/neurons/{model}/concept_tokens.parquet",
@@ -71,6 +70,7 @@ rule find_concepts:
     resources:
         **planned("find_concepts", CONFIG),
     params:
+        code=stage_code("find_concepts"),
         settings=settings_json(seed=CONFIG.seed, map=NEURONS.map, search=NEURONS.search),
     shell:
         "python -m llm_anatomy.stages.find_concepts --settings {params.settings:q} "
@@ -84,7 +84,6 @@ rule clamp_neurons:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         concepts="results/neurons/{model}/concepts.parquet",
-        code=stage_code("clamp_neurons"),
     output:
         clamping="results/neurons/{model}/clamping.parquet",
     log:
@@ -95,6 +94,7 @@ rule clamp_neurons:
     resources:
         **planned("clamp_neurons", CONFIG),
     params:
+        code=stage_code("clamp_neurons"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -113,7 +113,6 @@ rule ask_favourites:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         concepts="results/neurons/{model}/concepts.parquet",
-        code=stage_code("ask_favourites"),
     output:
         favourite="results/neurons/{model}/favourite.parquet",
     log:
@@ -124,6 +123,7 @@ rule ask_favourites:
     resources:
         **planned("ask_favourites", CONFIG),
     params:
+        code=stage_code("ask_favourites"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -142,7 +142,6 @@ rule validate_neurons:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         vocabulary="results/neurons/{model}/vocabulary.parquet",
-        code=stage_code("validate_neurons"),
     output:
         validation="results/neurons/{model}/validation.parquet",
         sign_tests="results/neurons/{model}/sign_tests.parquet",
@@ -154,6 +153,7 @@ rule validate_neurons:
     resources:
         **planned("validate_neurons", CONFIG),
     params:
+        code=stage_code("validate_neurons"),
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, validation=NEURONS.validation
         ),
@@ -170,7 +170,6 @@ rule compare_activations:
         parts=model_parts("{model}"),
         vocabulary="results/neurons/{model}/vocabulary.parquet",
         texts=f"results/data/{NEURON_DATASET}.parquet",
-        code=stage_code("compare_activations"),
     output:
         activation="results/neurons/{model}/activation.parquet",
     log:
@@ -181,6 +180,7 @@ rule compare_activations:
     resources:
         **planned("compare_activations", CONFIG),
     params:
+        code=stage_code("compare_activations"),
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, activation=NEURONS.activation
         ),
@@ -195,7 +195,6 @@ rule edit_neurons:
     input:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
-        code=stage_code("edit_neurons"),
     output:
         edits="results/neurons/{model}/edits.parquet",
     log:
@@ -206,6 +205,7 @@ rule edit_neurons:
     resources:
         **planned("edit_neurons", CONFIG),
     params:
+        code=stage_code("edit_neurons"),
         settings=settings_json(
             precision=CONFIG.precision,
             named=NAMED_CONCEPTS,
@@ -225,7 +225,6 @@ if FINE_TUNES:
             model=f"results/models/{TUNED_BASE}/provenance.json",
             parts=model_parts(TUNED_BASE),
             texts=f"results/data/{TUNED_DATASET}.parquet",
-            code=stage_code("fine_tune"),
         output:
             provenance=f"results/models/{TUNED}/provenance.json",
             architecture=f"results/models/{TUNED}/architecture.json",
@@ -241,6 +240,7 @@ if FINE_TUNES:
         resources:
             **planned("fine_tune", CONFIG),
         params:
+            code=stage_code("fine_tune"),
             settings=settings_json(seed=CONFIG.seed, fine_tune=NEURONS.fine_tune),
         shell:
             "python -m llm_anatomy.stages.fine_tune --settings {params.settings:q} "
@@ -256,7 +256,6 @@ rule compare_models:
         model_b=pair_model(1),
         parts=pair_parts,
         vocabulary_a=pair_vocabulary,
-        code=stage_code("compare_models"),
     output:
         agreement="results/neurons/{pair}/agreement.parquet",
         changed="results/neurons/{pair}/changed.parquet",
@@ -270,6 +269,7 @@ rule compare_models:
     resources:
         **planned("compare_models", CONFIG),
     params:
+        code=stage_code("compare_models"),
         settings=settings_json(map=NEURONS.map, comparison=NEURONS.comparison),
     shell:
         "python -m llm_anatomy.stages.compare_models --settings {params.settings:q} "
@@ -303,7 +303,6 @@ rule claims_neurons:
     """The paper's claims beside what was measured."""
     input:
         tables=NEURON_TABLES,
-        code=stage_code("claims_neurons"),
     output:
         claims="results/neurons/claims.parquet",
     log:
@@ -313,6 +312,7 @@ rule claims_neurons:
     resources:
         **planned("claims_neurons", CONFIG),
     params:
+        code=stage_code("claims_neurons"),
         settings=settings_json(
             models=MODELS, pairs=PAIRS, favourite=NEURONS.favourite.concept
         ),
@@ -325,7 +325,6 @@ rule figures_neurons:
     """The neuron study's figures and what the report says about them."""
     input:
         tables=NEURON_TABLES + TRAINING_TABLES,
-        code=stage_code("figures_neurons"),
     output:
         figures=report(
             directory("results/figures/neurons"),
@@ -340,6 +339,7 @@ rule figures_neurons:
     resources:
         **planned("figures_neurons", CONFIG),
     params:
+        code=stage_code("figures_neurons"),
         settings=settings_json(
             models=MODELS, pairs=PAIRS, tuned=TUNED if FINE_TUNES else ""
         ),

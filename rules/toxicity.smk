@@ -8,7 +8,6 @@ rule split_texts:
     """Find copies among a dataset's texts and assign every labelled text to a test fold."""
     input:
         texts="results/data/{dataset}.parquet",
-        code=stage_code("split_texts"),
     output:
         folds="results/folds/{dataset}/folds.parquet",
         labels="results/folds/{dataset}/labels.parquet",
@@ -20,6 +19,7 @@ rule split_texts:
     resources:
         **planned("split_texts", CONFIG),
     params:
+        code=stage_code("split_texts"),
         settings=settings_json(seed=CONFIG.seed, folds=TOXICITY.folds),
     shell:
         "python -m llm_anatomy.stages.split_texts --settings {params.settings:q} "
@@ -35,7 +35,6 @@ rule detect_toxicity:
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
         intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
         states=state_shards,
-        code=stage_code("detect_toxicity"),
     output:
         predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
         metrics="results/toxicity/{model}/{dataset}/metrics.parquet",
@@ -48,6 +47,7 @@ rule detect_toxicity:
     resources:
         **planned("detect_toxicity", CONFIG),
     params:
+        code=stage_code("detect_toxicity"),
         settings=settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -74,7 +74,6 @@ rule train_detector:
     input:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=stage_code("train_detector"),
     output:
         detector="results/toxicity/{model}/{dataset}/detector.safetensors",
     log:
@@ -84,6 +83,7 @@ rule train_detector:
     resources:
         **planned("train_detector", CONFIG),
     params:
+        code=stage_code("train_detector"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             dataset=wildcards.dataset,
@@ -102,7 +102,6 @@ rule ablate_features:
     input:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=stage_code("ablate_features"),
     output:
         ablations="results/toxicity/{model}/{dataset}/ablations.parquet",
     log:
@@ -113,6 +112,7 @@ rule ablate_features:
     resources:
         **planned("ablate_features", CONFIG),
     params:
+        code=stage_code("ablate_features"),
         settings=settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -131,7 +131,6 @@ rule self_train:
     input:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=stage_code("self_train"),
     output:
         self_training="results/toxicity/{model}/{dataset}/self_training.parquet",
     log:
@@ -142,6 +141,7 @@ rule self_train:
     resources:
         **planned("self_train", CONFIG),
     params:
+        code=stage_code("self_train"),
         settings=settings_json(
             seed=CONFIG.seed,
             classifiers=TOXICITY.classifiers,
@@ -158,7 +158,6 @@ rule map_texts:
     """PCA and t-SNE maps of the texts by their spline features."""
     input:
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-        code=stage_code("map_texts"),
     output:
         maps="results/toxicity/{model}/{dataset}/maps.parquet",
     log:
@@ -168,6 +167,7 @@ rule map_texts:
     resources:
         **planned("map_texts", CONFIG),
     params:
+        code=stage_code("map_texts"),
         settings=settings_json(
             seed=CONFIG.seed,
             maps=TOXICITY.maps,
@@ -186,7 +186,6 @@ rule compare_negatives:
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
         easy_texts="results/data/{easy}.parquet",
         easy_spline_features="results/geometry/{model}/{easy}/spline_features.parquet",
-        code=stage_code("compare_negatives"),
     output:
         metrics="results/toxicity/{model}/{dataset}/hard_negatives/{easy}.parquet",
     log:
@@ -197,6 +196,7 @@ rule compare_negatives:
     resources:
         **planned("compare_negatives", CONFIG),
     params:
+        code=stage_code("compare_negatives"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -220,7 +220,6 @@ rule transfer_detector:
         train_features="results/geometry/{model}/{train}/spline_features.parquet",
         test_texts="results/data/{test}.parquet",
         test_features="results/geometry/{model}/{test}/spline_features.parquet",
-        code=stage_code("transfer_detector"),
     output:
         metrics="results/toxicity/{model}/transfer/{train}-to-{test}/metrics.parquet",
         overlap="results/toxicity/{model}/transfer/{train}-to-{test}/overlap.parquet",
@@ -232,6 +231,7 @@ rule transfer_detector:
     resources:
         **planned("transfer_detector", CONFIG),
     params:
+        code=stage_code("transfer_detector"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -252,7 +252,6 @@ rule score_hub_classifier:
     input:
         texts="results/data/{dataset}.parquet",
         folds="results/folds/{dataset}/folds.parquet",
-        code=stage_code("score_hub_classifier"),
     output:
         scores="results/folds/{dataset}/hub/{classifier}.scores.parquet",
         metrics="results/folds/{dataset}/hub/{classifier}.metrics.parquet",
@@ -264,6 +263,7 @@ rule score_hub_classifier:
     resources:
         **planned("score_hub_classifier", CONFIG),
     params:
+        code=stage_code("score_hub_classifier"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             scoring=TOXICITY.scoring,
@@ -281,7 +281,6 @@ rule time_early_exit:
         model="results/models/{model}/provenance.json",
         parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
-        code=stage_code("time_early_exit"),
     output:
         early_exit="results/toxicity/{model}/{dataset}/early_exit.parquet",
     log:
@@ -292,6 +291,7 @@ rule time_early_exit:
     resources:
         **planned("time_early_exit", CONFIG),
     params:
+        code=stage_code("time_early_exit"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -313,7 +313,6 @@ rule claims_toxicity:
         self_training=toxicity_tables("self_training"),
         hub=HUB_METRICS,
         others=OTHER_TABLES,
-        code=stage_code("claims_toxicity"),
     output:
         claims="results/toxicity/claims.parquet",
     log:
@@ -323,6 +322,7 @@ rule claims_toxicity:
     resources:
         **planned("claims_toxicity", CONFIG),
     params:
+        code=stage_code("claims_toxicity"),
         settings=VERDICT_SETTINGS,
     shell:
         "python -m llm_anatomy.stages.claims_toxicity --settings {params.settings:q} "
@@ -343,7 +343,6 @@ rule figures_toxicity:
         maps=toxicity_tables("maps"),
         hub=HUB_METRICS,
         others=OTHER_TABLES,
-        code=stage_code("figures_toxicity"),
     output:
         figures=report(
             directory("results/figures/toxicity"),
@@ -358,6 +357,7 @@ rule figures_toxicity:
     resources:
         **planned("figures_toxicity", CONFIG),
     params:
+        code=stage_code("figures_toxicity"),
         settings=VERDICT_SETTINGS,
     shell:
         "python -m llm_anatomy.stages.figures_toxicity --settings {params.settings:q} "

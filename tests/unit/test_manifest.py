@@ -34,22 +34,22 @@ def results(tmp_path, monkeypatch):
     (folder / "README.md").write_text("stays")
     (folder / "study/.numbers.parquet.x1.partial").write_text("half")
     (tmp_path / "texts.csv").write_text("text\nhello\n")
-    (tmp_path / "stage.py").write_text("pass\n")
     records = tmp_path / ".snakemake/metadata"
-    record(records, "results/study/numbers.parquet", "count", ["texts.csv", "stage.py"])
+    record(records, "results/study/numbers.parquet", "count", ["texts.csv"])
     record(records, "results/figures/study", "draw", ["results/study/numbers.parquet"])
     manifest = make_manifest(folder, read_records(records))
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return folder
 
 
-def record(folder, output, rule, inputs, longest=40):
+def record(folder, output, rule, inputs, code="0a", longest=40):
     """One record, split into folders as Snakemake does for long names."""
     name = urlsafe_b64encode(output.encode()).decode()
     *parts, last = [name[i : i + longest] for i in range(0, len(name), longest)]
     path = folder.joinpath(*(f"@{part}" for part in parts), last)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"rule": rule, "input": inputs, "params": ["'x'"]}))
+    params = [f"'code llm_anatomy/stages/{rule}.py {code}'", "'x'"]
+    path.write_text(json.dumps({"rule": rule, "input": inputs, "params": params}))
 
 
 def test_says_what_every_file_came_from(results):
@@ -66,11 +66,11 @@ def test_says_what_every_file_came_from(results):
 
 
 def test_is_the_same_for_the_same_results_and_changes_with_the_code(results, tmp_path):
-    records = read_records(tmp_path / ".snakemake/metadata")
-    first = make_manifest(results, records)
-    assert make_manifest(results, records) == first
-    (tmp_path / "stage.py").write_text("pass  # edited\n")
-    second = make_manifest(results, records)
+    records = tmp_path / ".snakemake/metadata"
+    first = make_manifest(results, read_records(records))
+    assert make_manifest(results, read_records(records)) == first
+    record(records, "results/study/numbers.parquet", "count", ["texts.csv"], code="0b")
+    second = make_manifest(results, read_records(records))
     name = "study/numbers.parquet"
     assert second["files"][name]["code_sha256"] != first["files"][name]["code_sha256"]
 
@@ -80,7 +80,7 @@ def test_is_the_same_for_copies_of_results_in_object_storage(results, tmp_path, 
     monkeypatch.setenv(PLACES_VARIABLE, f"{copies}\n{address}")
     records = tmp_path / "records"
     table = f"{address}/study/numbers.parquet"
-    record(records, table, "count", ["texts.csv", "stage.py"])
+    record(records, table, "count", ["texts.csv"])
     record(records, f"{address}/figures/study", "draw", [table])
     expected = json.loads((results / "manifest.json").read_text())
     copies.parent.mkdir(parents=True)

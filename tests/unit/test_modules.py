@@ -1,6 +1,7 @@
 """The files that a stage depends on: all that it imports, and nothing else."""
 
 import ast
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def package(tmp_path, monkeypatch):
 
 
 def names(files):
-    return {Path(file).relative_to("src/llm_anatomy").as_posix() for file in files}
+    return {file.relative_to(modules.package_root()).as_posix() for file in files}
 
 
 def test_follows_imports_through_modules_and_cycles(package):
@@ -62,14 +63,24 @@ def test_leaves_out_what_only_a_type_checker_imports(package):
     assert "errors.py" not in names(modules.module_files("llm_anatomy.stages.third"))
 
 
-def test_is_sorted_and_relative_to_the_working_directory(package, monkeypatch):
-    found = modules.module_files("llm_anatomy.stages.first")
-    assert found == sorted(found)
-    assert all(not Path(file).is_absolute() for file in found)
-    monkeypatch.chdir(package / "stages")
-    elsewhere = modules.module_files("llm_anatomy.stages.first")
-    assert str(package / "errors.py") not in elsewhere
-    assert str(package / "maths" / "lines.py") in elsewhere
+def test_parameters_name_every_file_with_its_content_wherever_the_package_lies(
+    package, monkeypatch, tmp_path
+):
+    first = modules.code_parameters("llm_anatomy.stages.first")
+    assert first == sorted(first)
+    assert [parameter.rpartition(" ")[0] for parameter in first] == [
+        "code llm_anatomy/maths/lines.py",
+        "code llm_anatomy/maths/points.py",
+        "code llm_anatomy/stages/first.py",
+    ]
+    copy = shutil.copytree(package, tmp_path / "elsewhere" / "llm_anatomy")
+    monkeypatch.setattr(modules, "package_root", lambda: copy)
+    assert modules.code_parameters("llm_anatomy.stages.first") == first
+    edited = shutil.copytree(package, tmp_path / "edited" / "llm_anatomy")
+    (edited / "maths/lines.py").write_text("from . import points  # edited\n")
+    monkeypatch.setattr(modules, "package_root", lambda: edited)
+    (change,) = set(modules.code_parameters("llm_anatomy.stages.first")) - set(first)
+    assert change.startswith("code llm_anatomy/maths/lines.py ")
 
 
 def test_names_the_missing_module(package):
@@ -92,9 +103,9 @@ def test_covers_every_first_party_module_that_a_stage_really_loads():
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    tracked = {str(Path(file).resolve()) for file in modules.module_files(module)}
+    tracked = {file.resolve() for file in modules.module_files(module)}
     files = {Path(line).resolve() for line in loaded.stdout.split()}
-    assert {str(file) for file in files if file.stat().st_size} == tracked
+    assert {file for file in files if file.stat().st_size} == tracked
 
 
 def test_packages_import_nothing_of_ours_and_nothing_is_imported_by_a_computed_name():
@@ -104,7 +115,7 @@ def test_packages_import_nothing_of_ours_and_nothing_is_imported_by_a_computed_n
         text = file.read_text()
         if file.name == "__init__.py":
             package = ".".join((root.name, *file.parent.relative_to(root).parts))
-            reached = {Path(name).resolve() for name in modules.module_files(package)}
+            reached = {file.resolve() for file in modules.module_files(package)}
             around = {folder / "__init__.py" for folder in file.parents}
             assert reached <= around, f"{file} imports a module, which every stage would depend on"
         elif file.name != "reference.py":
@@ -165,6 +176,7 @@ def test_lists_data_files_of_the_package_but_no_modules(package):
     (package / "report").mkdir()
     for name in ("page.html", "style.css", "render.py", "render.pyc"):
         (package / "report" / name).write_text("")
-    assert names(modules.package_files("report")) == {"report/page.html", "report/style.css"}
+    found = modules.package_files("report")
+    assert found == [f"src/llm_anatomy/report/{name}" for name in ("page.html", "style.css")]
     with pytest.raises(FileNotFoundError):
         modules.package_files("nowhere")

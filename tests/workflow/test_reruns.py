@@ -133,6 +133,7 @@ def test_an_edited_module_reruns_exactly_the_stages_that_import_it(
     assert importing, f"no rule of this run imports {module}"
     with edited(finished.package / module, lambda text: f"{text}\n# edited\n"):
         assert set(finished.planned()) == downstream(importing)
+        assert f"'code llm_anatomy/{module} " in finished.run("--dry-run")
 
 
 @pytest.mark.parametrize(

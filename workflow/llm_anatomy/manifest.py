@@ -17,6 +17,7 @@ from typing import Any
 from llm_anatomy.documents import read_sealed, sealed
 from llm_anatomy.errors import UserError
 from llm_anatomy.files import sha256_file
+from llm_anatomy.modules import CODE
 from llm_anatomy.remake import remake_command
 from llm_anatomy.results import result_name, result_path
 from llm_anatomy.tables.core import read_provenance
@@ -48,12 +49,14 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
         entry: dict[str, Any] = {"sha256": hash_once(path), "bytes": path.stat().st_size}
         if record is not None:
             names = sorted(result_name(name) for name in record["input"])
-            inputs = {name: result_path(name) for name in names if not name.endswith(".py")}
+            inputs = {name: result_path(name) for name in names}
+            # Snakemake records a text between quotes.
+            code = [value for value in record["params"] if value.strip("'").startswith(CODE)]
             entry |= {
                 "rule": record["rule"],
-                "inputs": list(inputs),
-                "parameters": list(record["params"]),
-                "code_sha256": _code_hash([Path(name) for name in names if name not in inputs]),
+                "inputs": names,
+                "parameters": [value for value in record["params"] if value not in code],
+                "code_sha256": hashlib.sha256("\n".join(code).encode()).hexdigest(),
             }
             for name, source in inputs.items():
                 if source.is_file() and not source.is_relative_to(results):
@@ -129,11 +132,3 @@ def _record_of(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[
         if (name := result_name(place)) in records:
             return records[name]
     return None
-
-
-def _code_hash(files: list[Path]) -> str | None:
-    """One hash over the modules that a stage ran, whatever folder the package lies in."""
-    if not files or not all(path.exists() for path in files):
-        return None
-    lines = sorted(f"{sha256_file(path)} {path.parent.name}/{path.name}" for path in files)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

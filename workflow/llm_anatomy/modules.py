@@ -1,11 +1,13 @@
 """Which source files of the package a stage depends on.
 
-Snakemake does not notice edits of an installed package. Every rule therefore lists the files that
-its stage imports, directly or through other modules, as inputs: content-compared, so an edit
+Snakemake does not notice edits of an installed package. Every rule therefore has the files that its
+stage imports, directly or through other modules, with a hash of each, among its parameters: an edit
 reruns exactly the stages that import the edited module, and `touch` or `git clone` rerun nothing.
+(As inputs they would do the same, but Snakemake's time grows with the inputs of its jobs.)
 """
 
 import ast
+import hashlib
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -15,19 +17,30 @@ from pathlib import Path
 PACKAGE = "llm_anatomy"
 
 
-def module_files(module: str) -> list[str]:
-    """The first-party source files that a module imports, itself included.
+# How a parameter that names a file of the package begins; `manifest` tells them by it.
+CODE = "code "
+
+
+def code_parameters(module: str) -> list[str]:
+    """`module_files` as parameters of a rule: `code FILE HASH`, wherever the package lies.
+
+    Snakemake's reason to run a job again then names the files that changed.
+    """
+    root = package_root().parent
+    return [
+        f"{CODE}{path.relative_to(root).as_posix()} {_content_hash(path)}"
+        for path in module_files(module)
+    ]
+
+
+def module_files(module: str) -> list[Path]:
+    """The first-party source files that a module imports, itself included; sorted.
 
     Imports inside functions count; imports under `if TYPE_CHECKING:` do not, since they never run.
-    Empty files, as most `__init__.py` are, hold nothing to depend on, and every job looks at every
-    file several times; one that is filled joins the inputs, which Snakemake notices.
+    Empty files, as most `__init__.py` are, hold nothing to depend on.
 
     Args:
         module: Dotted name, such as `llm_anatomy.stages.spline_features`.
-
-    Returns:
-        Sorted paths, relative to the working directory where the package lies below it, so that a
-        moved checkout keeps its records.
 
     Raises:
         ModuleNotFoundError: The module, or a first-party module that it names, does not exist.
@@ -43,7 +56,7 @@ def module_files(module: str) -> list[str]:
             found.add(name)
             waiting.extend(_imports(root, name))
     paths = {path for name in found if (path := _source(root, name)) and path.stat().st_size}
-    return sorted(_display(path) for path in paths)
+    return sorted(paths)
 
 
 def package_files(folder: str) -> list[str]:
@@ -65,6 +78,11 @@ def package_root() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"the package {PACKAGE} is not installed", name=PACKAGE)
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+@cache
+def _content_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _display(path: Path) -> str:
