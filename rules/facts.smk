@@ -23,7 +23,7 @@ rule attribute_facts:
     resources:
         **planned("attribute_facts", CONFIG),
     params:
-        code=stage_code("attribute_facts"),
+        *stage_code("attribute_facts"),
         settings=attribution_settings,
     shell:
         "python -m llm_anatomy.stages.attribute_facts --settings {params.settings:q} "
@@ -54,7 +54,7 @@ rule trace_queries:
     resources:
         **planned("trace_queries", CONFIG),
     params:
-        code=stage_code("trace_queries"),
+        *stage_code("trace_queries"),
         settings=settings_json(precision=CONFIG.precision, queries=FACTS.queries),
     shell:
         "python -m llm_anatomy.stages.trace_queries --settings {params.settings:q} "
@@ -87,7 +87,7 @@ rule knock_out:
     resources:
         **planned("knock_out", CONFIG),
     params:
-        code=stage_code("knock_out"),
+        *stage_code("knock_out"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -123,7 +123,7 @@ rule summarise_facts:
     resources:
         **planned("summarise_facts", CONFIG),
     params:
-        code=stage_code("summarise_facts"),
+        *stage_code("summarise_facts"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.summarise_facts --settings {params.settings:q} "
@@ -153,7 +153,7 @@ rule read_case:
     resources:
         **planned("read_case", CONFIG),
     params:
-        code=stage_code("read_case"),
+        *stage_code("read_case"),
         settings=settings_json(
             precision=CONFIG.precision,
             attribution=FACTS.attribution,
@@ -198,7 +198,7 @@ rule claims_facts:
     resources:
         **planned("claims_facts", CONFIG),
     params:
-        code=stage_code("claims_facts"),
+        *stage_code("claims_facts"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.claims_facts --settings {params.settings:q} "
@@ -243,7 +243,7 @@ rule figures_facts:
     resources:
         **planned("figures_facts", CONFIG),
     params:
-        code=stage_code("figures_facts"),
+        *stage_code("figures_facts"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.figures_facts --settings {params.settings:q} "

@@ -22,7 +22,7 @@ rule extract_activations:
     resources:
         **planned("extract_activations", CONFIG),
     params:
-        code=stage_code("extract_activations"),
+        *stage_code("extract_activations"),
         settings=extraction_settings,
     shell:
         "python -m llm_anatomy.stages.extract_activations --settings {params.settings:q} "
@@ -43,7 +43,7 @@ rule spline_features:
     resources:
         **planned("spline_features", CONFIG),
     params:
-        code=stage_code("spline_features"),
+        *stage_code("spline_features"),
         settings=settings_json(spline_features=GEOMETRY.spline_features),
     shell:
         "python -m llm_anatomy.stages.spline_features --settings {params.settings:q} "
@@ -64,7 +64,7 @@ rule intrinsic_dimension:
     resources:
         **planned("intrinsic_dimension", CONFIG),
     params:
-        code=stage_code("intrinsic_dimension"),
+        *stage_code("intrinsic_dimension"),
         settings=settings_json(intrinsic_dimension=GEOMETRY.intrinsic_dimension),
     shell:
         "python -m llm_anatomy.stages.intrinsic_dimension --settings {params.settings:q} "
@@ -90,7 +90,7 @@ rule check_regions:
     resources:
         **planned("check_regions", CONFIG),
     params:
-        code=stage_code("check_regions"),
+        *stage_code("check_regions"),
         settings=settings_json(
             precision=CONFIG.precision,
             checks=GEOMETRY.checks,
@@ -119,7 +119,7 @@ rule trace_inserts:
     resources:
         **planned("trace_inserts", CONFIG),
     params:
-        code=stage_code("trace_inserts"),
+        *stage_code("trace_inserts"),
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, inserts=GEOMETRY.inserts
         ),
@@ -146,7 +146,7 @@ rule prompt_dimension:
     resources:
         **planned("prompt_dimension", CONFIG),
     params:
-        code=stage_code("prompt_dimension"),
+        *stage_code("prompt_dimension"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -177,7 +177,7 @@ rule prompt_outcomes:
     resources:
         **planned("prompt_outcomes", CONFIG),
     params:
-        code=stage_code("prompt_outcomes"),
+        *stage_code("prompt_outcomes"),
         settings=settings_json(seed=CONFIG.seed, scorers=SCORERS),
     shell:
         "python -m llm_anatomy.stages.prompt_outcomes --settings {params.settings:q} "
@@ -206,7 +206,7 @@ rule claims_geometry:
     resources:
         **planned("claims_geometry", CONFIG),
     params:
-        code=stage_code("claims_geometry"),
+        *stage_code("claims_geometry"),
         settings=settings_json(seed=CONFIG.seed, models=MODELS, datasets=DATASETS),
     shell:
         "python -m llm_anatomy.stages.claims_geometry --settings {params.settings:q} "
@@ -246,7 +246,7 @@ rule figures_geometry:
     resources:
         **planned("figures_geometry", CONFIG),
     params:
-        code=stage_code("figures_geometry"),
+        *stage_code("figures_geometry"),
         settings=settings_json(models=MODELS, datasets=DATASETS),
     shell:
         "python -m llm_anatomy.stages.figures_geometry --settings {params.settings:q} "

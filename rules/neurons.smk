@@ -22,7 +22,7 @@ rule map_neurons:
     resources:
         **planned("map_neurons", CONFIG),
     params:
-        code=stage_code("map_neurons"),
+        *stage_code("map_neurons"),
         settings=map_settings,
     shell:
         "python -m llm_anatomy.stages.map_neurons --settings {params.settings:q} "
@@ -45,7 +45,7 @@ rule join_neurons:
     resources:
         **planned("join_neurons", CONFIG),
     params:
-        code=stage_code("join_neurons"),
+        *stage_code("join_neurons"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.join_neurons --settings {params.settings:q} "
@@ -70,7 +70,7 @@ rule find_concepts:
     resources:
         **planned("find_concepts", CONFIG),
     params:
-        code=stage_code("find_concepts"),
+        *stage_code("find_concepts"),
         settings=settings_json(seed=CONFIG.seed, map=NEURONS.map, search=NEURONS.search),
     shell:
         "python -m llm_anatomy.stages.find_concepts --settings {params.settings:q} "
@@ -94,7 +94,7 @@ rule clamp_neurons:
     resources:
         **planned("clamp_neurons", CONFIG),
     params:
-        code=stage_code("clamp_neurons"),
+        *stage_code("clamp_neurons"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -123,7 +123,7 @@ rule ask_favourites:
     resources:
         **planned("ask_favourites", CONFIG),
     params:
-        code=stage_code("ask_favourites"),
+        *stage_code("ask_favourites"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -153,7 +153,7 @@ rule validate_neurons:
     resources:
         **planned("validate_neurons", CONFIG),
     params:
-        code=stage_code("validate_neurons"),
+        *stage_code("validate_neurons"),
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, validation=NEURONS.validation
         ),
@@ -180,7 +180,7 @@ rule compare_activations:
     resources:
         **planned("compare_activations", CONFIG),
     params:
-        code=stage_code("compare_activations"),
+        *stage_code("compare_activations"),
         settings=settings_json(
             seed=CONFIG.seed, precision=CONFIG.precision, activation=NEURONS.activation
         ),
@@ -205,7 +205,7 @@ rule edit_neurons:
     resources:
         **planned("edit_neurons", CONFIG),
     params:
-        code=stage_code("edit_neurons"),
+        *stage_code("edit_neurons"),
         settings=settings_json(
             precision=CONFIG.precision,
             named=NAMED_CONCEPTS,
@@ -240,7 +240,7 @@ if FINE_TUNES:
         resources:
             **planned("fine_tune", CONFIG),
         params:
-            code=stage_code("fine_tune"),
+            *stage_code("fine_tune"),
             settings=settings_json(seed=CONFIG.seed, fine_tune=NEURONS.fine_tune),
         shell:
             "python -m llm_anatomy.stages.fine_tune --settings {params.settings:q} "
@@ -269,7 +269,7 @@ rule compare_models:
     resources:
         **planned("compare_models", CONFIG),
     params:
-        code=stage_code("compare_models"),
+        *stage_code("compare_models"),
         settings=settings_json(map=NEURONS.map, comparison=NEURONS.comparison),
     shell:
         "python -m llm_anatomy.stages.compare_models --settings {params.settings:q} "
@@ -312,7 +312,7 @@ rule claims_neurons:
     resources:
         **planned("claims_neurons", CONFIG),
     params:
-        code=stage_code("claims_neurons"),
+        *stage_code("claims_neurons"),
         settings=settings_json(
             models=MODELS, pairs=PAIRS, favourite=NEURONS.favourite.concept
         ),
@@ -339,7 +339,7 @@ rule figures_neurons:
     resources:
         **planned("figures_neurons", CONFIG),
     params:
-        code=stage_code("figures_neurons"),
+        *stage_code("figures_neurons"),
         settings=settings_json(
             models=MODELS, pairs=PAIRS, tuned=TUNED if FINE_TUNES else ""
         ),

@@ -20,7 +20,7 @@ rule build_tasks:
     resources:
         **planned("build_tasks", CONFIG),
     params:
-        code=stage_code("build_tasks"),
+        *stage_code("build_tasks"),
         settings=patching_task_settings,
     shell:
         "python -m llm_anatomy.stages.build_tasks --settings {params.settings:q} "
@@ -55,7 +55,7 @@ rule sweep_layers:
     resources:
         **planned("sweep_layers", CONFIG),
     params:
-        code=stage_code("sweep_layers"),
+        *stage_code("sweep_layers"),
         settings=patching_sweep_settings,
     shell:
         "python -m llm_anatomy.stages.sweep_layers --settings {params.settings:q} "
@@ -78,7 +78,7 @@ rule summarise_sweeps:
     resources:
         **planned("summarise_sweeps", CONFIG),
     params:
-        code=stage_code("summarise_sweeps"),
+        *stage_code("summarise_sweeps"),
         settings=patching_summary_settings,
     shell:
         "python -m llm_anatomy.stages.summarise_sweeps --settings {params.settings:q} "
@@ -100,7 +100,7 @@ rule claims_patching:
     resources:
         **planned("claims_patching", CONFIG),
     params:
-        code=stage_code("claims_patching"),
+        *stage_code("claims_patching"),
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
         "python -m llm_anatomy.stages.claims_patching --settings {params.settings:q} "
@@ -131,7 +131,7 @@ rule figures_patching:
     resources:
         **planned("figures_patching", CONFIG),
     params:
-        code=stage_code("figures_patching"),
+        *stage_code("figures_patching"),
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
         "python -m llm_anatomy.stages.figures_patching --settings {params.settings:q} "

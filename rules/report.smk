@@ -15,7 +15,7 @@ rule gather_claims:
     resources:
         **planned("gather_claims", CONFIG),
     params:
-        code=stage_code("gather_claims"),
+        *stage_code("gather_claims"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.gather_claims --settings {params.settings:q} "
@@ -47,7 +47,7 @@ rule report:
     resources:
         **planned("report", CONFIG),
     params:
-        code=stage_code("report"),
+        *stage_code("report"),
         settings=settings_json(configuration=shown_configuration()),
     shell:
         "python -m llm_anatomy.stages.report --settings {params.settings:q} "

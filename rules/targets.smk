@@ -20,7 +20,7 @@ rule write_manifest:
     resources:
         **planned("write_manifest", CONFIG),
     params:
-        code=stage_code("write_manifest"),
+        *stage_code("write_manifest"),
         settings=settings_json(),
     shell:
         "python -m llm_anatomy.stages.write_manifest --settings {params.settings:q} "

@@ -19,7 +19,7 @@ rule split_texts:
     resources:
         **planned("split_texts", CONFIG),
     params:
-        code=stage_code("split_texts"),
+        *stage_code("split_texts"),
         settings=settings_json(seed=CONFIG.seed, folds=TOXICITY.folds),
     shell:
         "python -m llm_anatomy.stages.split_texts --settings {params.settings:q} "
@@ -47,7 +47,7 @@ rule detect_toxicity:
     resources:
         **planned("detect_toxicity", CONFIG),
     params:
-        code=stage_code("detect_toxicity"),
+        *stage_code("detect_toxicity"),
         settings=settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -83,7 +83,7 @@ rule train_detector:
     resources:
         **planned("train_detector", CONFIG),
     params:
-        code=stage_code("train_detector"),
+        *stage_code("train_detector"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             dataset=wildcards.dataset,
@@ -112,7 +112,7 @@ rule ablate_features:
     resources:
         **planned("ablate_features", CONFIG),
     params:
-        code=stage_code("ablate_features"),
+        *stage_code("ablate_features"),
         settings=settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -141,7 +141,7 @@ rule self_train:
     resources:
         **planned("self_train", CONFIG),
     params:
-        code=stage_code("self_train"),
+        *stage_code("self_train"),
         settings=settings_json(
             seed=CONFIG.seed,
             classifiers=TOXICITY.classifiers,
@@ -167,7 +167,7 @@ rule map_texts:
     resources:
         **planned("map_texts", CONFIG),
     params:
-        code=stage_code("map_texts"),
+        *stage_code("map_texts"),
         settings=settings_json(
             seed=CONFIG.seed,
             maps=TOXICITY.maps,
@@ -196,7 +196,7 @@ rule compare_negatives:
     resources:
         **planned("compare_negatives", CONFIG),
     params:
-        code=stage_code("compare_negatives"),
+        *stage_code("compare_negatives"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -231,7 +231,7 @@ rule transfer_detector:
     resources:
         **planned("transfer_detector", CONFIG),
     params:
-        code=stage_code("transfer_detector"),
+        *stage_code("transfer_detector"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
@@ -263,7 +263,7 @@ rule score_hub_classifier:
     resources:
         **planned("score_hub_classifier", CONFIG),
     params:
-        code=stage_code("score_hub_classifier"),
+        *stage_code("score_hub_classifier"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             scoring=TOXICITY.scoring,
@@ -291,7 +291,7 @@ rule time_early_exit:
     resources:
         **planned("time_early_exit", CONFIG),
     params:
-        code=stage_code("time_early_exit"),
+        *stage_code("time_early_exit"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -322,7 +322,7 @@ rule claims_toxicity:
     resources:
         **planned("claims_toxicity", CONFIG),
     params:
-        code=stage_code("claims_toxicity"),
+        *stage_code("claims_toxicity"),
         settings=VERDICT_SETTINGS,
     shell:
         "python -m llm_anatomy.stages.claims_toxicity --settings {params.settings:q} "
@@ -357,7 +357,7 @@ rule figures_toxicity:
     resources:
         **planned("figures_toxicity", CONFIG),
     params:
-        code=stage_code("figures_toxicity"),
+        *stage_code("figures_toxicity"),
         settings=VERDICT_SETTINGS,
     shell:
         "python -m llm_anatomy.stages.figures_toxicity --settings {params.settings:q} "

@@ -56,7 +56,7 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
                 "rule": record["rule"],
                 "inputs": names,
                 "parameters": [value for value in record["params"] if value not in code],
-                "code_sha256": hashlib.sha256("\n".join(code).encode()).hexdigest(),
+                "code_sha256": _code_hash(code),
             }
             for name, source in inputs.items():
                 if source.is_file() and not source.is_relative_to(results):
@@ -132,3 +132,8 @@ def _record_of(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Mapping[
         if (name := result_name(place)) in records:
             return records[name]
     return None
+
+
+def _code_hash(code: list[str]) -> str | None:
+    """One hash over the modules that a stage ran, as its rule's parameters name them."""
+    return hashlib.sha256("\n".join(sorted(code)).encode()).hexdigest() if code else None
