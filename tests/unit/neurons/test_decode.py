@@ -89,6 +89,33 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(one.kurtosis, three.kurtosis)
 
 
+@pytest.mark.parametrize("scanner", [CompiledScanner, TorchScanner])
+@pytest.mark.parametrize("screen", [False, True])
+def test_logits_whose_exponentials_fit_no_number_type_still_have_probabilities(
+    scanner: type[CompiledScanner | TorchScanner], screen: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    head = torch.randn(300, 16, generator=generator)
+    vectors = torch.randn(6, 16, generator=generator) * torch.tensor([[1.0], [300], [1e4]] * 2)
+    decoder = HeadDecoder(head, 3, screen)
+    candidates = decoder.scanner.candidates
+    decoder.scanner = scanner(TiledHead(head, 128, screen), 4, candidates)
+    found = decoder.decode(vectors)
+    logits = vectors.double() @ head.double().T
+    for pole, sign in ((found.positive, 1), (found.negative, -1)):
+        chances = (sign * logits).softmax(1)
+        np.testing.assert_allclose(pole.logsumexp, (sign * logits).logsumexp(1), rtol=3e-4)
+        assert (pole.ids[:, 0] == chances.argmax(1)).all()
+        tolerance = 0.02 if screen else 1e-3
+        np.testing.assert_allclose(
+            pole.probabilities[:, 0], chances.amax(1), atol=tolerance, rtol=tolerance
+        )
+        entropy = torch.special.entr(chances).sum(1)
+        np.testing.assert_allclose(pole.entropy, entropy, atol=0.05 if screen else 5e-3)
+    for values in (found.std, found.skew, found.kurtosis):
+        assert values.isfinite().all()
+
+
 def test_screening_in_bfloat16_gives_the_float32_tokens() -> None:
     generator = torch.Generator().manual_seed(0)
     head = torch.randn(700, 32, generator=generator)

@@ -29,6 +29,9 @@ from llm_anatomy.neurons.threads import map_on_threads
 TILE = {"cpu": 1024, "cuda": 1 << 15}
 ROWS = {"cpu": 256, "cuda": 4096}
 LOGITS_BYTES = 1 << 31
+# Beyond it from the mean, sums of exp() over a vocabulary no longer fit float64.
+WIDE_EXPONENT = 600.0
+WIDE_ROWS = 64
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -141,14 +144,15 @@ class HeadDecoder:
         safe = float(norm.max()) * self.farthest <= SAFE_EXPONENT
         scan = self.scanner.scan(vectors, mean, safe)
         sums = dict(zip(SUMS, scan.sums, strict=True))
+        peaks = self._rescale_wide(vectors, mean, scan, sums)
         square, cube, fourth = (
             sums[name] / self.vocab / LOG2_E**power
             for power, name in enumerate(("square", "cube", "fourth"), 2)
         )
         spread = square.sqrt()
         return Decoded(
-            positive=self._pole(vectors, 1, mean, sums, scan, norm),
-            negative=self._pole(vectors, -1, mean, sums, scan, norm),
+            positive=self._pole(vectors, 1, mean, sums, peaks, scan, norm),
+            negative=self._pole(vectors, -1, mean, sums, peaks, scan, norm),
             mean=mean,
             std=spread,
             # A vector of zeros has no shape: 0 and the Gaussian's 3 rather than 0/0.
@@ -157,12 +161,33 @@ class HeadDecoder:
             norm=norm,
         )
 
+    def _rescale_wide(
+        self, vectors: Tensor, mean: Tensor, scan: Scan, sums: dict[str, Tensor]
+    ) -> Float[Tensor, "2 rows"]:
+        """Sum exp(z - peak) anew where exp(z) is beyond float64; the peaks, 0 everywhere else."""
+        peaks = torch.zeros_like(sums["positive"]).repeat(2, 1)
+        above, below = scan.logits[0].amax(1) - mean, mean - scan.logits[1].amin(1)
+        wide = torch.maximum(above, below) > WIDE_EXPONENT
+        for rows in wide.nonzero()[:, 0].split(WIDE_ROWS):
+            logits = (vectors[rows] @ self.head.T).double()
+            for end, (name, sign) in enumerate((("positive", 1), ("negative", -1))):
+                centred = sign * (logits - mean[rows, None])
+                peaks[end, rows] = centred.amax(1)
+                centred -= peaks[end, rows, None]
+                power = centred.exp()
+                sums[name][rows] = power.sum(1)
+                sums[f"{name}_logits"][rows] = sign * (power * centred).sum(1) * LOG2_E
+                # Screened logits of this size are off by more than one nat.
+                scan.logits[end, rows] = logits.gather(1, scan.ids[end, rows]).float()
+        return peaks
+
     def _pole(
         self,
         vectors: Tensor,
         sign: int,
         mean: Tensor,
         sums: dict[str, Tensor],
+        peaks: Tensor,
         scan: Scan,
         norm: Tensor,
     ) -> Pole:
@@ -172,7 +197,7 @@ class HeadDecoder:
         total, weighted = sums[name], sign * sums[f"{name}_logits"] / LOG2_E
         candidates, logits = scan.ids[end], sign * scan.logits[end]
         if self.screen:
-            screened, shift = logits, sign * mean[:, None]
+            screened, shift = logits, (sign * mean + peaks[end])[:, None]
             logits = sign * torch.bmm(self.head[candidates], vectors[:, :, None])[:, :, 0]
             # The largest terms of the sums are known exactly now: put them right.
             right, wrong = logits - shift, screened - shift
@@ -182,7 +207,7 @@ class HeadDecoder:
         return Pole(
             ids=ids,
             logits=logits,
-            logsumexp=total.log() + sign * mean,
+            logsumexp=total.log() + sign * mean + peaks[end],
             entropy=total.log() - weighted / total,
             cosine=sign * sums[f"{extreme}_cosine"] / norm.clamp_min(TINY),
         )

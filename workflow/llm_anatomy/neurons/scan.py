@@ -47,9 +47,10 @@ class Scan:
 
 
 class Scanner(Protocol):
-    """A way to scan; `rows` is how many vectors it takes at once."""
+    """A way to scan: `rows` vectors at once, of which `candidates` tokens are kept at each end."""
 
     rows: int
+    candidates: int
 
     def scan(
         self,
