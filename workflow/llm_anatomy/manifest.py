@@ -49,7 +49,6 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
         entry: dict[str, Any] = {"sha256": hash_once(path), "bytes": path.stat().st_size}
         if record is not None:
             names = sorted(result_name(name) for name in record["input"])
-            inputs = {name: result_path(name) for name in names}
             # Snakemake records a text between quotes.
             code = [value for value in record["params"] if value.strip("'").startswith(CODE)]
             entry |= {
@@ -58,7 +57,8 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
                 "parameters": [value for value in record["params"] if value not in code],
                 "code_sha256": _code_hash(code),
             }
-            for name, source in inputs.items():
+            for name in names:
+                source = result_path(name)
                 if source.is_file() and not source.is_relative_to(results):
                     sources[name] = hash_once(source)
         if path.suffix == ".parquet":

@@ -9,15 +9,14 @@ from typing import Any, no_type_check
 import numba
 import numpy as np
 import torch
-from jaxtyping import Float
 from numba.extending import intrinsic
-from torch import Tensor
 
 from llm_anatomy.neurons.scan import (
     BLOCK,
     LOG2_E,
     SAFE_EXPONENT,
     SUMS,
+    Chunk,
     Scan,
     TiledHead,
     add_tiles,
@@ -37,28 +36,23 @@ class CompiledScanner:
     def __init__(self, head: TiledHead, rows: int, candidates: int) -> None:
         self.head, self.rows, self.candidates = head, rows, candidates
 
-    def scan(
-        self,
-        vectors: Float[Tensor, "rows d_model"],
-        mean: Float[Tensor, " rows"],
-        safe: bool,
-    ) -> Scan:
+    def scan(self, chunk: Chunk) -> Scan:
         """See `scan.Scanner`."""
-        rows = len(vectors)
-        logits = vectors.new_empty(rows, self.head.tile)
+        rows = len(chunk.vectors)
+        logits = chunk.vectors.new_empty(rows, self.head.tile)
         values = torch.full((2, rows, self.candidates), -torch.inf)
         ids = torch.zeros(2, rows, self.candidates, dtype=torch.int64)
         sums = torch.empty(self.head.tiles, len(SUMS), rows, dtype=torch.float64)
-        means = mean.float()
+        means = chunk.mean.float()
         for index in range(self.head.tiles):
-            width = self.head.multiply(vectors, index, logits)
+            width = self.head.multiply(chunk.vectors, index, logits)
             tokens = self.head.tokens(index)
             norms = self.head.inverse_norms[tokens]
             parts = (logits, means, norms, values, ids, sums[index])
             widest = _take_tile(tokens.start, width, *(part.numpy() for part in parts))
-            if not safe and widest > SAFE_EXPONENT:
+            if not chunk.safe and widest > SAFE_EXPONENT:
                 exact = logits[:, :width].double()
-                sums[index] = tile_sums(exact, mean, norms.double(), safe=True)
+                sums[index] = tile_sums(exact, chunk.mean, norms.double(), safe=True)
         values[1].neg_()
         return Scan(sums=add_tiles(list(sums)), ids=ids, logits=values)
 

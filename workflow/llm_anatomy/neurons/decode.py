@@ -19,6 +19,7 @@ from llm_anatomy.neurons.scan import (
     LOG2_E,
     SAFE_EXPONENT,
     SUMS,
+    Chunk,
     Scan,
     Scanner,
     TiledHead,
@@ -134,25 +135,26 @@ class HeadDecoder:
         return _concatenate(map_on_threads(self._decode_chunk, chunks))
 
     @torch.no_grad()
-    def _decode_chunk(self, chunk: Float[Tensor, "rows d_model"]) -> Decoded:
-        vectors = chunk.float()
+    def _decode_chunk(self, rows: Float[Tensor, "rows d_model"]) -> Decoded:
+        vectors = rows.float()
         norm = vectors.norm(dim=1)
         if not norm.isfinite().all():
             raise ValueError("a vector holds numbers that are not finite")
         mean = vectors.double() @ self.mean
         # |z - mean| <= |w| max |u - mean u|: for most vectors no exponent needs to be looked at.
         safe = float(norm.max()) * self.farthest <= SAFE_EXPONENT
-        scan = self.scanner.scan(vectors, mean, safe)
+        chunk = Chunk(vectors, norm, mean, safe)
+        scan = self.scanner.scan(chunk)
         sums = dict(zip(SUMS, scan.sums, strict=True))
-        peaks = self._rescale_wide(vectors, mean, scan, sums)
+        peaks = self._rescale_wide(chunk, scan, sums)
         square, cube, fourth = (
             sums[name] / self.vocab / LOG2_E**power
             for power, name in enumerate(("square", "cube", "fourth"), 2)
         )
         spread = square.sqrt()
         return Decoded(
-            positive=self._pole(vectors, 1, mean, sums, peaks, scan, norm),
-            negative=self._pole(vectors, -1, mean, sums, peaks, scan, norm),
+            positive=self._pole(1, chunk, scan, sums, peaks),
+            negative=self._pole(-1, chunk, scan, sums, peaks),
             mean=mean,
             std=spread,
             # A vector of zeros has no shape: 0 and the Gaussian's 3 rather than 0/0.
@@ -162,16 +164,16 @@ class HeadDecoder:
         )
 
     def _rescale_wide(
-        self, vectors: Tensor, mean: Tensor, scan: Scan, sums: dict[str, Tensor]
+        self, chunk: Chunk, scan: Scan, sums: dict[str, Tensor]
     ) -> Float[Tensor, "2 rows"]:
         """Sum exp(z - peak) anew where exp(z) is beyond float64; the peaks, 0 everywhere else."""
-        peaks = torch.zeros_like(sums["positive"]).repeat(2, 1)
-        above, below = scan.logits[0].amax(1) - mean, mean - scan.logits[1].amin(1)
+        peaks = torch.zeros_like(scan.sums[:2])
+        above, below = scan.logits[0].amax(1) - chunk.mean, chunk.mean - scan.logits[1].amin(1)
         wide = torch.maximum(above, below) > WIDE_EXPONENT
         for rows in wide.nonzero()[:, 0].split(WIDE_ROWS):
-            logits = (vectors[rows] @ self.head.T).double()
+            logits = (chunk.vectors[rows] @ self.head.T).double()
             for end, (name, sign) in enumerate((("positive", 1), ("negative", -1))):
-                centred = sign * (logits - mean[rows, None])
+                centred = sign * (logits - chunk.mean[rows, None])
                 peaks[end, rows] = centred.amax(1)
                 centred -= peaks[end, rows, None]
                 power = centred.exp()
@@ -182,34 +184,29 @@ class HeadDecoder:
         return peaks
 
     def _pole(
-        self,
-        vectors: Tensor,
-        sign: int,
-        mean: Tensor,
-        sums: dict[str, Tensor],
-        peaks: Tensor,
-        scan: Scan,
-        norm: Tensor,
+        self, sign: int, chunk: Chunk, scan: Scan, sums: dict[str, Tensor], peaks: Tensor
     ) -> Pole:
         name, extreme, end = (
             ("positive", "largest", 0) if sign == 1 else ("negative", "smallest", 1)
         )
         total, weighted = sums[name], sign * sums[f"{name}_logits"] / LOG2_E
+        # What the exponents of the sums are relative to.
+        shift = sign * chunk.mean + peaks[end]
         candidates, logits = scan.ids[end], sign * scan.logits[end]
         if self.screen:
-            screened, shift = logits, (sign * mean + peaks[end])[:, None]
-            logits = sign * torch.bmm(self.head[candidates], vectors[:, :, None])[:, :, 0]
+            screened = logits
+            logits = sign * torch.bmm(self.head[candidates], chunk.vectors[:, :, None])[:, :, 0]
             # The largest terms of the sums are known exactly now: put them right.
-            right, wrong = logits - shift, screened - shift
+            right, wrong = logits - shift[:, None], screened - shift[:, None]
             total = total + (right.exp() - wrong.exp()).sum(1)
             weighted = weighted + (right.exp() * right - wrong.exp() * wrong).sum(1)
         ids, logits = _ranked(candidates, logits, self.kept)
         return Pole(
             ids=ids,
             logits=logits,
-            logsumexp=total.log() + sign * mean + peaks[end],
+            logsumexp=total.log() + shift,
             entropy=total.log() - weighted / total,
-            cosine=sign * sums[f"{extreme}_cosine"] / norm.clamp_min(TINY),
+            cosine=sign * sums[f"{extreme}_cosine"] / chunk.norm.clamp_min(TINY),
         )
 
 

@@ -46,25 +46,31 @@ class Scan:
     logits: Float[Tensor, "2 rows candidates"]
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Vectors that are scanned together, and what is known of their logits beforehand.
+
+    Attributes:
+        vectors: Float32.
+        norm: Their Euclidean lengths.
+        mean: Mean logit of every vector over the vocabulary, float64.
+        safe: No logit is farther than `SAFE_EXPONENT` from its mean.
+    """
+
+    vectors: Float[Tensor, "rows d_model"]
+    norm: Float[Tensor, " rows"]
+    mean: Float[Tensor, " rows"]
+    safe: bool
+
+
 class Scanner(Protocol):
     """A way to scan: `rows` vectors at once, of which `candidates` tokens are kept at each end."""
 
     rows: int
     candidates: int
 
-    def scan(
-        self,
-        vectors: Float[Tensor, "rows d_model"],
-        mean: Float[Tensor, " rows"],
-        safe: bool,
-    ) -> Scan:
-        """Scan at most `self.rows` vectors.
-
-        Args:
-            vectors: Float32.
-            mean: Mean logit of every vector over the vocabulary, float64.
-            safe: No logit is farther than `SAFE_EXPONENT` from its mean.
-        """
+    def scan(self, chunk: Chunk) -> Scan:
+        """Scan a chunk of at most `self.rows` vectors."""
         ...
 
 
@@ -120,18 +126,13 @@ class TorchScanner:
         self.logits = new(head.tiles, rows, head.tile)
         self.extremes = new(2, rows, head.tiles * head.tile // BLOCK)
 
-    def scan(
-        self,
-        vectors: Float[Tensor, "rows d_model"],
-        mean: Float[Tensor, " rows"],
-        safe: bool,
-    ) -> Scan:
+    def scan(self, chunk: Chunk) -> Scan:
         """See `Scanner`."""
-        rows, per_tile = len(vectors), self.head.tile // BLOCK
+        rows, per_tile = len(chunk.vectors), self.head.tile // BLOCK
         sums = []
         for index in range(self.head.tiles):
             logits = self.logits[index, :rows]
-            width = self.head.multiply(vectors, index, logits)
+            width = self.head.multiply(chunk.vectors, index, logits)
             for largest in (True, False):
                 # Columns past the vocabulary must never win.
                 logits[:, width:] = -torch.inf if largest else torch.inf
@@ -139,7 +140,7 @@ class TorchScanner:
                 best = blocks.amax(2) if largest else blocks.amin(2)
                 self.extremes[int(not largest), :rows].view(rows, -1, per_tile)[:, index] = best
             norms = self.head.inverse_norms[self.head.tokens(index)]
-            sums.append(tile_sums(logits[:, :width], mean, norms, safe))
+            sums.append(tile_sums(logits[:, :width], chunk.mean, norms, chunk.safe))
         largest_ids, largest_logits = self._candidates(rows, True)
         smallest_ids, smallest_logits = self._candidates(rows, False)
         return Scan(
