@@ -60,14 +60,14 @@ resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byt
 	$(BIN)/python -m pytest -m slow tests/workflow/test_resume.py
 
 docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, support) and the conda file.
-	$(BIN)/python -m llm_anatomy.reference
+	$(BIN)/python -m llm_anatomy.cli.reference
 	$(BIN)/python -m tests.support
 
 plan: $(INSTALLED) ## Say what every job of config/config.yaml (or CONFIG=mine.yaml) will need.
 	@$(BIN)/python -m llm_anatomy.plan $(if $(CONFIG),--configfile "$(CONFIG)")
 
 verify: $(INSTALLED) ## Check every result against results/manifest.json.
-	$(BIN)/python -m llm_anatomy.verify
+	$(BIN)/python -m llm_anatomy.artefacts.verify
 
 clean: ## Remove results, logs and caches; keep .venv.
 	rm -rf results/[!R]* logs .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,3 +37,4 @@ for made in workflow.rules:
     made.message = made.message or f"{made.name}: {made.docstring} {{wildcards}}"
     if not made.norun:
         made.conda_env = "../envs/llm_anatomy.yaml"
+complete_commands(workflow.rules)

@@ -17,7 +17,7 @@ from llm_anatomy.facts.readout import Target, Unembedding
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.search import Best
 from llm_anatomy.facts.subvalues import Subvalues
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.clean import clean_run
 from llm_anatomy.patching.fast import sweep_edit, sweep_freeze, sweep_skip

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.model.batching import encode, equal_length_batches
-from llm_anatomy.model.loading import LoadedModel, load_model
+from llm_anatomy.model.run.batching import encode, equal_length_batches
+from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.toxicity.detector import Detector, check_model, load_detector
 from llm_anatomy.toxicity.scoring import score_texts
 

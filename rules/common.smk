@@ -9,11 +9,12 @@ from snakemake.path_modifier import PATH_MODIFIER_FLAG
 
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.layers import check_named_layers
-from llm_anatomy.modules import code_parameters, package_files
+from llm_anatomy.rulebook.layers import check_named_layers
+from llm_anatomy.rulebook.commands import complete_commands, stage_command
+from llm_anatomy.rulebook.code import code_parameters, package_files
 from llm_anatomy.plan.resources import planned
-from llm_anatomy.results import PLACES_VARIABLE
-from llm_anatomy.snakefile import (
+from llm_anatomy.artefacts.results import PLACES_VARIABLE
+from llm_anatomy.rulebook.environment import (
     check_sources,
     settings_json,
     stage_environment,

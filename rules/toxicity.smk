@@ -22,9 +22,7 @@ rule split_texts:
         *stage_code("split_texts"),
         settings=settings_json(seed=CONFIG.seed, folds=TOXICITY.folds),
     shell:
-        "python -m llm_anatomy.stages.split_texts --settings {params.settings:q} "
-        "--texts {input.texts:q} --folds {output.folds:q} --labels {output.labels:q} "
-        "--duplicates {output.duplicates:q} --log {log:q}"
+        stage_command("split_texts")
 
 
 rule detect_toxicity:
@@ -61,16 +59,11 @@ rule detect_toxicity:
             ),
         ),
     shell:
-        "python -m llm_anatomy.stages.detect_toxicity --settings {params.settings:q} "
-        "--texts {input.texts:q} --folds {input.folds:q} "
-        "--spline-features {input.spline_features:q} "
-        "--intrinsic-dimension {input.intrinsic_dimension:q} --states {input.states:q} "
-        "--predictions {output.predictions:q} --metrics {output.metrics:q} "
-        "--choices {output.choices:q} --log {log:q}"
+        stage_command("detect_toxicity")
 
 
 rule train_detector:
-    """The detector that is kept for use, as plain arrays (llm_anatomy.stages.score_texts)."""
+    """The detector that is kept for use, as plain arrays (llm_anatomy.cli.score)."""
     input:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
@@ -92,9 +85,7 @@ rule train_detector:
             detector=TOXICITY.detector,
         ),
     shell:
-        "python -m llm_anatomy.stages.train_detector --settings {params.settings:q} "
-        "--folds {input.folds:q} --spline-features {input.spline_features:q} "
-        "--detector {output.detector:q} --log {log:q}"
+        stage_command("train_detector")
 
 
 rule ablate_features:
@@ -121,9 +112,7 @@ rule ablate_features:
             ablations=TOXICITY.ablations,
         ),
     shell:
-        "python -m llm_anatomy.stages.ablate_features --settings {params.settings:q} "
-        "--folds {input.folds:q} --spline-features {input.spline_features:q} "
-        "--ablations {output.ablations:q} --log {log:q}"
+        stage_command("ablate_features")
 
 
 rule self_train:
@@ -149,9 +138,7 @@ rule self_train:
             self_training=TOXICITY.self_training,
         ),
     shell:
-        "python -m llm_anatomy.stages.self_train --settings {params.settings:q} "
-        "--folds {input.folds:q} --spline-features {input.spline_features:q} "
-        "--self-training {output.self_training:q} --log {log:q}"
+        stage_command("self_train")
 
 
 rule map_texts:
@@ -173,9 +160,7 @@ rule map_texts:
             maps=TOXICITY.maps,
         ),
     shell:
-        "python -m llm_anatomy.stages.map_texts --settings {params.settings:q} "
-        "--spline-features {input.spline_features:q} --maps {output.maps:q} "
-        "--log {log:q}"
+        stage_command("map_texts")
 
 
 rule compare_negatives:
@@ -205,11 +190,7 @@ rule compare_negatives:
             comparison=comparison(wildcards.dataset, wildcards.easy),
         ),
     shell:
-        "python -m llm_anatomy.stages.compare_negatives --settings {params.settings:q} "
-        "--folds {input.folds:q} --texts {input.texts:q} "
-        "--spline-features {input.spline_features:q} --easy-texts {input.easy_texts:q} "
-        "--easy-spline-features {input.easy_spline_features:q} "
-        "--metrics {output.metrics:q} --log {log:q}"
+        stage_command("compare_negatives")
 
 
 rule transfer_detector:
@@ -240,11 +221,7 @@ rule transfer_detector:
             transfer=transfer(wildcards.train, wildcards.test),
         ),
     shell:
-        "python -m llm_anatomy.stages.transfer_detector --settings {params.settings:q} "
-        "--train-texts {input.train_texts:q} --train-folds {input.train_folds:q} "
-        "--train-features {input.train_features:q} --test-texts {input.test_texts:q} "
-        "--test-features {input.test_features:q} --metrics {output.metrics:q} "
-        "--overlap {output.overlap:q} --log {log:q}"
+        stage_command("transfer_detector")
 
 
 rule score_hub_classifier:
@@ -270,16 +247,14 @@ rule score_hub_classifier:
             classifier=HUB_CLASSIFIERS[wildcards.classifier],
         ),
     shell:
-        "python -m llm_anatomy.stages.score_hub_classifier --settings {params.settings:q} "
-        "--texts {input.texts:q} --folds {input.folds:q} --scores {output.scores:q} "
-        "--metrics {output.metrics:q} --log {log:q}"
+        stage_command("score_hub_classifier")
 
 
 rule time_early_exit:
     """What reading the first layers costs, beside the plain pass, one text at a time."""
     input:
+        model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        parts=model_parts("{model}"),
         texts="results/data/{dataset}.parquet",
     output:
         early_exit="results/toxicity/{model}/{dataset}/early_exit.parquet",
@@ -299,9 +274,7 @@ rule time_early_exit:
             early_exit=TOXICITY.early_exit,
         ),
     shell:
-        "python -m llm_anatomy.stages.time_early_exit --settings {params.settings:q} "
-        "--model {input.model:q} --texts {input.texts:q} "
-        "--early-exit {output.early_exit:q} --log {log:q}"
+        stage_command("time_early_exit")
 
 
 rule claims_toxicity:
@@ -325,10 +298,7 @@ rule claims_toxicity:
         *stage_code("claims_toxicity"),
         settings=VERDICT_SETTINGS,
     shell:
-        "python -m llm_anatomy.stages.claims_toxicity --settings {params.settings:q} "
-        "--folds {input.folds:q} --metrics {input.metrics:q} --ablations {input.ablations:q} "
-        "--self-training {input.self_training:q} --hub {input.hub:q} "
-        "--others {input.others:q} --claims {output.claims:q} --log {log:q}"
+        stage_command("claims_toxicity")
 
 
 rule figures_toxicity:
@@ -360,11 +330,7 @@ rule figures_toxicity:
         *stage_code("figures_toxicity"),
         settings=VERDICT_SETTINGS,
     shell:
-        "python -m llm_anatomy.stages.figures_toxicity --settings {params.settings:q} "
-        "--folds {input.folds:q} --labels {input.labels:q} --duplicates {input.duplicates:q} "
-        "--metrics {input.metrics:q} --ablations {input.ablations:q} "
-        "--self-training {input.self_training:q} --maps {input.maps:q} "
-        "--hub {input.hub:q} --others {input.others:q} --figures {output.figures:q} --log {log:q}"
+        stage_command("figures_toxicity")
 
 
 rule toxicity:

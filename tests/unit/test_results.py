@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from llm_anatomy.results import PLACES_VARIABLE, result_name, result_path
+from llm_anatomy.artefacts.results import PLACES_VARIABLE, result_name, result_path
 
 COPIES = ".snakemake/storage/s3/bucket/results/run/results"
 ADDRESS = "s3://bucket/results/run/results"

@@ -6,7 +6,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.snakefile import settings_json, stage_environment
+from llm_anatomy.rulebook.environment import settings_json, stage_environment
 
 texts = st.recursive(
     st.text() | st.booleans() | st.integers(),

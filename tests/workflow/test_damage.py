@@ -6,10 +6,10 @@ import shutil
 import subprocess
 
 import pytest
+from llm_anatomy.artefacts.manifest import find_problems
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import read_exhibits
-from llm_anatomy.manifest import find_problems
-from llm_anatomy.model.record import verified_record
+from llm_anatomy.model.source.record import verified_record
 from llm_anatomy.tables.core import read_arrow
 from llm_anatomy.toxicity.detector import load_detector
 

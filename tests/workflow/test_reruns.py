@@ -122,7 +122,7 @@ def test_a_moved_project_reruns_nothing(finished, tmp_path):
         "toxicity/folds.py",
         "geometry/spline.py",
         "figures/patching.py",
-        "model/hooks.py",
+        "model/run/hooks.py",
     ],
 )
 def test_an_edited_module_reruns_exactly_the_stages_that_import_it(

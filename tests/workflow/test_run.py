@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
-from llm_anatomy.reference import all_tables
+from llm_anatomy.cli.reference import all_tables
 from llm_anatomy.tables.core import TABLE_KEY, read_arrow
 
 STUDIES = ("geometry", "toxicity", "neurons", "patching", "facts")
@@ -53,7 +53,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
 
 
 def test_the_manifest_describes_all_of_it(finished):
-    verify = [sys.executable, "-m", "llm_anatomy.verify"]
+    verify = [sys.executable, "-m", "llm_anatomy.artefacts.verify"]
     run = {"cwd": finished.folder, "env": finished.environment(), "capture_output": True}
     done = subprocess.run(verify, text=True, **run)
     assert done.returncode == 0, done.stderr

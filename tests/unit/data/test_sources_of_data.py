@@ -12,7 +12,7 @@ from llm_anatomy.data import check
 from llm_anatomy.data.build import build_texts
 from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
-from llm_anatomy.inputs import dataset_inputs, for_entry, model_inputs, one_of
+from llm_anatomy.rulebook.inputs import dataset_inputs, for_entry, model_inputs, one_of
 
 HUB = Dataset(
     name="jigsaw",

@@ -6,8 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
+from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.data import wheels
-from llm_anatomy.files import sha256_file
 
 
 def make_wheel(folder: Path, requirement: str, files: dict[str, str], monkeypatch) -> Path:

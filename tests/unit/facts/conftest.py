@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.model.loading import LoadedModel, load_model
-from llm_anatomy.model.record import write_record
+from llm_anatomy.model.run.loading import LoadedModel, load_model
+from llm_anatomy.model.source.record import write_record
 from llm_anatomy.stages import attribute_facts, knock_out, read_case, trace_queries
 
 from tests.tiny import save_tiny_model

@@ -9,7 +9,7 @@ from llm_anatomy.facts.readout import Target, Unembedding
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.selections import Randomly
 from llm_anatomy.facts.subvalues import Subvalues, split_units
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 
 from tests.default_model import default_model
 

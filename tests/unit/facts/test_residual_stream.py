@@ -88,7 +88,7 @@ def test_neurons_sum_to_ffn_and_attention(family):
 
 
 def test_a_stream_with_something_else_is_refused():
-    from llm_anatomy.model.resolve import resolve
+    from llm_anatomy.model.parts.resolve import resolve
 
     model = tiny_model("llama")
     model.model.layers[1].register_forward_hook(lambda m, a, output: output + 0.5)

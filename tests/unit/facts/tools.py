@@ -7,9 +7,9 @@ from llm_anatomy.facts.importance import Explained
 from llm_anatomy.facts.readout import Readout, Target, Unembedding
 from llm_anatomy.facts.record import Recording, record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.replay import Replay
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.replay import Replay
 
 from tests.tiny import tiny_model
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.parts.architecture import Decoder
 
 
 def preactivations(decoder: Decoder, ids: Sequence[int]) -> list[np.ndarray]:

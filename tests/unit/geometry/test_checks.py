@@ -9,9 +9,9 @@ from llm_anatomy.geometry.hull import check_hull, numerical_rank
 from llm_anatomy.geometry.last_token import read_last_token
 from llm_anatomy.geometry.partition import arrangement_regions_log10, segment_regions
 from llm_anatomy.geometry.regions import dense_mlp, mlp_output, towards_boundary
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.hooks import first_tensor, hooked
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.hooks import first_tensor, hooked
 
 from tests.tiny import tiny_model
 

@@ -5,8 +5,8 @@ import pytest
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features
-from llm_anatomy.model.batching import token_budget_batches
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.batching import token_budget_batches
+from llm_anatomy.model.run.loading import load_model
 
 from tests.default_model import default_model
 from tests.unit.geometry import reference

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.partition import partition, token_statistics
 from llm_anatomy.geometry.spline import spline_features
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import token_budget_batches
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.batching import token_budget_batches
 
 from tests.tiny import VOCAB, tiny_model
 from tests.unit.geometry import reference

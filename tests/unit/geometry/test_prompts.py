@@ -13,7 +13,7 @@ from llm_anatomy.geometry.generation import greedy_answers
 from llm_anatomy.geometry.outcomes import train_scorer
 from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
 from llm_anatomy.geometry.user_files import prompts_of
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.resolve import resolve
 
 from tests.tiny import tiny_model, tiny_tokenizer
 

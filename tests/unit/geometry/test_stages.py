@@ -19,8 +19,8 @@ from llm_anatomy.config.geometry import (
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.geometry import prompt_scatter
 from llm_anatomy.geometry.activations import read_states
-from llm_anatomy.model.loading import LoadedModel, load_model
-from llm_anatomy.model.record import write_record
+from llm_anatomy.model.run.loading import LoadedModel, load_model
+from llm_anatomy.model.source.record import write_record
 from llm_anatomy.runner import compute_settings
 from llm_anatomy.stages import (
     check_regions,

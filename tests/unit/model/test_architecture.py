@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.attention import record_attention
-from llm_anatomy.model.hooks import first_tensor, hidden_input, hooked
-from llm_anatomy.model.proof import prove
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.attention import record_attention
+from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked
+from llm_anatomy.model.run.proof import prove
 
 from tests.tiny import FAMILIES, tiny_model
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.batching import encode, equal_length_batches, token_budget_batches
-from llm_anatomy.model.checkpoint import architecture_json, tensor_files
-from llm_anatomy.model.devices import choose_device
-from llm_anatomy.model.hooks import hooked
-from llm_anatomy.model.loading import load_model, sha256_file
-from llm_anatomy.model.norm import read_norm
-from llm_anatomy.model.record import write_record
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.norm import read_norm
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.batching import encode, equal_length_batches, token_budget_batches
+from llm_anatomy.model.run.devices import choose_device
+from llm_anatomy.model.run.hooks import hooked
+from llm_anatomy.model.run.loading import load_model, sha256_file
+from llm_anatomy.model.source.checkpoint import architecture_json, tensor_files
+from llm_anatomy.model.source.record import write_record
 from safetensors import safe_open
 from torch import nn
 

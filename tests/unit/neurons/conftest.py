@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.config.base import Compute
-from llm_anatomy.files import sha256_file
-from llm_anatomy.model.checkpoint import architecture_json
-from llm_anatomy.model.record import write_record
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.source.checkpoint import architecture_json
+from llm_anatomy.model.source.record import write_record
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.data import TEXTS
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llm_anatomy.config.neurons import Concept, NeuronsSettings
-from llm_anatomy.model.hooks import hooked
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.hooks import hooked
 from llm_anatomy.neurons.clamping import Clamp, clamped, kl_from
 from llm_anatomy.neurons.compare import jaccard, most_changed
 from llm_anatomy.neurons.concepts import Block, rank_neurons

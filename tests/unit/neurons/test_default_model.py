@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.neurons.clamping import Clamp, positions_mask
 from llm_anatomy.neurons.decode import HeadDecoder
 from llm_anatomy.neurons.runner import PromptRunner

@@ -7,7 +7,7 @@ import pytest
 import torch
 from llm_anatomy.config.neurons import Concept
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.neurons.normalise import normalise_head, normalise_vectors
 from llm_anatomy.neurons.tokens import Vocabulary
 from llm_anatomy.neurons.weights import ModelWeights

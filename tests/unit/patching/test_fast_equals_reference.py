@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.clean import clean_run
 from llm_anatomy.patching.fast import Swept, sweep_edit, sweep_freeze, sweep_skip

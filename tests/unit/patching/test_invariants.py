@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching.clean import clean_run
 from llm_anatomy.patching.fast import sweep_edit, sweep_freeze, sweep_skip
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit

@@ -4,10 +4,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from llm_anatomy.model.loading import sha256_file
-from llm_anatomy.model.record import write_record
-from llm_anatomy.model.replay import Replay
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.loading import sha256_file
+from llm_anatomy.model.run.replay import Replay
+from llm_anatomy.model.source.record import write_record
 
 from tests.tiny import save_tiny_model, tiny_model
 

@@ -12,14 +12,14 @@ import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
-from llm_anatomy.model.sources import prepare
-from llm_anatomy.modules import package_root
+from llm_anatomy.model.source.prepare import prepare
 from llm_anatomy.plan.__main__ import plan_text
 from llm_anatomy.plan.jobs import Job, built_shape, parse_jobs, shape_of
 from llm_anatomy.plan.needs import Work, price, weight_mb
 from llm_anatomy.plan.resources import need_of, planned
 from llm_anatomy.plan.shape import Shape, prepared_shape
 from llm_anatomy.plan.work import ON_DEVICE
+from llm_anatomy.rulebook.code import package_root
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 

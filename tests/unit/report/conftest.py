@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from llm_anatomy.figures.exhibit import Exhibit, save_figure, set_style, write_exhibits
-from llm_anatomy.model.record import write_record
+from llm_anatomy.model.source.record import write_record
 from llm_anatomy.report.shown import TableReader
 from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS, claim_row
 from llm_anatomy.tables.core import Column, TableSchema, write_table

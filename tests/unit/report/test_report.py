@@ -77,7 +77,7 @@ def page(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _tables() -> list[Any]:
-    from llm_anatomy.reference import all_tables
+    from llm_anatomy.cli.reference import all_tables
 
     return [*all_tables(), MEASURES]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 
 from tests.default_model import default_model
 

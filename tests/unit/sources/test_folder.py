@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file
-from llm_anatomy.model import memory
-from llm_anatomy.model.folder import check_source
-from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.record import verified_record
-from llm_anatomy.model.sources import prepare
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.source import memory
+from llm_anatomy.model.source.folder import check_source
+from llm_anatomy.model.source.prepare import prepare
+from llm_anatomy.model.source.record import verified_record
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import VOCAB, save_tiny_model, tiny_tokenizer

@@ -9,11 +9,11 @@ import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
-from llm_anatomy.model import memory
-from llm_anatomy.model.folder import check_source
-from llm_anatomy.model.gguf import PROBES
-from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.sources import prepare
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.source import memory
+from llm_anatomy.model.source.folder import check_source
+from llm_anatomy.model.source.gguf import PROBES
+from llm_anatomy.model.source.prepare import prepare
 from safetensors.torch import load_file
 from tokenizers import pre_tokenizers
 

@@ -9,10 +9,10 @@ from huggingface_hub import constants
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
-from llm_anatomy.model import hub as hub_module
-from llm_anatomy.model import memory
-from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.sources import prepare
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.source import hub as hub_module
+from llm_anatomy.model.source import memory
+from llm_anatomy.model.source.prepare import prepare
 
 from tests.tiny import save_tiny_model
 from tests.unit.sources.fake_hub import FakeHub

@@ -3,10 +3,10 @@
 import zipfile
 
 import pytest
+from llm_anatomy.artefacts.files import atomic_folder, sha256_file
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.data.wheels import Wheel, download_wheel, known_wheel
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import atomic_folder, sha256_file
 
 
 @pytest.fixture

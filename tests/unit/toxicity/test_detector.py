@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from llm_anatomy.cli import score as score_texts
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.toxicity import Classifiers, Folds
 from llm_anatomy.config.toxicity import Detector as DetectorSettings
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import feature_columns, spline_features
-from llm_anatomy.model.batching import encode, token_budget_batches
-from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.record import write_record
-from llm_anatomy.stages import score_texts, split_texts, train_detector
+from llm_anatomy.model.run.batching import encode, token_budget_batches
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.source.record import write_record
+from llm_anatomy.stages import split_texts, train_detector
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import SPLINE_FEATURES
@@ -100,7 +101,7 @@ def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     model = folder / "results/models/tiny"
     save_tiny_model(model / "weights")
-    from llm_anatomy.model.loading import sha256_file
+    from llm_anatomy.model.run.loading import sha256_file
 
     files = {p.name: sha256_file(p) for p in sorted((model / "weights").iterdir())}
     record = {

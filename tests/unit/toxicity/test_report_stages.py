@@ -20,8 +20,8 @@ from llm_anatomy.config.toxicity import (
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures import toxicity as draw
 from llm_anatomy.figures.exhibit import read_exhibits
-from llm_anatomy.model.loading import sha256_file
-from llm_anatomy.model.record import write_record
+from llm_anatomy.model.run.loading import sha256_file
+from llm_anatomy.model.source.record import write_record
 from llm_anatomy.stages import (
     ablate_features,
     claims_toxicity,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data import relations, texts
 from llm_anatomy.data.builtin.registry import BUILTINS
@@ -20,7 +21,6 @@ from llm_anatomy.data.sampling import count_undrawn, lowest
 from llm_anatomy.data.texts import Candidate
 from llm_anatomy.data.wheels import known_wheel
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file
 
 logger = logging.getLogger(__name__)
 

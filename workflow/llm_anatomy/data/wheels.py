@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_anatomy.artefacts.files import atomic_path, sha256_file
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import atomic_path, sha256_file
 
 
 @dataclass(frozen=True)

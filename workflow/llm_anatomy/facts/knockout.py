@@ -14,16 +14,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.batching import Batch, equal_length_batches
-from llm_anatomy.model.hooks import (
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.run.batching import Batch, equal_length_batches
+from llm_anatomy.model.run.hooks import (
     ForwardHook,
     PreHook,
     hidden_input,
     hooked,
     replace_hidden_input,
 )
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.run.replay import Replay
 
 Operation = Literal["zero", "scale", "replace"]
 

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.facts import FactFilter
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import equal_length_batches
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.batching import equal_length_batches
 
 USED = "used"
 

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from llm_anatomy.facts.record import Recording
 from llm_anatomy.facts.subvalues import AttentionUnits, Subvalues
-from llm_anatomy.model.architecture import Block, Mlp
-from llm_anatomy.model.norm import Norm
-from llm_anatomy.model.projection import Projection
+from llm_anatomy.model.parts.architecture import Block, Mlp
+from llm_anatomy.model.parts.norm import Norm
+from llm_anatomy.model.parts.projection import Projection
 
 Subkey = Literal["up", "gate", "up+gate", "product"]
 

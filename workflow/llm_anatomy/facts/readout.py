@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.parts.architecture import Decoder
 
 NormMode = Literal["frozen", "per_vector", "none"]
 # Vectors projected at once: more are faster per vector, but hold more logits.

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.attention import record_attention
-from llm_anatomy.model.batching import equal_length_batches
-from llm_anatomy.model.hooks import hidden_input, hooked
-from llm_anatomy.model.norm import Norm
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.parts.norm import Norm
+from llm_anatomy.model.run.attention import record_attention
+from llm_anatomy.model.run.batching import equal_length_batches
+from llm_anatomy.model.run.hooks import hidden_input, hooked
 
 # Largest |h^L - sum of parts| relative to the largest part, by bytes of the model's type; norms of
 # float64 models still compute in float32.

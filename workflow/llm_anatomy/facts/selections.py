@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from llm_anatomy.facts.knockout import Units, attention_units, ffn_units, head_units, joined
-from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.parts.architecture import Decoder
 
 RANDOM = "random"
 # What of a layer is switched off, as in the table.

@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.facts.record import Recording, added_attention
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.norm import Norm
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.parts.norm import Norm
 
 
 class Subvalues:

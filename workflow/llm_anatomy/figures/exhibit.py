@@ -22,11 +22,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
-from llm_anatomy.documents import read_sealed, sealed, write_json
+from llm_anatomy.artefacts.documents import read_sealed, sealed, write_json
+from llm_anatomy.artefacts.files import sha256_file
+from llm_anatomy.artefacts.remake import remake_command
+from llm_anatomy.artefacts.results import result_name, result_path
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file
-from llm_anatomy.remake import remake_command
-from llm_anatomy.results import result_name, result_path
 from llm_anatomy.tables.core import atomic_path, content_hashes
 
 EXHIBITS_FILE = "exhibits.json"

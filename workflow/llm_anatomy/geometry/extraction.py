@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from llm_anatomy.geometry.intrinsic_dimension import absolute_count, relative_count
 from llm_anatomy.geometry.partition import Partition, partition, token_statistics
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.attention import record_attention
-from llm_anatomy.model.batching import Batch
-from llm_anatomy.model.hooks import first_tensor, hooked
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.run.attention import record_attention
+from llm_anatomy.model.run.batching import Batch
+from llm_anatomy.model.run.hooks import first_tensor, hooked
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy import ndarray
 
 from llm_anatomy.geometry.extraction import BatchActivations
-from llm_anatomy.model.batching import Batch
+from llm_anatomy.model.run.batching import Batch
 
 
 class Gatherer:

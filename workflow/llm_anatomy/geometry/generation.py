@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import token_budget_batches
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.batching import token_budget_batches
 from llm_anatomy.progress import Progress
 
 

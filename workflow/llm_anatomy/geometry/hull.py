@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from llm_anatomy.model.architecture import Block
+from llm_anatomy.model.parts.architecture import Block
 
 # Values are computed in float32: directions below its resolution are noise, not rank.
 RESOLUTION = torch.finfo(torch.float32).eps

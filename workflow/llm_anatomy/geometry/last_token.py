@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llm_anatomy.geometry.hull import HullCheck, check_hull
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.attention import record_attention
-from llm_anatomy.model.hooks import first_tensor, hooked
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.attention import record_attention
+from llm_anatomy.model.run.hooks import first_tensor, hooked
 
 
 @dataclass

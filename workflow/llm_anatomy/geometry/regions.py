@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from llm_anatomy.model.architecture import Block
+from llm_anatomy.model.parts.architecture import Block
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llm_anatomy.config.neurons import Matrix
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.batching import equal_length_batches
-from llm_anatomy.model.hooks import hooked
-from llm_anatomy.model.projection import Projection
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.parts.projection import Projection
+from llm_anatomy.model.run.batching import equal_length_batches
+from llm_anatomy.model.run.hooks import hooked
 
 # A row's value is what it computes; a column's is what it is scaled by.
 Places = Mapping[tuple[int, Matrix], Sequence[int]]

@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llm_anatomy.config.neurons import Operation, Site
+from llm_anatomy.config.ranges import check_layer
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.hooks import hooked
-from llm_anatomy.model.projection import Projection
-from llm_anatomy.ranges import check_layer
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.projection import Projection
+from llm_anatomy.model.run.hooks import hooked
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch.nn.functional import normalize
 
 from llm_anatomy.config.neurons import Matrix
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.projection import Projection
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.parts.projection import Projection
 
 
 @dataclass(frozen=True)

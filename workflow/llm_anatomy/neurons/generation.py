@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.neurons import Positions, Site
-from llm_anatomy.model.architecture import Decoder
+from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.neurons.clamping import Clamp, clamped, positions_mask
 
 

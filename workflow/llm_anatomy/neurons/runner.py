@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.neurons.clamping import Clamp, clamped
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from llm_anatomy.config.neurons import Matrix, Site
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.hooks import hooked
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.run.hooks import hooked
 from llm_anatomy.neurons.clamping import Clamp, positions_mask
 from llm_anatomy.neurons.runner import PromptRunner
 

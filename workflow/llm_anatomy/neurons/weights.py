@@ -10,9 +10,9 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.shards import tensor_files
-from llm_anatomy.remake import remake_command
+from llm_anatomy.model.source.shards import tensor_files
 
 
 class ModelWeights:

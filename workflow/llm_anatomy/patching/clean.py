@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.model.replay import KeyValues, Replay
+from llm_anatomy.model.run.replay import KeyValues, Replay
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from llm_anatomy.model.replay import KeyValues, Replay, stack_rows
+from llm_anatomy.model.run.replay import KeyValues, Replay, stack_rows
 from llm_anatomy.patching.clean import CleanRun
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from llm_anatomy.model.replay import KeyValues, Replay, stack_rows
+from llm_anatomy.model.run.replay import KeyValues, Replay, stack_rows
 from llm_anatomy.patching.clean import CleanRun
 from llm_anatomy.patching.fast import Swept
 from llm_anatomy.patching.manipulations import RandomEdit

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.hooks import (
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.hooks import (
     PreHook,
     first_tensor,
     hidden_input,

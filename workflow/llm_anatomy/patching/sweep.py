@@ -16,7 +16,7 @@ from llm_anatomy.config.patching import (
     Skip,
     Switch,
 )
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.cases import Case, Donor, batches, positions_of
 from llm_anatomy.patching.clean import CleanRun, clean_run

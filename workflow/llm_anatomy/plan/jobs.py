@@ -67,8 +67,8 @@ def shape_of(source: ModelSource) -> Shape | None:
     shape = known_shape(source.name)
     if shape is not None or source.wheel is not None:
         return shape
-    from llm_anatomy.model.hub import fetch_configuration
-    from llm_anatomy.model.memory import empty_model
+    from llm_anatomy.model.source.hub import fetch_configuration
+    from llm_anatomy.model.source.memory import empty_model
 
     if source.gguf is not None:
         file = Path(source.gguf)
@@ -79,8 +79,8 @@ def shape_of(source: ModelSource) -> Shape | None:
 
 def built_shape(model: object) -> Shape:
     """The shape of a transformers model; it may lie on the meta device."""
-    from llm_anatomy.model.memory import count_parameters
-    from llm_anatomy.model.resolve import resolve
+    from llm_anatomy.model.parts.resolve import resolve
+    from llm_anatomy.model.source.memory import count_parameters
 
     decoder = resolve(model)
     dense = [block.mlp for block in decoder.blocks if block.mlp is not None]

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.config.root import ALL_STUDIES, Configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.record import read_record
-from llm_anatomy.remake import remake_command
+from llm_anatomy.model.source.record import read_record
 from llm_anatomy.report.shown import TableReader, TableRecord
 
 INTAKE_SUFFIX = ".intake.parquet"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import DPI, Exhibit, StudyExhibits
-from llm_anatomy.remake import remake_command
 from llm_anatomy.report.shown import ShownTable, TableReader
 from llm_anatomy.report.studies import STUDIES, Study
 

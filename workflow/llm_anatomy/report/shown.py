@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llm_anatomy.artefacts.results import result_name
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import Exhibit
 from llm_anatomy.report.cells import Cell, column_kind, format_cell
-from llm_anatomy.results import result_name
 from llm_anatomy.tables.core import (
     TABLE_KEY,
     TableSchema,

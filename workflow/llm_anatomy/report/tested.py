@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_anatomy.artefacts.results import result_name
 from llm_anatomy.report.cells import Cell, format_cell
-from llm_anatomy.results import result_name
 from llm_anatomy.tables.claims import ALL_CLAIMS
 from llm_anatomy.tables.core import read_arrow
 

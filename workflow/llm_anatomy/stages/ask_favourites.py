@@ -11,7 +11,7 @@ import torch
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Concept, FavouriteTest
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.neurons.choice import concept_neuron, control_neurons, named
 from llm_anatomy.neurons.clamping import Clamp, check_neuron, sites_of
 from llm_anatomy.neurons.favourite import chat_prompt, distinct_share, mentions

@@ -26,8 +26,8 @@ from llm_anatomy.facts.prompts import (
 from llm_anatomy.facts.readout import Target, Unembedding
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
-from llm_anatomy.model.batching import context_length
-from llm_anatomy.model.loading import LoadedModel, load_model
+from llm_anatomy.model.run.batching import context_length
+from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables

@@ -15,6 +15,7 @@ from llm_anatomy.config.patching import (
     SummarisationTask,
     Task,
 )
+from llm_anatomy.config.ranges import check_layer
 from llm_anatomy.errors import UserError
 from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
 from llm_anatomy.patching.pairs import Pair, make_pairs, subject_missing
@@ -28,7 +29,6 @@ from llm_anatomy.patching.tasks import (
     relation_items,
     summarisation_items,
 )
-from llm_anatomy.ranges import check_layer
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import read_arrow, read_provenance, write_table
 from llm_anatomy.tables.data import RELATION

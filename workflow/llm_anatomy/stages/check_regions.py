@@ -14,9 +14,9 @@ from llm_anatomy.geometry.hull import relative_distance
 from llm_anatomy.geometry.last_token import read_last_token
 from llm_anatomy.geometry.partition import arrangement_regions_log10, segment_regions
 from llm_anatomy.geometry.regions import dense_mlp, mlp_output, towards_boundary
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import context_length, encode
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.batching import context_length, encode
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.progress import track
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_table, write_table

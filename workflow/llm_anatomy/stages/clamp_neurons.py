@@ -8,7 +8,7 @@ import pandas as pd
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Clamping, Concept
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.neurons.choice import concept_neuron, control_neurons, named
 from llm_anatomy.neurons.clamping import check_neuron, sites_of
 from llm_anatomy.neurons.runner import PromptRunner

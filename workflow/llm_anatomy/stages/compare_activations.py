@@ -11,7 +11,7 @@ import pyarrow as pa
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Activation, Matrix
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.neurons.activation import in_context, overlap, record
 from llm_anatomy.neurons.tokens import Vocabulary
 from llm_anatomy.neurons.validation import sample_neurons

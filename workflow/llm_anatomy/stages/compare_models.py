@@ -11,8 +11,8 @@ import torch
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Comparison, VocabularyMap
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.devices import choose_device
-from llm_anatomy.model.record import table_provenance, verified_record
+from llm_anatomy.model.run.devices import choose_device
+from llm_anatomy.model.source.record import table_provenance, verified_record
 from llm_anatomy.neurons.compare import (
     agreement_row,
     check_comparable,

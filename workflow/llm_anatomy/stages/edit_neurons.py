@@ -7,7 +7,7 @@ import pandas as pd
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Concept, Edit
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.neurons.choice import named
 from llm_anatomy.neurons.clamping import kl_from
 from llm_anatomy.neurons.editing import (

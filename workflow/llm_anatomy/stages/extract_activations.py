@@ -7,13 +7,13 @@ from pydantic import Field
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.geometry import Extraction
+from llm_anatomy.config.ranges import check_layer
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.gathering import Gatherer
-from llm_anatomy.model.batching import context_length, encode, equal_length_batches
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.batching import context_length, encode, equal_length_batches
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.progress import Progress
-from llm_anatomy.ranges import check_layer
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS

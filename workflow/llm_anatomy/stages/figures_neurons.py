@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from llm_anatomy.artefacts.files import atomic_folder
 from llm_anatomy.config.base import Settings
 from llm_anatomy.figures import neurons as draw
 from llm_anatomy.figures.exhibit import Exhibit, save_figure, set_style, write_exhibits
-from llm_anatomy.files import atomic_folder
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import TableSchema, read_arrow, read_table
 from llm_anatomy.tables.neurons import (

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from llm_anatomy.artefacts.files import atomic_folder
 from llm_anatomy.figures import toxicity as draw
 from llm_anatomy.figures.exhibit import Exhibit, set_style, write_exhibits
-from llm_anatomy.files import atomic_folder
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.toxicity import (

@@ -9,8 +9,8 @@ import torch
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import ConceptSearch, Matrix, VocabularyMap
-from llm_anatomy.model.devices import choose_device
-from llm_anatomy.model.record import table_provenance, verified_record
+from llm_anatomy.model.run.devices import choose_device
+from llm_anatomy.model.source.record import table_provenance, verified_record
 from llm_anatomy.neurons.concepts import Block, place_tokens, rank_neurons, reference_words
 from llm_anatomy.neurons.mapping import present_matrices
 from llm_anatomy.neurons.normalise import normalise_head, normalise_vectors

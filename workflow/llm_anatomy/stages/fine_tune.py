@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from llm_anatomy.artefacts.files import atomic_folder, sha256_file
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import FineTune
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import atomic_folder, sha256_file
-from llm_anatomy.model.checkpoint import architecture_json
-from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.record import verified_record, write_record
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.source.checkpoint import architecture_json
+from llm_anatomy.model.source.record import verified_record, write_record
 from llm_anatomy.neurons.tuning import train
 from llm_anatomy.progress import track
 from llm_anatomy.runner import compute_settings, run_stage

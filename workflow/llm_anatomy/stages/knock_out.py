@@ -30,9 +30,9 @@ from llm_anatomy.facts.selections import (
     value_selection,
 )
 from llm_anatomy.facts.subvalues import Subvalues, split_units
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.loading import load_model
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.models import ModelSource
-from llm_anatomy.model.sources import prepare
+from llm_anatomy.model.source.prepare import prepare
 from llm_anatomy.runner import compute_settings, run_stage
 
 

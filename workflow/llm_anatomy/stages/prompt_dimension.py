@@ -13,8 +13,8 @@ from llm_anatomy.geometry.generation import greedy_answers
 from llm_anatomy.geometry.intrinsic_dimension import summed_dimension
 from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
 from llm_anatomy.geometry.user_files import prompts_of
-from llm_anatomy.model.batching import context_length, equal_length_batches
-from llm_anatomy.model.loading import LoadedModel, load_model
+from llm_anatomy.model.run.batching import context_length, equal_length_batches
+from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import write_table

@@ -14,7 +14,7 @@ from llm_anatomy.facts.importance import Explained
 from llm_anatomy.facts.readout import Target, Unembedding
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables
 from llm_anatomy.tables.core import TableSchema, read_table, write_table

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from llm_anatomy.cli.reference import all_tables
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.figures.exhibit import read_exhibits
-from llm_anatomy.reference import all_tables
 from llm_anatomy.report.overview import make_overview
 from llm_anatomy.report.render import Report, render
 from llm_anatomy.report.sections import make_sections

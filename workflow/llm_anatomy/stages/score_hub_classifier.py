@@ -7,7 +7,7 @@ import pandas as pd
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.toxicity import HubClassifier, Scoring
-from llm_anatomy.model.devices import choose_device
+from llm_anatomy.model.run.devices import choose_device
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS

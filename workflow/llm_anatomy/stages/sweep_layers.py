@@ -15,8 +15,8 @@ from llm_anatomy.config.patching import (
     needs_subject,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.loading import LoadedModel, load_model
-from llm_anatomy.model.replay import Replay
+from llm_anatomy.model.run.loading import LoadedModel, load_model
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching.cases import cases_for
 from llm_anatomy.patching.scoring import Judge, Scoring
 from llm_anatomy.patching.sweep import Engine

@@ -8,8 +8,8 @@ import pandas as pd
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.toxicity import EarlyExit
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.batching import context_length, encode, token_budget_batches
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.batching import context_length, encode, token_budget_batches
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS

@@ -13,8 +13,8 @@ from llm_anatomy.geometry import spline
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.inserts import insert_passage, inserted_span, jump_at
 from llm_anatomy.geometry.user_files import inserts_of
-from llm_anatomy.model.batching import context_length, encode, equal_length_batches
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.batching import context_length, encode, equal_length_batches
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import write_table

@@ -12,11 +12,13 @@ from llm_anatomy.facts.queries import (
     QueryShares,
     attention_query_layers,
     ffn_query_layers,
-    query_neurons,
+)
+from llm_anatomy.facts.queries import (
+    query_neurons as query_neuron_scores,
 )
 from llm_anatomy.facts.record import Recording, record_prompts
 from llm_anatomy.facts.subvalues import AttentionUnits, Subvalues, split_units
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables import facts as tables
@@ -38,7 +40,7 @@ def run(
     neurons: tuple[Path, ...],
     attention_neurons: tuple[Path, ...],
     query_layers: Path,
-    neuron_queries: Path,
+    query_neurons: Path,
 ) -> None:
     """Read every relation's facts and value neurons; write query layers and query neurons."""
     compute = compute_settings()
@@ -68,7 +70,7 @@ def run(
     }
     for path, schema, rows in (
         (query_layers, tables.QUERY_LAYERS, layer_rows),
-        (neuron_queries, tables.QUERY_NEURONS, neuron_rows),
+        (query_neurons, tables.QUERY_NEURONS, neuron_rows),
     ):
         flat = [row for index in sorted(rows) for row in rows[index]]
         names = [column.name for column in schema.columns]
@@ -117,7 +119,7 @@ def _trace(
         importance = _numbers(heads, recording)
         shares = attention_query_layers(recording, blocks, units, importance, asked.min_denominator)
         layers += _layer_rows(named | {"values": "attention"}, shares)
-        scores = query_neurons(recording, subvalues, units, importance, asked.min_denominator)
+        scores = query_neuron_scores(recording, subvalues, units, importance, asked.min_denominator)
         top = scores.topk(min(asked.query_neurons, int((scores > 0).sum())))
         place, neuron = split_units(top.indices, subvalues.widths)
         also = set(zip(values["layer"], values["neuron"], strict=True))

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Validation
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.loading import load_model
+from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.neurons.runner import PromptRunner
 from llm_anatomy.neurons.tokens import Vocabulary
 from llm_anatomy.neurons.validation import (

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from llm_anatomy.artefacts.manifest import make_manifest, read_records
 from llm_anatomy.config.base import Settings
-from llm_anatomy.manifest import make_manifest, read_records
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import atomic_path
 

@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llm_anatomy.artefacts.files import atomic_path as atomic_path
+from llm_anatomy.artefacts.remake import remake_command
+from llm_anatomy.artefacts.results import result_name
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import atomic_path as atomic_path
-from llm_anatomy.remake import remake_command
-from llm_anatomy.results import result_name
 from llm_anatomy.tables.content_hash import ContentHash, content_sha256
 
 PROVENANCE_KEY = b"llm_anatomy.provenance"
@@ -79,6 +79,11 @@ class TableSchema:
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
         found = re.search(rf"(^|/){pattern}$", path.as_posix())
         return self.rule.format_map(found.groupdict()) if found else self.rule
+
+    def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """Rows as a frame of the declared columns, in their order; without rows an empty one."""
+        names = [column.name for column in self.columns if column.pattern is None]
+        return pd.DataFrame(list(rows), columns=names)
 
     def declare(self, names: Sequence[str], source: str) -> list[Column]:
         """Match stored column names against the declaration, in order.

@@ -20,9 +20,9 @@ from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from llm_anatomy.documents import sealed
+from llm_anatomy.artefacts.documents import sealed
+from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.errors import UserError
-from llm_anatomy.remake import remake_command
 from llm_anatomy.tables.core import atomic_path
 
 METADATA_KEY = "llm_anatomy.detector"

@@ -17,8 +17,8 @@ from numpy import ndarray
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.toxicity import HubClassifier
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.batching import context_length
-from llm_anatomy.model.hub import fetch_configuration, fetch_weights
+from llm_anatomy.model.run.batching import context_length
+from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
 from llm_anatomy.progress import Progress
 
 

@@ -9,8 +9,8 @@ import torch
 
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.batching import Batch
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.batching import Batch
 from llm_anatomy.progress import Progress
 
 

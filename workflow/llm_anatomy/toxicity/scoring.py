@@ -8,8 +8,8 @@ import pandas as pd
 
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features, without_bos
-from llm_anatomy.model.batching import context_length, encode, equal_length_batches
-from llm_anatomy.model.loading import LoadedModel
+from llm_anatomy.model.run.batching import context_length, encode, equal_length_batches
+from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
 from llm_anatomy.toxicity.detector import Detector
 

@@ -1,6 +1,6 @@
 """Pages written from the code: docs/tables.md, config/README.md and the conda environment.
 
-`python -m llm_anatomy.reference` rewrites them; a test checks that they are in sync.
+`python -m llm_anatomy.cli.reference` rewrites them; a test checks that they are in sync.
 """
 
 import importlib

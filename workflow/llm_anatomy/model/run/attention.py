@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.hooks import first_tensor, hooked
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.run.hooks import first_tensor, hooked
 
 RECORDER = "llm_anatomy_recorder"
 EAGER_RECORDER = "llm_anatomy_eager_recorder"

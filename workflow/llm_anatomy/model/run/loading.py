@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
+from llm_anatomy.artefacts.files import sha256_file as sha256_file
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file as sha256_file
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.devices import choose_device
-from llm_anatomy.model.proof import prove
-from llm_anatomy.model.record import package_versions as package_versions
-from llm_anatomy.model.record import table_provenance, verified_record
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.devices import choose_device
+from llm_anatomy.model.run.proof import prove
+from llm_anatomy.model.source.record import package_versions as package_versions
+from llm_anatomy.model.source.record import table_provenance, verified_record
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.folder import PICKLES
+from llm_anatomy.model.source.folder import PICKLES
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.architecture import Block, Decoder
-from llm_anatomy.model.attention import record_attention
-from llm_anatomy.model.hooks import first_tensor, hidden_input, hooked
-from llm_anatomy.model.resolve import module_tree
+from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.parts.resolve import module_tree
+from llm_anatomy.model.run.attention import record_attention
+from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked
 
 PROBE_TOKENS = 6
 # Largest accepted deviation, relative to the largest value compared: rounding, not structure.

@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from llm_anatomy.artefacts.remake import CONFIGURATION_VARIABLE
 from llm_anatomy.config.base import Compute
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.folder import check_source
-from llm_anatomy.modules import package_root
-from llm_anatomy.remake import CONFIGURATION_VARIABLE
+from llm_anatomy.model.source.folder import check_source
+from llm_anatomy.rulebook.code import package_root
 from llm_anatomy.runner import COMPUTE_VARIABLE
 
 

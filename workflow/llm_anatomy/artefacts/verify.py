@@ -1,10 +1,10 @@
-"""`python -m llm_anatomy.verify [RESULTS]`: is every result still what its manifest says?"""
+"""`python -m llm_anatomy.artefacts.verify [RESULTS]`: is every result what its manifest says?"""
 
 import sys
 from pathlib import Path
 
+from llm_anatomy.artefacts.manifest import find_problems, result_files
 from llm_anatomy.errors import UserError
-from llm_anatomy.manifest import find_problems, result_files
 
 
 def main(arguments: list[str]) -> int:

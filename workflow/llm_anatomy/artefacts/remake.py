@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from llm_anatomy.results import result_name
+from llm_anatomy.artefacts.results import result_name
 
 # Set by the workflow: the configuration files that the user named, one a line.
 CONFIGURATION_VARIABLE = "LLM_ANATOMY_CONFIGURATION"

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_anatomy.artefacts.files import atomic_folder, sha256_file
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.data.wheels import known_wheel, members, wheel_for
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import atomic_folder, sha256_file
-from llm_anatomy.model.checkpoint import architecture_json
-from llm_anatomy.model.finite import check_finite
-from llm_anatomy.model.folder import check_folder, check_source, model_files, read_config
-from llm_anatomy.model.gguf import convert_gguf, read_metadata
-from llm_anatomy.model.hub import fetch_configuration, fetch_weights
-from llm_anatomy.model.memory import check_memory, count_parameters, empty_model
-from llm_anatomy.model.record import write_record
-from llm_anatomy.model.resolve import resolve
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.source.checkpoint import architecture_json
+from llm_anatomy.model.source.finite import check_finite
+from llm_anatomy.model.source.folder import check_folder, check_source, model_files, read_config
+from llm_anatomy.model.source.gguf import convert_gguf, read_metadata
+from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
+from llm_anatomy.model.source.memory import check_memory, count_parameters, empty_model
+from llm_anatomy.model.source.record import write_record
 
 logger = logging.getLogger(__name__)
 

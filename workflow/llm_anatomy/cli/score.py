@@ -1,6 +1,6 @@
 r"""Score new texts with a saved detector.
 
-    python -m llm_anatomy.stages.score_texts \
+    python -m llm_anatomy.cli.score \
         --detector results/toxicity/MODEL/DATASET/detector.safetensors \
         --texts comments.csv --column comment --output scores.csv
 
@@ -85,7 +85,7 @@ def _score(options: argparse.Namespace) -> None:
         raise UserError(f"{_shown(options.texts)} holds no text")
 
     # Imported late: a mistake above is reported without waiting for torch.
-    from llm_anatomy.model.loading import load_model
+    from llm_anatomy.model.run.loading import load_model
     from llm_anatomy.toxicity.scoring import score_texts
 
     compute = Compute(

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.architecture import Decoder
-from llm_anatomy.model.hooks import first_tensor, hidden_input, hooked, replace_hidden_input
-from llm_anatomy.model.projection import Projection, output_features
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.projection import Projection, output_features
+from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked, replace_hidden_input
 
 # Arguments of a block's call: positional, by keyword.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llm_anatomy.config.models import ModelSource
+from llm_anatomy.config.ranges import check_layer
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.folder import configured_depth
-from llm_anatomy.ranges import check_layer
+from llm_anatomy.model.source.folder import configured_depth
 
 PREPARED = Path("results/models")
 

@@ -6,15 +6,20 @@ import torch
 from torch import nn
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.architecture import Block, Decoder, Mlp
-from llm_anatomy.model.families import (
+from llm_anatomy.model.parts.architecture import Block, Decoder, Mlp
+from llm_anatomy.model.parts.families import (
     fused_qkv_rows,
     is_parallel,
     key_value_heads,
     refuse_unsupported,
 )
-from llm_anatomy.model.norm import Norm, read_norm
-from llm_anatomy.model.projection import Projection, input_features, is_linear, output_features
+from llm_anatomy.model.parts.norm import Norm, read_norm
+from llm_anatomy.model.parts.projection import (
+    Projection,
+    input_features,
+    is_linear,
+    output_features,
+)
 
 FUSED_QKV = ("qkv_proj", "c_attn", "query_key_value", "Wqkv")
 ATTENTION_OUT = ("o_proj", "out_proj", "dense", "c_proj")

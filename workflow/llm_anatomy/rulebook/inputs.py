@@ -14,8 +14,8 @@ from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.data.builtin.registry import BUILTINS
 from llm_anatomy.data.wheels import known_wheel
-from llm_anatomy.model.folder import source_files
-from llm_anatomy.snakefile import settings_json
+from llm_anatomy.model.source.folder import source_files
+from llm_anatomy.rulebook.environment import settings_json
 
 WHEEL_FOLDER = Path("results/wheels")
 

@@ -4,11 +4,11 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
+from llm_anatomy.artefacts.documents import read_sealed, sealed, write_json
+from llm_anatomy.artefacts.files import sha256_file
+from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.config.base import Precision
-from llm_anatomy.documents import read_sealed, sealed, write_json
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file
-from llm_anatomy.remake import remake_command
 
 ARCHITECTURE = "architecture.json"
 PROVENANCE = "provenance.json"

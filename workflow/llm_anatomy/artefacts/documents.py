@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_anatomy.files import atomic_path
+from llm_anatomy.artefacts.files import atomic_path
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_anatomy.documents import read_sealed, sealed
+from llm_anatomy.artefacts.documents import read_sealed, sealed
+from llm_anatomy.artefacts.files import sha256_file
+from llm_anatomy.artefacts.remake import remake_command
+from llm_anatomy.artefacts.results import result_name, result_path
 from llm_anatomy.errors import UserError
-from llm_anatomy.files import sha256_file
-from llm_anatomy.modules import CODE
-from llm_anatomy.remake import remake_command
-from llm_anatomy.results import result_name, result_path
+from llm_anatomy.rulebook.code import CODE
 from llm_anatomy.tables.core import read_provenance
 
 FORMAT = 1

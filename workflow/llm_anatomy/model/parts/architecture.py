@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.norm import Norm
-from llm_anatomy.model.projection import Projection, input_features
+from llm_anatomy.model.parts.norm import Norm
+from llm_anatomy.model.parts.projection import Projection, input_features
 
 
 @dataclass(frozen=True)
