@@ -23,6 +23,7 @@ from llm_anatomy.model.run.hooks import (
     hooked,
     replace_hidden_input,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 
 Operation = Literal["zero", "scale", "replace"]
@@ -147,7 +148,7 @@ def _whole(decoder: Decoder, batch: Batch, hooks: Hooks) -> Tensor:
     rows = torch.arange(len(batch.rows))
     with torch.no_grad(), hooks.attached():
         states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-        return decoder.unembed(states[rows, batch.last.cpu()]).float().log_softmax(-1)
+        return unembedding_of(decoder).unembed(states[rows, batch.last.cpu()]).log_softmax(-1)
 
 
 def _joining(
@@ -180,7 +181,7 @@ def _joining(
             if joined < len(order):
                 clean, _ = replay.block(block.index, clean)
         edited = torch.cat([edited, clean[prompt_of[order[joined:]]]])
-        logs = decoder.logits(edited[:, -1]).float().log_softmax(-1)
+        logs = unembedding_of(decoder).logits(edited[:, -1]).log_softmax(-1)
         back = torch.empty(len(order), dtype=torch.long)
         back[order] = torch.arange(len(order))
         return logs[back]

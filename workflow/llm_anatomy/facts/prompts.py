@@ -16,6 +16,7 @@ from torch import Tensor
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
+from llm_anatomy.model.run.readout import unembedding_of
 
 USED = "used"
 
@@ -107,7 +108,7 @@ def next_token_log_probabilities(
         rows = torch.arange(len(batch.rows))
         with torch.no_grad():
             states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-            logits = decoder.unembed(states[rows, batch.last.cpu()]).float()
+            logits = unembedding_of(decoder).unembed(states[rows, batch.last.cpu()])
         found[batch.rows] = logits.log_softmax(-1).cpu()
     return found
 

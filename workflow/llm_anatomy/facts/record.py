@@ -18,6 +18,7 @@ from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.hooks import hidden_input, hooked
+from llm_anatomy.model.run.readout import unembedding_of
 
 # Largest |h^L - sum of parts| relative to the largest part, by bytes of the model's type; norms of
 # float64 models still compute in float32.
@@ -86,7 +87,7 @@ def record_prompts(
         # Indices on the CPU fit any card; everything recorded goes to the first one.
         rows = torch.arange(len(batch.rows))
         with torch.no_grad():
-            logits = decoder.unembed(body.last_hidden_state[rows, batch.last.cpu()])
+            logits = unembedding_of(decoder).unembed(body.last_hidden_state[rows, batch.last.cpu()])
         logits = logits.to(decoder.device, dtype)
         for row, index in enumerate(batch.rows):
             length = int(batch.lengths[row])
