@@ -9,10 +9,9 @@ rule attribute_facts:
         model="results/models/{model}/provenance.json",
         relation="results/data/{relation}.parquet",
     output:
-        **{
-            name: f"results/facts/{{model}}/{{relation}}/{table}.parquet"
-            for name, table in FACT_TABLES.items()
-        },
+        tables=expand(
+            "results/facts/{{model}}/{{relation}}/{table}.parquet", table=FACT_TABLES
+        ),
     log:
         "logs/attribute_facts/{model}/{relation}.log",
     benchmark:
@@ -34,9 +33,7 @@ rule trace_queries:
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        facts=of_relations("facts"),
-        neurons=of_relations("neuron_importance"),
-        attention_neurons=of_relations("attention_neuron_importance"),
+        tables=of_relations("facts", "neuron_importance", "attention_neuron_importance"),
     output:
         query_layers="results/facts/{model}/query_layers.parquet",
         query_neurons="results/facts/{model}/query_neurons.parquet",
@@ -49,7 +46,9 @@ rule trace_queries:
         **planned("trace_queries", CONFIG),
     params:
         *stage_code("trace_queries"),
-        settings=settings_json(precision=CONFIG.precision, queries=FACTS.queries),
+        settings=settings_json(
+            precision=CONFIG.precision, relations=FACT_RELATIONS, queries=FACTS.queries
+        ),
     shell:
         stage_command("trace_queries")
 
@@ -59,11 +58,13 @@ rule knock_out:
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        facts=of_relations("facts"),
-        layers=of_relations("layer_importance"),
-        heads=of_relations("head_importance"),
-        neurons=of_relations("neuron_importance"),
-        attention_neurons=of_relations("attention_neuron_importance"),
+        tables=of_relations(
+            "facts",
+            "layer_importance",
+            "head_importance",
+            "neuron_importance",
+            "attention_neuron_importance",
+        ),
         query_neurons="results/facts/{model}/query_neurons.parquet",
     output:
         knock_out="results/facts/{model}/knock_out.parquet",
@@ -82,6 +83,7 @@ rule knock_out:
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
+            relations=FACT_RELATIONS,
             attribution=FACTS.attribution,
             knock_out=FACTS.knock_out,
         ),
@@ -92,16 +94,16 @@ rule knock_out:
 rule summarise_facts:
     """Means over the facts of every relation: layers, heads, knock-outs, shared neurons."""
     input:
-        layers=of_relations("layer_importance"),
-        heads=of_relations("head_importance"),
-        neurons=of_relations("neuron_importance"),
+        tables=of_relations("layer_importance", "head_importance", "neuron_importance"),
         query_layers="results/facts/{model}/query_layers.parquet",
         query_neurons="results/facts/{model}/query_neurons.parquet",
         knock_out="results/facts/{model}/knock_out.parquet",
     output:
-        layer_summary="results/facts/{model}/layer_summary.parquet",
-        knock_out_summary="results/facts/{model}/knock_out_summary.parquet",
-        shared_neurons="results/facts/{model}/shared_neurons.parquet",
+        summaries=[
+            "results/facts/{model}/layer_summary.parquet",
+            "results/facts/{model}/knock_out_summary.parquet",
+            "results/facts/{model}/shared_neurons.parquet",
+        ],
     log:
         "logs/summarise_facts/{model}.log",
     benchmark:
@@ -110,7 +112,7 @@ rule summarise_facts:
         **planned("summarise_facts", CONFIG),
     params:
         *stage_code("summarise_facts"),
-        settings=settings_json(),
+        settings=settings_json(relations=FACT_RELATIONS),
     shell:
         stage_command("summarise_facts")
 
@@ -123,9 +125,11 @@ rule read_case:
         facts=of_relations("facts"),
         query_neurons="results/facts/{model}/query_neurons.parquet",
     output:
-        case_study="results/facts/{model}/case_study.parquet",
-        contrasts="results/facts/{model}/case_contrasts.parquet",
-        attention="results/facts/{model}/case_attention.parquet",
+        tables=[
+            "results/facts/{model}/case_study.parquet",
+            "results/facts/{model}/case_contrasts.parquet",
+            "results/facts/{model}/case_attention.parquet",
+        ],
     log:
         "logs/read_case/{model}.log",
     benchmark:

@@ -1,19 +1,19 @@
 # Input functions and settings of rules/facts.smk.
 FACTS = CONFIG.facts
 FACT_RELATIONS = [item.relation for item in FACTS.relations]
-FACT_TABLES = {
-    "facts": "facts",
-    "intake": "intake",
-    "layers": "layer_importance",
-    "heads": "head_importance",
-    "head_positions": "head_position_importance",
-    "positions": "position_importance",
-    "neurons": "neuron_importance",
-    "attention_neurons": "attention_neuron_importance",
-    "certificates": "certificates",
-    "curve": "curve",
-    "sums": "sums",
-}
+FACT_TABLES = [
+    "facts",
+    "intake",
+    "layer_importance",
+    "head_importance",
+    "head_position_importance",
+    "position_importance",
+    "neuron_importance",
+    "attention_neuron_importance",
+    "certificates",
+    "curve",
+    "sums",
+]
 
 if "facts" in CONFIG.studies:
     for name in FACT_RELATIONS:
@@ -24,12 +24,12 @@ if "facts" in CONFIG.studies:
             )
 
 
-def of_relations(table):
-    """One table of every relation of a model, in the order of the configuration."""
+def of_relations(*tables):
+    """Tables of every relation of a model."""
     return expand(
         "results/facts/{{model}}/{relation}/{table}.parquet",
         relation=FACT_RELATIONS,
-        table=table,
+        table=tables,
     )
 
 

@@ -20,7 +20,7 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetToken:
     """What is explained: log p(token), or log p(token) - log p(contrast)."""
 
     token: int
@@ -68,14 +68,16 @@ class Readout:
             logits += self.unembedding.constant
         return self.unembedding.capped(logits)
 
-    def scores(self, states: Float[Tensor, "n d_model"], target: Target) -> Float[Tensor, " n"]:
+    def scores(
+        self, states: Float[Tensor, "n d_model"], target: TargetToken
+    ) -> Float[Tensor, " n"]:
         """Log p(token | state), or its contrast, of every state."""
         # Parts of equal size: a short last one would be as slow as a long one.
         parts = states.tensor_split(-(-len(states) // CHUNK)) if len(states) else ()
-        found = [self._scores(part, target) for part in parts]
-        return torch.cat(found) if found else states.new_zeros(0)
+        scores = [self._scores(part, target) for part in parts]
+        return torch.cat(scores) if scores else states.new_zeros(0)
 
-    def _scores(self, states: Tensor, target: Target) -> Tensor:
+    def _scores(self, states: Tensor, target: TargetToken) -> Tensor:
         logits = self.logits(states, self.unembedding.scratch(len(states)))
         chosen = logits[:, target.token].clone()
         if target.contrast is not None:
@@ -90,7 +92,7 @@ class Readout:
         return self.logits(states).log_softmax(-1)
 
     def gradient(
-        self, log_probabilities: Float[Tensor, "n vocab"], target: Target
+        self, log_probabilities: Float[Tensor, "n vocab"], target: TargetToken
     ) -> Float[Tensor, "n d_model"]:
         """Gradient of the score at states whose log-probabilities are given.
 
@@ -138,13 +140,13 @@ def interpolated_scores(
     readout: Readout,
     start: Float[Tensor, " d_model"],
     end: Float[Tensor, " d_model"],
-    target: Target,
+    target: TargetToken,
     points: int,
 ) -> tuple[Float[Tensor, " points"], Float[Tensor, " points"]]:
     """Log p(w) and p(w) at h^0 + S·(h^L - h^0) for S from 0 to 1 (section 4.1, Fig. 3)."""
     steps = torch.linspace(0, 1, points, dtype=start.dtype, device=start.device)[:, None]
     if not readout.affine:
-        logs = readout.scores(start + steps * (end - start), Target(target.token))
+        logs = readout.scores(start + steps * (end - start), TargetToken(target.token))
         return logs, logs.exp()
     # Affine logits need the two ends alone.
     first, last = readout.logits(torch.stack([start, end]))

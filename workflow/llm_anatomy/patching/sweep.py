@@ -210,7 +210,9 @@ class Engine:
                 edit = self._edit(variant, rows, step)
                 final = sweep_edit(self.replay, run, (layer,), edit).final
                 first = final if first is None else first
-                following = unembedding_of(self.replay.decoder).logits(final).argmax(-1, keepdim=True)
+                following = (
+                    unembedding_of(self.replay.decoder).logits(final).argmax(-1, keepdim=True)
+                )
                 tokens = torch.cat([tokens, following], dim=1)
             assert first is not None
             finals.append(first)

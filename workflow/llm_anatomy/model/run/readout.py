@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from llm_anatomy.model.parts.architecture import Decoder
 
 
+def computing_type(decoder: Decoder) -> torch.dtype:
+    """The type that a model's logits, and what is taken apart of it, are computed in."""
+    return torch.float64 if decoder.dtype == torch.float64 else torch.float32
+
+
 class Unembedding:
     """The final norm and LM head of a model, on the device that its token ids go to.
 
@@ -32,7 +37,7 @@ class Unembedding:
     """
 
     def __init__(self, decoder: Decoder) -> None:
-        self.dtype = torch.float64 if decoder.dtype == torch.float64 else torch.float32
+        self.dtype = computing_type(decoder)
         self.device = decoder.device
         self.norm = decoder.final_norm
         self._norm_module = _in_type(decoder.final_norm.module, self.dtype)
