@@ -1,5 +1,44 @@
 # Where facts come from: importance of layers, heads and neurons, queries, knock-outs.
-include: "functions/facts.smk"
+FACTS = CONFIG.facts
+FACT_RELATIONS = [item.relation for item in FACTS.relations]
+FACT_TABLES = [
+    "facts",
+    "intake",
+    "layer_importance",
+    "head_importance",
+    "head_position_importance",
+    "position_importance",
+    "neuron_importance",
+    "attention_neuron_importance",
+    "certificates",
+    "curve",
+    "sums",
+]
+
+
+def of_relations(*tables):
+    """Tables of every relation of a model."""
+    return expand(
+        "results/facts/{{model}}/{relation}/{table}.parquet",
+        relation=FACT_RELATIONS,
+        table=tables,
+    )
+
+
+def of_models(table):
+    """One facts table of every model."""
+    return expand("results/facts/{model}/{table}.parquet", model=MODELS, table=table)
+
+
+def attribution_settings(wildcards):
+    """What the importance of one relation's facts depends on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        relation=FACTS.relation(wildcards.relation),
+        filter=FACTS.filter,
+        attribution=FACTS.attribution,
+    )
 
 
 rule attribute_facts:
@@ -9,7 +48,7 @@ rule attribute_facts:
         model="results/models/{model}/provenance.json",
         relation="results/data/{relation}.parquet",
     output:
-        tables=expand(
+        results=expand(
             "results/facts/{{model}}/{{relation}}/{table}.parquet", table=FACT_TABLES
         ),
     log:
@@ -35,8 +74,10 @@ rule trace_queries:
         model="results/models/{model}/provenance.json",
         tables=of_relations("facts", "neuron_importance", "attention_neuron_importance"),
     output:
-        query_layers="results/facts/{model}/query_layers.parquet",
-        query_neurons="results/facts/{model}/query_neurons.parquet",
+        results=[
+            "results/facts/{model}/query_layers.parquet",
+            "results/facts/{model}/query_neurons.parquet",
+        ],
     log:
         "logs/trace_queries/{model}.log",
     benchmark:
@@ -58,17 +99,21 @@ rule knock_out:
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        tables=of_relations(
-            "facts",
-            "layer_importance",
-            "head_importance",
-            "neuron_importance",
-            "attention_neuron_importance",
-        ),
-        query_neurons="results/facts/{model}/query_neurons.parquet",
+        tables=[
+            *of_relations(
+                "facts",
+                "layer_importance",
+                "head_importance",
+                "neuron_importance",
+                "attention_neuron_importance",
+            ),
+            "results/facts/{model}/query_neurons.parquet",
+        ],
     output:
-        knock_out="results/facts/{model}/knock_out.parquet",
-        method_layers="results/facts/{model}/method_layers.parquet",
+        results=[
+            "results/facts/{model}/knock_out.parquet",
+            "results/facts/{model}/method_layers.parquet",
+        ],
     log:
         "logs/knock_out/{model}.log",
     benchmark:
@@ -94,12 +139,14 @@ rule knock_out:
 rule summarise_facts:
     """Means over the facts of every relation: layers, heads, knock-outs, shared neurons."""
     input:
-        tables=of_relations("layer_importance", "head_importance", "neuron_importance"),
-        query_layers="results/facts/{model}/query_layers.parquet",
-        query_neurons="results/facts/{model}/query_neurons.parquet",
-        knock_out="results/facts/{model}/knock_out.parquet",
+        tables=[
+            *of_relations("layer_importance", "head_importance", "neuron_importance"),
+            "results/facts/{model}/query_layers.parquet",
+            "results/facts/{model}/query_neurons.parquet",
+            "results/facts/{model}/knock_out.parquet",
+        ],
     output:
-        summaries=[
+        results=[
             "results/facts/{model}/layer_summary.parquet",
             "results/facts/{model}/knock_out_summary.parquet",
             "results/facts/{model}/shared_neurons.parquet",
@@ -122,10 +169,12 @@ rule read_case:
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        facts=of_relations("facts"),
-        query_neurons="results/facts/{model}/query_neurons.parquet",
-    output:
         tables=[
+            *of_relations("facts"),
+            "results/facts/{model}/query_neurons.parquet",
+        ],
+    output:
+        results=[
             "results/facts/{model}/case_study.parquet",
             "results/facts/{model}/case_contrasts.parquet",
             "results/facts/{model}/case_attention.parquet",

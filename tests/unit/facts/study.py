@@ -77,7 +77,7 @@ def attribute(
         ),
         model=model,
         relation=relation_file(folder, name, rows),
-        tables=tuple(home / f"{table}.parquet" for table in TABLES),
+        results=tuple(home / f"{table}.parquet" for table in TABLES),
     )
     return home
 
@@ -103,8 +103,7 @@ def later_stages(
         trace_queries.QueryStage(precision=Precision(), relations=names, queries=queries),
         model=model,
         tables=of("facts", *units),
-        query_layers=query_layers,
-        query_neurons=query_neurons,
+        results=(query_layers, query_neurons),
     )
     knock_out.run(
         knock_out.KnockOutStage(
@@ -115,18 +114,16 @@ def later_stages(
             knock_out=knock_outs,
         ),
         model=model,
-        tables=of("facts", "layer_importance", "head_importance", *units),
-        query_neurons=query_neurons,
-        knock_out=answers,
-        method_layers=methods,
+        tables=(*of("facts", "layer_importance", "head_importance", *units), query_neurons),
+        results=(answers, methods),
     )
     summarise_facts.run(
         summarise_facts.FactSummaryStage(relations=names),
-        tables=of("layer_importance", "head_importance", "neuron_importance"),
-        query_layers=query_layers,
-        query_neurons=query_neurons,
-        knock_out=answers,
-        summaries=tuple(summaries.values()),
+        tables=(
+            *of("layer_importance", "head_importance", "neuron_importance"),
+            *(query_layers, query_neurons, answers),
+        ),
+        results=tuple(summaries.values()),
     )
     cases = {
         name: root / f"{name}.parquet"
@@ -135,9 +132,8 @@ def later_stages(
     read_case.run(
         read_case.CaseStage(precision=Precision(), attribution=Attribution(), case_study=case),
         model=model,
-        facts=of("facts"),
-        query_neurons=query_neurons,
-        tables=tuple(cases.values()),
+        tables=(*of("facts"), query_neurons),
+        results=tuple(cases.values()),
     )
     claims_facts.run(
         claims_facts.ClaimsStage(),

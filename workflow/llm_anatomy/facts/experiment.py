@@ -190,18 +190,6 @@ def _intake(
     return rows
 
 
-class QueryFrames(NamedTuple):
-    """What activates the value neurons of every fact.
-
-    Attributes:
-        layers: Query scores of the embedding and of every layer (`facts/query_layers`).
-        neurons: The best query neurons (`facts/query_neurons`).
-    """
-
-    layers: pd.DataFrame
-    neurons: pd.DataFrame
-
-
 @torch.no_grad()
 def trace_queries(
     loaded: LoadedModel,
@@ -210,7 +198,7 @@ def trace_queries(
     attention_neurons: pd.DataFrame,
     settings: Queries,
     batch_tokens: int,
-) -> QueryFrames:
+) -> dict[TableSchema, pd.DataFrame]:
     """Find what activates the value neurons of every fact: query layers and query neurons.
 
     Args:
@@ -220,6 +208,9 @@ def trace_queries(
         attention_neurons: Their attention value neurons, likewise.
         settings: How many value neurons are traced, and by which subkeys (section 3.4).
         batch_tokens: Most padded tokens in one pass.
+
+    Returns:
+        Query scores of the embedding and of every layer, and the best query neurons.
     """
     subvalues = Subvalues(loaded.decoder)
     ffn, attention = by_fact(neurons), by_fact(attention_neurons)
@@ -237,10 +228,10 @@ def trace_queries(
             rows = _neuron_queries(recording, subvalues, values, sources, settings)
             neuron_rows[index] = [named | row for row in rows]
             progress.advance()
-    return QueryFrames(
-        tables.QUERY_LAYERS.frame(_in_order(layer_rows)),
-        tables.QUERY_NEURONS.frame(_in_order(neuron_rows)),
-    )
+    return {
+        tables.QUERY_LAYERS: tables.QUERY_LAYERS.frame(_in_order(layer_rows)),
+        tables.QUERY_NEURONS: tables.QUERY_NEURONS.frame(_in_order(neuron_rows)),
+    }
 
 
 def fact_keys(facts: pd.DataFrame) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -23,20 +23,9 @@ from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.progress import Progress
 from llm_anatomy.tables import facts as tables
+from llm_anatomy.tables.core import TableSchema
 
 logger = logging.getLogger(__name__)
-
-
-class KnockOutFrames(NamedTuple):
-    """What switching units off does.
-
-    Attributes:
-        answers: Every answer with every selection of units switched off (`facts/knock_out`).
-        method_layers: Where each method's neurons lie (`facts/method_layers`).
-    """
-
-    answers: pd.DataFrame
-    method_layers: pd.DataFrame
 
 
 @torch.no_grad()
@@ -48,7 +37,7 @@ def knock_out(
     settings: KnockOut,
     seed: int,
     batch_tokens: int,
-) -> KnockOutFrames:
+) -> dict[TableSchema, pd.DataFrame]:
     """Switch units off, fact by fact, and read what is left of each answer.
 
     Args:
@@ -59,6 +48,9 @@ def knock_out(
         settings: What is switched off, and how (sections 4.1 and 4.2).
         seed: Seed of the random controls; a fact's depend on its row.
         batch_tokens: Most padded tokens in one pass.
+
+    Returns:
+        Every answer with every selection of units switched off, and where methods' neurons lie.
     """
     decoder = loaded.decoder
     by_method = _neurons_by_method(
@@ -71,10 +63,11 @@ def knock_out(
         for selection in selections.of_fact(key, row, by_method[row])
     ]
     answers = _answers(decoder, facts, jobs, settings, batch_tokens)
-    return KnockOutFrames(
-        tables.KNOCK_OUT.frame(answers),
-        tables.METHOD_LAYERS.frame(_method_layers(facts, by_method, decoder.n_layers)),
-    )
+    method_layers = _method_layers(facts, by_method, decoder.n_layers)
+    return {
+        tables.KNOCK_OUT: tables.KNOCK_OUT.frame(answers),
+        tables.METHOD_LAYERS: tables.METHOD_LAYERS.frame(method_layers),
+    }
 
 
 def _answers(

@@ -23,7 +23,7 @@ class AttributionStage(Settings):
 
 
 def run(
-    settings: AttributionStage, *, model: Path, relation: Path, tables: tuple[Path, ...]
+    settings: AttributionStage, *, model: Path, relation: Path, results: tuple[Path, ...]
 ) -> None:
     """Read a relation; write its facts, what was set aside, and the importance of every unit."""
     compute = compute_settings()
@@ -42,7 +42,7 @@ def run(
         "template": result.template,
         "outcomes": result.outcomes,
     }
-    write_tables(tables, result.frames, provenance)
+    write_tables(results, result.frames, provenance)
 
 
 if __name__ == "__main__":

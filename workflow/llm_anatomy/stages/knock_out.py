@@ -4,20 +4,27 @@ from pathlib import Path
 
 from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.facts import Attribution, KnockOut
-from llm_anatomy.facts.interventions import knock_out as knock_out_units
+from llm_anatomy.facts.interventions import knock_out
 from llm_anatomy.facts.selections import UnitTables
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables import facts
-from llm_anatomy.tables.collection import Collection
-from llm_anatomy.tables.core import content_hashes, read_table, write_table
+from llm_anatomy.tables.collection import Collection, write_tables
+from llm_anatomy.tables.core import content_hashes
+from llm_anatomy.tables.facts import (
+    ATTENTION_NEURON_IMPORTANCE,
+    FACTS,
+    HEAD_IMPORTANCE,
+    LAYER_IMPORTANCE,
+    NEURON_IMPORTANCE,
+    QUERY_NEURONS,
+)
 
 READ = (
-    facts.FACTS,
-    facts.LAYER_IMPORTANCE,
-    facts.HEAD_IMPORTANCE,
-    facts.NEURON_IMPORTANCE,
-    facts.ATTENTION_NEURON_IMPORTANCE,
+    FACTS,
+    LAYER_IMPORTANCE,
+    HEAD_IMPORTANCE,
+    NEURON_IMPORTANCE,
+    ATTENTION_NEURON_IMPORTANCE,
 )
 
 
@@ -32,30 +39,28 @@ class KnockOutStage(Settings):
 
 
 def run(
-    settings: KnockOutStage,
-    *,
-    model: Path,
-    tables: tuple[Path, ...],
-    query_neurons: Path,
-    knock_out: Path,
-    method_layers: Path,
+    settings: KnockOutStage, *, model: Path, tables: tuple[Path, ...], results: tuple[Path, ...]
 ) -> None:
     """Read facts and their units; write every answer without them, and where methods look."""
-    collection = Collection(tables, READ)
-    known, *frames = (collection.joined(schema, relation=settings.relations) for schema in READ)
-    units = UnitTables(*frames, read_table(query_neurons, facts.QUERY_NEURONS))
-    compute = compute_settings()
-    loaded, at_once = load_model(model, settings.precision, compute), compute.batch_tokens
-    result = knock_out_units(
-        loaded, known, units, settings.attribution, settings.knock_out, settings.seed, at_once
+    collection, compute = Collection(tables, (*READ, QUERY_NEURONS)), compute_settings()
+    facts, layers, heads, neurons, attention_neurons = (
+        collection.joined(schema, relation=settings.relations) for schema in READ
+    )
+    loaded = load_model(model, settings.precision, compute)
+    frames = knock_out(
+        loaded,
+        facts,
+        UnitTables(layers, heads, neurons, attention_neurons, collection.joined(QUERY_NEURONS)),
+        settings.attribution,
+        settings.knock_out,
+        settings.seed,
+        compute.batch_tokens,
     )
     provenance = loaded.provenance | {
-        "seed": settings.seed,
-        "knock_out": settings.knock_out.model_dump(mode="json"),
-        "inputs": content_hashes((*tables, query_neurons)),
+        **settings.model_dump(mode="json", include={"seed", "knock_out"}),
+        "inputs": content_hashes(tables),
     }
-    write_table(knock_out, facts.KNOCK_OUT, result.answers, provenance)
-    write_table(method_layers, facts.METHOD_LAYERS, result.method_layers, provenance)
+    write_tables(results, frames, provenance)
 
 
 if __name__ == "__main__":

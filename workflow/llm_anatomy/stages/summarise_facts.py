@@ -5,11 +5,18 @@ from pathlib import Path
 from llm_anatomy.config.base import Settings
 from llm_anatomy.facts.summary import summarise
 from llm_anatomy.runner import run_stage
-from llm_anatomy.tables import facts
 from llm_anatomy.tables.collection import Collection, write_tables
-from llm_anatomy.tables.core import read_provenance, read_table
+from llm_anatomy.tables.facts import (
+    HEAD_IMPORTANCE,
+    KNOCK_OUT,
+    LAYER_IMPORTANCE,
+    NEURON_IMPORTANCE,
+    QUERY_LAYERS,
+    QUERY_NEURONS,
+)
 
-READ = (facts.LAYER_IMPORTANCE, facts.HEAD_IMPORTANCE, facts.NEURON_IMPORTANCE)
+OF_RELATIONS = (LAYER_IMPORTANCE, HEAD_IMPORTANCE, NEURON_IMPORTANCE)
+OF_MODEL = (QUERY_LAYERS, QUERY_NEURONS, KNOCK_OUT)
 
 
 class FactSummaryStage(Settings):
@@ -18,29 +25,16 @@ class FactSummaryStage(Settings):
     relations: list[str]
 
 
-def run(
-    settings: FactSummaryStage,
-    *,
-    tables: tuple[Path, ...],
-    query_layers: Path,
-    query_neurons: Path,
-    knock_out: Path,
-    summaries: tuple[Path, ...],
-) -> None:
+def run(settings: FactSummaryStage, *, tables: tuple[Path, ...], results: tuple[Path, ...]) -> None:
     """Read a model's tables of every relation; write means, knock-outs and shared neurons."""
-    collection = Collection(tables, READ)
+    collection = Collection(tables, (*OF_RELATIONS, *OF_MODEL))
     layers, heads, neurons = (
-        collection.joined(schema, relation=settings.relations) for schema in READ
+        collection.joined(schema, relation=settings.relations) for schema in OF_RELATIONS
     )
-    frames = summarise(
-        layers,
-        heads,
-        neurons,
-        read_table(query_layers, facts.QUERY_LAYERS),
-        read_table(query_neurons, facts.QUERY_NEURONS),
-        read_table(knock_out, facts.KNOCK_OUT),
-    )
-    write_tables(summaries, frames, read_provenance(knock_out))
+    query_layers, query_neurons, answers = (collection.joined(schema) for schema in OF_MODEL)
+    frames = summarise(layers, heads, neurons, query_layers, query_neurons, answers)
+    (owner,) = collection.owners(KNOCK_OUT)
+    write_tables(results, frames, collection.provenance(KNOCK_OUT, **owner))
 
 
 if __name__ == "__main__":

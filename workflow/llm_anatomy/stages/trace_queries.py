@@ -7,15 +7,9 @@ from llm_anatomy.config.facts import Queries
 from llm_anatomy.facts.experiment import trace_queries
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables.collection import Collection
-from llm_anatomy.tables.core import content_hashes, write_table
-from llm_anatomy.tables.facts import (
-    ATTENTION_NEURON_IMPORTANCE,
-    FACTS,
-    NEURON_IMPORTANCE,
-    QUERY_LAYERS,
-    QUERY_NEURONS,
-)
+from llm_anatomy.tables.collection import Collection, write_tables
+from llm_anatomy.tables.core import content_hashes
+from llm_anatomy.tables.facts import ATTENTION_NEURON_IMPORTANCE, FACTS, NEURON_IMPORTANCE
 
 READ = (FACTS, NEURON_IMPORTANCE, ATTENTION_NEURON_IMPORTANCE)
 
@@ -29,24 +23,22 @@ class QueryStage(Settings):
 
 
 def run(
-    settings: QueryStage,
-    *,
-    model: Path,
-    tables: tuple[Path, ...],
-    query_layers: Path,
-    query_neurons: Path,
+    settings: QueryStage, *, model: Path, tables: tuple[Path, ...], results: tuple[Path, ...]
 ) -> None:
     """Read every relation's facts and value neurons; write query layers and query neurons."""
-    compute, collection = compute_settings(), Collection(tables, READ)
-    frames = (collection.joined(schema, relation=settings.relations) for schema in READ)
+    collection, compute = Collection(tables, READ), compute_settings()
+    facts, neurons, attention_neurons = (
+        collection.joined(schema, relation=settings.relations) for schema in READ
+    )
     loaded = load_model(model, settings.precision, compute)
-    result = trace_queries(loaded, *frames, settings.queries, compute.batch_tokens)
+    frames = trace_queries(
+        loaded, facts, neurons, attention_neurons, settings.queries, compute.batch_tokens
+    )
     provenance = loaded.provenance | {
         "queries": settings.queries.model_dump(),
         "inputs": content_hashes(tables),
     }
-    write_table(query_layers, QUERY_LAYERS, result.layers, provenance)
-    write_table(query_neurons, QUERY_NEURONS, result.neurons, provenance)
+    write_tables(results, frames, provenance)
 
 
 if __name__ == "__main__":
