@@ -78,12 +78,12 @@ def toxicity_tables(name):
 
 def fold_tables(name):
     """One table of every labelled dataset."""
-    return [f"results/folds/{dataset}/{name}.parquet" for dataset in LABELLED]
+    return [f"results/toxicity/folds/{dataset}/{name}.parquet" for dataset in LABELLED]
 
 
 # What the claims and the figures read beside the tables of every dataset.
 HUB_METRICS = expand(
-    "results/folds/{dataset}/hub/{classifier}.metrics.parquet",
+    "results/toxicity/folds/{dataset}/hub/{classifier}.metrics.parquet",
     dataset=LABELLED,
     classifier=HUB_CLASSIFIERS,
 )
