@@ -51,18 +51,20 @@ rule prepare_model:
 
 
 rule build_dataset:
-    """Read a data set's texts and labels; say what became of every row."""
+    """Read a data set of any kind; say what became of every row."""
     input:
         sources=for_entry("dataset", CONFIG.datasets, dataset_inputs),
     output:
-        texts="results/data/{dataset}.parquet",
+        table="results/data/{dataset}.parquet",
         intake="results/data/{dataset}.intake.parquet",
     log:
         "logs/build_dataset/{dataset}.log",
     benchmark:
         "logs/benchmarks/build_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of([dataset.name for dataset in TEXTS if not dataset.parts]),
+        dataset=one_of(
+            [dataset.name for dataset in CONFIG.datasets if not dataset.parts]
+        ),
     resources:
         **planned("build_dataset", CONFIG),
     params:
@@ -92,25 +94,3 @@ rule mix_datasets:
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         stage_command("mix_datasets")
-
-
-rule build_relation:
-    """Read a relation's subjects and answers; say what became of every row."""
-    input:
-        sources=for_entry("relation", CONFIG.datasets, dataset_inputs),
-    output:
-        relation="results/data/{relation}.parquet",
-        intake="results/data/{relation}.intake.parquet",
-    log:
-        "logs/build_relation/{relation}.log",
-    benchmark:
-        "logs/benchmarks/build_relation/{relation}.tsv"
-    wildcard_constraints:
-        relation=one_of(RELATIONS),
-    resources:
-        **planned("build_relation", CONFIG),
-    params:
-        *stage_code("build_relation"),
-        settings=for_entry("relation", CONFIG.datasets, dataset_settings(CONFIG)),
-    shell:
-        stage_command("build_relation")

@@ -67,7 +67,7 @@ def model_settings(configuration: Configuration) -> Callable[[ModelSource], str]
 
 
 def dataset_settings(configuration: Configuration) -> Callable[[Dataset], str]:
-    """The settings of `build_dataset` and `build_relation`."""
+    """The settings of `build_dataset` and `mix_datasets`."""
     return lambda dataset: settings_json(seed=configuration.seed, dataset=dataset)
 
 
