@@ -86,7 +86,7 @@ rule mix_datasets:
     benchmark:
         "logs/benchmarks/mix_datasets/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of([dataset.name for dataset in TEXTS if dataset.parts]),
+        dataset=one_of([dataset.name for dataset in CONFIG.texts if dataset.parts]),
     resources:
         **planned("mix_datasets", CONFIG),
     params:
