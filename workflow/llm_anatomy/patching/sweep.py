@@ -16,6 +16,7 @@ from llm_anatomy.config.patching import (
     Skip,
     Switch,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.cases import Case, Donor, batches, positions_of
@@ -138,7 +139,7 @@ class Engine:
         final: Tensor,
         tokens: Int[Tensor, "rows steps"] | None,
     ) -> Iterator[Record]:
-        scores = next_token(self.replay.decoder.logits, final, clean.final(), rows)
+        scores = next_token(unembedding_of(self.replay.decoder).logits, final, clean.final(), rows)
         answers = scores.token[:, None].tolist() if tokens is None else tokens.tolist()
         offset = 1 if isinstance(variant.manipulation, Freeze) else 0
         for index in range(len(final)):
@@ -209,7 +210,9 @@ class Engine:
                 edit = self._edit(variant, rows, step)
                 final = sweep_edit(self.replay, run, (layer,), edit).final
                 first = final if first is None else first
-                following = self.replay.decoder.logits(final).argmax(-1, keepdim=True)
+                following = (
+                    unembedding_of(self.replay.decoder).logits(final).argmax(-1, keepdim=True)
+                )
                 tokens = torch.cat([tokens, following], dim=1)
             assert first is not None
             finals.append(first)
