@@ -27,25 +27,18 @@ rule build_tasks:
 
 
 rule sweep_layers:
-    """One manipulation of previous tokens at every layer; `none` is the clean model."""
+    """The clean model and every manipulation of previous tokens at every layer, one load each task."""
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
         examples="results/patching/{model}/{task}/examples.parquet",
         pairs="results/patching/{model}/{task}/pairs.parquet",
     output:
-        sweep="results/patching/{model}/{task}/{manipulation}.parquet",
+        sweeps="results/patching/{model}/{task}/sweeps.parquet",
     log:
-        "logs/sweep_layers/{model}/{task}/{manipulation}.log",
+        "logs/sweep_layers/{model}/{task}.log",
     benchmark:
-        "logs/benchmarks/sweep_layers/{model}/{task}/{manipulation}.tsv"
-    wildcard_constraints:
-        manipulation="|".join(
-            [
-                "none",
-                *[manipulation.name for manipulation in CONFIG.patching.manipulations],
-            ]
-        ),
+        "logs/benchmarks/sweep_layers/{model}/{task}.tsv"
     # Long, so never last.
     priority: 1
     threads: CONFIG.compute.threads
@@ -62,7 +55,7 @@ rule summarise_sweeps:
     """Score curves with intervals, and the layers at which they change."""
     input:
         floors="results/patching/{model}/{task}/floors.parquet",
-        sweeps=patching_sweeps,
+        sweeps="results/patching/{model}/{task}/sweeps.parquet",
     output:
         curves="results/patching/{model}/{task}/curves.parquet",
         depths="results/patching/{model}/{task}/depths.parquet",
@@ -74,7 +67,7 @@ rule summarise_sweeps:
         **planned("summarise_sweeps", CONFIG),
     params:
         *stage_code("summarise_sweeps"),
-        settings=patching_summary_settings,
+        settings=settings_json(seed=CONFIG.seed, summary=CONFIG.patching.summary),
     shell:
         stage_command("summarise_sweeps")
 
@@ -105,7 +98,7 @@ rule figures_patching:
         project_files(package_files("patching")),
         curves=per_patching_run("curves"),
         depths=per_patching_run("depths"),
-        clean=per_patching_run("none"),
+        sweeps=per_patching_run("sweeps"),
         intake=per_patching_run("intake"),
         pairs=per_patching_run("pairs"),
     output:

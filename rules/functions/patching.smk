@@ -37,41 +37,19 @@ def patching_task_settings(wildcards):
         seed=CONFIG.seed,
         task=CONFIG.patching.task(wildcards.task),
         switches=any(manipulation.kind == "switch" for manipulation in manipulations),
-        layers=CONFIG.patching.layers,
     )
 
 
 def patching_sweep_settings(wildcards):
-    """What one sweep depends on."""
+    """What the sweeps of a task depend on."""
     return settings_json(
         seed=CONFIG.seed,
         precision=CONFIG.precision,
         task=CONFIG.patching.task(wildcards.task),
-        manipulation=CONFIG.patching.manipulation(wildcards.manipulation),
+        manipulations=CONFIG.patching.task_manipulations(wildcards.task),
         layers=CONFIG.patching.layers,
         method=CONFIG.patching.method,
     )
-
-
-def patching_summary_settings(wildcards):
-    """What the curves of a task depend on."""
-    return settings_json(
-        seed=CONFIG.seed,
-        summary=CONFIG.patching.summary,
-        manipulations=CONFIG.patching.task_manipulations(wildcards.task),
-    )
-
-
-def patching_sweeps(wildcards):
-    """The sweeps of a task, the clean run first."""
-    names = [
-        manipulation.name
-        for manipulation in CONFIG.patching.task_manipulations(wildcards.task)
-    ]
-    return [
-        f"results/patching/{wildcards.model}/{wildcards.task}/{name}.parquet"
-        for name in ["none", *names]
-    ]
 
 
 def per_patching_run(table):
