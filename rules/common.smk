@@ -9,17 +9,12 @@ from snakemake.path_modifier import PATH_MODIFIER_FLAG
 
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.rulebook.layers import check_named_layers
+from llm_anatomy.rulebook.checks import check_disk
 from llm_anatomy.rulebook.commands import complete_commands, stage_command
 from llm_anatomy.rulebook.code import code_parameters, package_files
 from llm_anatomy.plan.resources import planned
 from llm_anatomy.artefacts.results import PLACES_VARIABLE
-from llm_anatomy.rulebook.environment import (
-    check_sources,
-    settings_json,
-    stage_environment,
-    without_compute,
-)
+from llm_anatomy.rulebook.environment import settings_json, stage_environment
 
 # Jobs and their inputs, hundreds of thousands of objects, live to the end: looking through them for
 # garbage after every seven hundred new ones takes a tenth of a dry run of a thousand jobs.
@@ -45,8 +40,7 @@ def validated_configuration():
         configuration = load_configuration(config, source)
         # A job on another machine need not see every file, and checked once is enough.
         if workflow.is_main_process:
-            check_sources(configuration, source)
-            check_named_layers(configuration, source)
+            check_disk(configuration, source)
         return configuration
     except UserError as error:
         sys.exit(f"Error: {error}")
@@ -77,11 +71,9 @@ def model_parts(model):
 
 
 CONFIG = validated_configuration()
-MODELS = [model.name for model in CONFIG.models]
-TEXTS = [dataset for dataset in CONFIG.datasets if dataset.kind == "texts"]
-# The texts that studies run on; the others only serve as parts of mixtures or to train scorers.
-DATASETS = [dataset.name for dataset in TEXTS if dataset.study]
-RELATIONS = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "relation"]
+MODELS = CONFIG.model_names
+DATASETS = CONFIG.dataset_names
+RELATIONS = CONFIG.relation_names
 
 NAMED_FILES = [display_path(Path(name)) for name in workflow.overwrite_configfiles]
 os.environ.update(stage_environment(CONFIG.compute, NAMED_FILES))

@@ -1,5 +1,51 @@
 # What later layers still need of a prompt: manipulations of previous tokens, swept over layers.
-include: "functions/patching.smk"
+PATCHING = CONFIG.patching
+
+
+def patching_source(wildcards):
+    """What a task is made from: a relation of the configuration, a file, or nothing."""
+    task = PATCHING.task(wildcards.task)
+    if getattr(task, "relation", None) is not None:
+        return f"results/data/{task.relation}.parquet"
+    file = getattr(task, "file", None)
+    # A hub dataset and generated questions have no file; the model's record stands in.
+    return (
+        f"results/models/{wildcards.model}/provenance.json"
+        if file is None
+        else local(str(file))
+    )
+
+
+def patching_task_settings(wildcards):
+    """What the examples of a task depend on."""
+    manipulations = PATCHING.task_manipulations(wildcards.task)
+    return settings_json(
+        seed=CONFIG.seed,
+        task=PATCHING.task(wildcards.task),
+        switches=any(manipulation.kind == "switch" for manipulation in manipulations),
+    )
+
+
+def patching_sweep_settings(wildcards):
+    """What the sweeps of a task depend on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        task=PATCHING.task(wildcards.task),
+        manipulations=PATCHING.task_manipulations(wildcards.task),
+        layers=PATCHING.layers,
+        method=PATCHING.method,
+    )
+
+
+def per_patching_run(table):
+    """One table of every model and task, model by model."""
+    return expand(
+        "results/patching/{model}/{task}/{table}.parquet",
+        model=MODELS,
+        task=[task.name for task in PATCHING.tasks],
+        table=table,
+    )
 
 
 rule build_tasks:
@@ -67,7 +113,7 @@ rule summarise_sweeps:
         **planned("summarise_sweeps", CONFIG),
     params:
         *stage_code("summarise_sweeps"),
-        settings=settings_json(seed=CONFIG.seed, summary=CONFIG.patching.summary),
+        settings=settings_json(seed=CONFIG.seed, summary=PATCHING.summary),
     shell:
         stage_command("summarise_sweeps")
 

@@ -62,7 +62,7 @@ rule build_dataset:
     benchmark:
         "logs/benchmarks/build_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of([dataset.name for dataset in TEXTS if not dataset.parts]),
+        dataset=one_of([dataset.name for dataset in CONFIG.texts if not dataset.parts]),
     resources:
         **planned("build_dataset", CONFIG),
     params:
@@ -84,7 +84,7 @@ rule mix_datasets:
     benchmark:
         "logs/benchmarks/mix_datasets/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of([dataset.name for dataset in TEXTS if dataset.parts]),
+        dataset=one_of([dataset.name for dataset in CONFIG.texts if dataset.parts]),
     resources:
         **planned("mix_datasets", CONFIG),
     params:

@@ -1,7 +1,40 @@
 # Toxicity detection and classification: spline features beside baselines, on the same folds.
 #
 # Runs on every text dataset that has labels; a dataset without any takes no part.
-include: "functions/toxicity.smk"
+TOXICITY = CONFIG.toxicity
+LABELLED = CONFIG.labelled_datasets
+HUB_CLASSIFIERS = [classifier.name for classifier in TOXICITY.baselines.hub_classifiers]
+
+
+def toxicity_tables(name, datasets=LABELLED):
+    """One table of every model and labelled dataset, model by model."""
+    return expand(
+        "results/toxicity/{model}/{dataset}/{name}.parquet",
+        model=MODELS,
+        dataset=datasets,
+        name=name,
+    )
+
+
+def fold_tables(name):
+    """One table of every labelled dataset."""
+    return expand("results/folds/{dataset}/{name}.parquet", dataset=LABELLED, name=name)
+
+
+# What the claims and the figures read beside the tables of every dataset.
+HUB_METRICS = expand(
+    "results/folds/{dataset}/hub/{classifier}.metrics.parquet",
+    dataset=LABELLED,
+    classifier=HUB_CLASSIFIERS,
+)
+OTHER_TABLES = toxicity_tables("early_exit", LABELLED[:1]) + [
+    f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
+    for model in MODELS
+    for pair in CONFIG.hard_negatives
+]
+VERDICT_SETTINGS = settings_json(
+    models=MODELS, datasets=LABELLED, hub_classifiers=HUB_CLASSIFIERS
+)
 
 
 rule split_texts:
@@ -32,7 +65,7 @@ rule detect_toxicity:
         folds="results/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
         intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
-        states=state_shards,
+        states=shard_files("states"),
     output:
         predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
         metrics="results/toxicity/{model}/{dataset}/metrics.parquet",
@@ -187,7 +220,7 @@ rule compare_negatives:
             folds=TOXICITY.folds,
             classifiers=TOXICITY.classifiers,
             scoring=TOXICITY.scoring,
-            comparison=comparison(wildcards.dataset, wildcards.easy),
+            comparison=TOXICITY.comparison(wildcards.dataset, wildcards.easy),
         ),
     shell:
         stage_command("compare_negatives")
@@ -218,7 +251,7 @@ rule transfer_detector:
             folds=TOXICITY.folds,
             classifiers=TOXICITY.classifiers,
             scoring=TOXICITY.scoring,
-            transfer=transfer(wildcards.train, wildcards.test),
+            transfer=TOXICITY.given_split(wildcards.train, wildcards.test),
         ),
     shell:
         stage_command("transfer_detector")
@@ -244,7 +277,7 @@ rule score_hub_classifier:
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             scoring=TOXICITY.scoring,
-            classifier=HUB_CLASSIFIERS[wildcards.classifier],
+            classifier=TOXICITY.hub_classifier(wildcards.classifier),
         ),
     shell:
         stage_command("score_hub_classifier")
@@ -344,7 +377,7 @@ rule toxicity:
         [
             f"results/toxicity/{model}/transfer/{pair.train}-to-{pair.test}/metrics.parquet"
             for model in MODELS
-            for pair in TRANSFERS
+            for pair in TOXICITY.transfer
         ],
         "results/toxicity/claims.parquet",
         "results/figures/toxicity",

@@ -297,6 +297,12 @@ class Dataset(Settings):
         return self
 
     @property
+    def has_labels(self) -> bool:
+        """Whether texts bring labels, as far as the configuration says."""
+        mixed = any(part.positive or part.negative for part in self.parts)
+        return bool(self.builtin or self.labels or mixed)
+
+    @property
     def file_suffix(self) -> str:
         """The suffix of `path` that says its format, in lower case and without `.gz`."""
         found = re.search(r"(\.[a-z]+)(\.gz)?$", (self.path or "").lower())

@@ -4,6 +4,7 @@ Source: Balestriero, Cosentino, Shekkizhar, "Characterizing Large Language Model
 Solve Toxicity Detection and Generation" (arXiv 2312.01648), sections on detection.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -292,3 +293,19 @@ class ToxicitySettings(Settings):
             if same is not None:
                 raise ValueError(f"'{key}' compares '{same[0]}' with itself; name two datasets")
         return self
+
+    def hard_negatives_among(self, datasets: Sequence[str]) -> list[HardNegatives]:
+        """The comparisons of negatives whose data sets are both among these."""
+        return [c for c in self.hard_negatives if c.dataset in datasets and c.easy in datasets]
+
+    def comparison(self, dataset: str, easy: str) -> HardNegatives:
+        """The comparison of these negatives."""
+        return next(c for c in self.hard_negatives if (c.dataset, c.easy) == (dataset, easy))
+
+    def given_split(self, train: str, test: str) -> Transfer:
+        """The given split between these data sets."""
+        return next(t for t in self.transfer if (t.train, t.test) == (train, test))
+
+    def hub_classifier(self, name: str) -> HubClassifier:
+        """The Hugging Face classifier of this name."""
+        return next(c for c in self.baselines.hub_classifiers if c.name == name)
