@@ -11,6 +11,8 @@ from llm_anatomy.plan.situation import Situation
 ASSUMED_ROWS = 1000
 ASSUMED_TOKENS = 200
 RELATION_TOKENS = 24
+# A record of a sweep, from its scores to its row in the table.
+RECORD_BYTES = 3000
 # Arrow, pandas and the writer hold copies of a table while it is made.
 TABLE_COPIES = 2.5
 FLOAT32 = 4
@@ -89,19 +91,21 @@ def _tokenise(situation: Situation) -> Work:
 def _sweep(situation: Situation) -> Work:
     shape, patching = situation.model, situation.configuration.patching
     task = patching.task(situation.wildcards["task"])
-    manipulation = patching.manipulation(situation.wildcards["manipulation"])
+    manipulations = patching.task_manipulations(task.name)
     examples = min(situation.rows, task.max_examples or situation.rows)
-    seeds = getattr(manipulation, "seeds", 1)
+    draws = sum(getattr(m, "seeds", 1) * len(getattr(m, "degrees", [90])) for m in manipulations)
     layers = shape.n_layers if patching.layers is None else len(patching.layers)
     # Variant k of a staircase runs the blocks from k on: half of all blocks on average.
-    passes = 1 if manipulation is None else 1 + seeds * layers / 2
+    passes = 1 + len(manipulations) + draws * layers / 2
+    records = examples * (1 + draws * layers)
     return Work(
         "model",
         loads_model=True,
         body_tokens=examples * RELATION_TOKENS * passes * task.max_new_tokens,
-        head_vectors=examples * seeds * layers * task.max_new_tokens,
+        head_vectors=records * task.max_new_tokens,
         batch_tokens=situation.batch_tokens,
-        output_mb=examples * seeds * layers * 40 / MB,
+        held_mb=records * RECORD_BYTES / MB,
+        output_mb=records * 40 / MB,
     )
 
 
