@@ -48,13 +48,13 @@ def edited_logits(
 def frozen_logits(decoder: Decoder, tokens: Tokens, layer: int, positions: Positions) -> Logits:
     """Freeze: X^l_j := X^k_j for every block l >= k and every manipulated previous token j."""
     where = positions.of(0, tokens.shape[1] - 1)
-    kept: list[Tensor] = []
+    start: list[Tensor] = []
 
     def freeze(states: Tensor) -> Tensor:
-        if not kept:
-            kept.append(states)
+        if not start:
+            start.append(states)
         frozen = states.clone()
-        frozen[:, where] = kept[0][:, where]
+        frozen[:, where] = start[0][:, where]
         return frozen
 
     blocks = decoder.blocks[layer:]
