@@ -159,7 +159,8 @@ def _weights_mb(work: Work, shape: Shape, precision: Precision) -> float:
     if work.loads_model:
         weights = weight_mb(shape, precision) * (1 + (TRAINING_COPIES if work.trains else 0))
         # Logits are computed in float32, by a copy of a half-precision model's head.
-        copied = shape.head_parameters if BYTES[precision.dtype] < BYTES["float32"] else 0
+        half = precision.activation_bytes < BYTES["float32"]
+        copied = shape.head_parameters if half else 0
         return weights + copied * BYTES["float32"] / MB
     # Weights are decoded in float32 whatever the model runs in: the head, and one MLP matrix.
     matrix = shape.n_neurons * shape.d_model
