@@ -255,7 +255,9 @@ class ModelPair(Settings):
 class Comparison(Settings):
     """How many neurons decode to the same top token in two models."""
 
-    pairs: list[ModelPair] = Field([], description="Pairs of configured models with the same shapes.")
+    pairs: list[ModelPair] = Field(
+        [], description="Pairs of configured models with the same shapes."
+    )
     fine_tuned: bool = Field(
         True, description="Also compare the tuned model of this section with its base."
     )
