@@ -23,9 +23,9 @@ def extraction_settings(wildcards):
     )
 
 
-def own_file(section):
-    """The user's file that a section names, as an input; none where it names none."""
-    return [] if section.file is None else local([str(section.file)])
+def own_texts(section):
+    """The table of the data set that a section names, as an input; none where it names none."""
+    return expand("results/data/{name}.parquet", name=section.dataset or [])
 
 
 def per_dataset(name):
@@ -139,8 +139,8 @@ rule trace_inserts:
     """Spline features of every prefix of documents with an inserted passage."""
     input:
         model_parts("{model}"),
-        own_file(GEOMETRY.inserts),
         model="results/models/{model}/provenance.json",
+        insert_texts=own_texts(GEOMETRY.inserts),
     output:
         prefix_features="results/geometry/{model}/inserts/prefix_features.parquet",
         insert_starts="results/geometry/{model}/inserts/insert_starts.parquet",
@@ -164,8 +164,8 @@ rule prompt_dimension:
     """Intrinsic dimension of prompts of growing context, and the model's greedy answers."""
     input:
         model_parts("{model}"),
-        own_file(GEOMETRY.prompts),
         model="results/models/{model}/provenance.json",
+        prompt_texts=own_texts(GEOMETRY.prompts),
     output:
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",

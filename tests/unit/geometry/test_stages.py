@@ -238,6 +238,7 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
             absolute_threshold=0.0,
         ),
         model=model,
+        prompt_texts=(),
         prompts=prompts,
         prompt_dimension=dimension,
     )
@@ -274,6 +275,7 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
             inserts=Inserts(texts=[{"name": "d", "document": document, "insert": "Oh no!"}]),
         ),
         model=model,
+        insert_texts=(),
         prefix_features=tmp_path / "prefix.parquet",
         insert_starts=starts,
     )

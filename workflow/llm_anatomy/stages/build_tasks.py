@@ -20,7 +20,6 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
 from llm_anatomy.patching.pairs import Pair, make_pairs, subject_missing
 from llm_anatomy.patching.prompts import Example, Limits, make_example, sample
-from llm_anatomy.patching.records import Record, read_hub, read_records
 from llm_anatomy.patching.tasks import (
     Items,
     SetAside,
@@ -31,7 +30,7 @@ from llm_anatomy.patching.tasks import (
 )
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import read_arrow, read_provenance, write_table
-from llm_anatomy.tables.data import RELATION
+from llm_anatomy.tables.data import TABLE_OF_KIND
 from llm_anatomy.tables.patching import EXAMPLES, FLOORS, INTAKE, PAIRS
 
 
@@ -113,21 +112,15 @@ def _items(
     task = settings.task
     if isinstance(task, ArithmeticTask):
         return arithmetic_items(task, settings.seed), {}
-    if isinstance(task, RelationTask) and task.relation is not None:
-        table = source[0]
-        records: list[Record] = read_arrow(table, RELATION).to_pylist()
-        return relation_items(task, records, str(table)), {"data": read_provenance(table)}
+    (table,) = source
+    records = read_arrow(table, TABLE_OF_KIND[task.data[0]]).to_pylist()
     if isinstance(task, RelationTask):
-        assert task.file is not None
-        return relation_items(task, read_records(task.file), str(task.file)), {}
-    if task.file is not None:
-        records, where = read_records(task.file), str(task.file)
+        items = relation_items(task, records)
+    elif isinstance(task, ExtractiveQaTask):
+        items = qa_items(task, records)
     else:
-        assert task.hub is not None
-        records, where = read_hub(task.hub), task.hub.id
-    if isinstance(task, ExtractiveQaTask):
-        return qa_items(task, records, where), {}
-    return summarisation_items(task, records, tokenizer, where), {}
+        items = summarisation_items(task, records, tokenizer)
+    return items, {"data": read_provenance(table)}
 
 
 def _check_unique(task: Task, items: Items) -> None:

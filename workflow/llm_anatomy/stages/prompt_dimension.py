@@ -11,13 +11,13 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.generation import greedy_answers
 from llm_anatomy.geometry.intrinsic_dimension import summed_dimension
-from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
-from llm_anatomy.geometry.user_files import prompts_of
+from llm_anatomy.geometry.prompts import build_prompts, formatted_ids, prompts_of
 from llm_anatomy.model.run.batching import context_length, equal_length_batches
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables.core import write_table
+from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.data import PROMPT_TEXTS
 from llm_anatomy.tables.geometry import PROMPT_DIMENSION, PROMPTS
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,17 @@ class PromptStage(Settings):
     absolute_threshold: float
 
 
-def run(settings: PromptStage, *, model: Path, prompts: Path, prompt_dimension: Path) -> None:
+def run(
+    settings: PromptStage,
+    *,
+    model: Path,
+    prompt_texts: tuple[Path, ...],
+    prompts: Path,
+    prompt_dimension: Path,
+) -> None:
     """Build the prompts; write their greedy answers and the dimension at their last tokens."""
-    categories, unrelated = prompts_of(settings.prompts)
+    tables = (read_table(path, PROMPT_TEXTS) for path in prompt_texts)
+    categories, unrelated = prompts_of(settings.prompts, *tables)
     compute = compute_settings()
     loaded = load_model(model, settings.precision, compute)
     built = build_prompts(

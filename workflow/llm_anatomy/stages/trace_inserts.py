@@ -11,13 +11,13 @@ from llm_anatomy.config.geometry import Inserts
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry import spline
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
-from llm_anatomy.geometry.inserts import insert_passage, inserted_span, jump_at
-from llm_anatomy.geometry.user_files import inserts_of
+from llm_anatomy.geometry.inserts import insert_passage, inserted_span, inserts_of, jump_at
 from llm_anatomy.model.run.batching import context_length, encode, equal_length_batches
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.progress import Progress
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables.core import write_table
+from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.data import INSERTS
 from llm_anatomy.tables.geometry import INSERT_STARTS, PREFIX_FEATURES
 
 
@@ -29,9 +29,16 @@ class InsertStage(Settings):
     inserts: Inserts
 
 
-def run(settings: InsertStage, *, model: Path, prefix_features: Path, insert_starts: Path) -> None:
+def run(
+    settings: InsertStage,
+    *,
+    model: Path,
+    insert_texts: tuple[Path, ...],
+    prefix_features: Path,
+    insert_starts: Path,
+) -> None:
     """Insert the passages; write the features of every prefix and how they jump at the insert."""
-    texts = inserts_of(settings.inserts)
+    texts = inserts_of(settings.inserts, *(read_table(path, INSERTS) for path in insert_texts))
     compute = compute_settings()
     loaded = load_model(model, settings.precision, compute)
     rng = np.random.default_rng(settings.seed)
