@@ -10,6 +10,7 @@ from llm_anatomy.config.patching import (
     ExtractiveQaTask,
     RelationTask,
     SummarisationTask,
+    Task,
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.random import keyed_generator
@@ -27,7 +28,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Item:
+class TaskItem:
     """One example before tokenisation.
 
     Attributes:
@@ -63,14 +64,35 @@ class SetAside:
 
 
 @dataclass
-class Items:
+class TaskItems:
     """What a task's source gives."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[TaskItem] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
 
 
-def relation_items(task: RelationTask, records: Sequence[Record]) -> Items:
+def items_of(task: Task, records: Sequence[Record], tokenizer: Any, seed: int) -> TaskItems:
+    """Items of any task.
+
+    Args:
+        task: The task.
+        records: Rows of its data set's table; arithmetic generates its own.
+        tokenizer: Cuts long articles.
+        seed: Seed of the order of generated questions.
+
+    Raises:
+        UserError: The operand ranges of an arithmetic task are too small.
+    """
+    if isinstance(task, ArithmeticTask):
+        return arithmetic_items(task, seed)
+    if isinstance(task, RelationTask):
+        return relation_items(task, records)
+    if isinstance(task, ExtractiveQaTask):
+        return qa_items(task, records)
+    return summarisation_items(task, records, tokenizer)
+
+
+def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
     """Items of a relation; the subjects of its demonstrations are set aside.
 
     Args:
@@ -84,11 +106,11 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> Items:
         for shown in task.demonstrations
     )
     shown_subjects = {shown.subject.casefold() for shown in task.demonstrations}
-    made = Items()
+    items = TaskItems()
     for record in records:
         subject, example_id = record["subject"], record["example_id"]
         if subject.casefold() in shown_subjects:
-            made.set_aside.append(
+            items.set_aside.append(
                 SetAside(
                     example_id, subject, "demonstration", "it is a solved example of the prompt"
                 )
@@ -102,11 +124,11 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> Items:
             prompt = demonstrations + task.prompt.replace("{subject}", subject)
             before = task.prompt[: task.prompt.rfind("{subject}")].replace("{subject}", subject)
             at = len(demonstrations) + len(before)
-        made.items.append(Item(example_id, prompt, answers, subject, at if at >= 0 else None))
-    return made
+        items.items.append(TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None))
+    return items
 
 
-def donor_text(task: RelationTask, item: Item) -> tuple[str, int | None]:
+def donor_text(task: RelationTask, item: TaskItem) -> tuple[str, int | None]:
     """The prompt in which an item's subject is a donor, and where the subject begins in it."""
     if task.donors.prompt is None:
         return item.prompt, item.subject_at
@@ -116,7 +138,7 @@ def donor_text(task: RelationTask, item: Item) -> tuple[str, int | None]:
     return template.replace("{subject}", item.subject), len(before)
 
 
-def arithmetic_items(task: ArithmeticTask, seed: int) -> Items:
+def arithmetic_items(task: ArithmeticTask, seed: int) -> TaskItems:
     """All questions of the operand ranges, in a keyed random order; the solved ones set aside."""
     symbol, compute = OPERATORS[task.operation]
     pairs = [
@@ -139,30 +161,30 @@ def arithmetic_items(task: ArithmeticTask, seed: int) -> Items:
         f"{question} {result}\n"
         for question, result in list(zip(questions, results, strict=True))[: task.shots]
     )
-    made = Items()
+    items = TaskItems()
     for number, ((a, b), question, result) in enumerate(
         zip(ordered, questions, results, strict=True)
     ):
         example_id = f"{a}{symbol}{b}"
         if number < task.shots:
-            made.set_aside.append(
+            items.set_aside.append(
                 SetAside(example_id, None, "demonstration", "it is a solved example of the prompt")
             )
         else:
-            made.items.append(Item(example_id, shown + question, (result,)))
-    return made
+            items.items.append(TaskItem(example_id, shown + question, (result,)))
+    return items
 
 
-def qa_items(task: ExtractiveQaTask, records: Sequence[Record]) -> Items:
+def qa_items(task: ExtractiveQaTask, records: Sequence[Record]) -> TaskItems:
     """Items of an extractive task from rows of a table `QUESTIONS`.
 
     Questions without an answer are set aside.
     """
-    made = Items()
+    items = TaskItems()
     for record in records:
         example_id, context = record["example_id"], record["context"]
         if not record["answers"]:
-            made.set_aside.append(
+            items.set_aside.append(
                 SetAside(
                     example_id, None, "unanswerable", "the question has no answer in the context"
                 )
@@ -170,20 +192,20 @@ def qa_items(task: ExtractiveQaTask, records: Sequence[Record]) -> Items:
             continue
         prompt = task.prompt.replace("{question}", record["question"])
         answers = tuple(record["answers"])
-        made.items.append(
-            Item(example_id, prompt.replace("{context}", context), answers, source=context)
+        items.items.append(
+            TaskItem(example_id, prompt.replace("{context}", context), answers, source=context)
         )
-    return made
+    return items
 
 
 def summarisation_items(
     task: SummarisationTask, records: Sequence[Record], tokenizer: Any
-) -> Items:
+) -> TaskItems:
     """Items of a summarisation task from rows of a table `ARTICLES`.
 
     Long articles are cut, and say so.
     """
-    made = Items()
+    items = TaskItems()
     for record in records:
         article, note = record["article"], None
         encoded = tokenizer(article, add_special_tokens=False, return_offsets_mapping=True)
@@ -191,8 +213,8 @@ def summarisation_items(
         if count > task.max_article_tokens:
             article = article[: encoded["offset_mapping"][task.max_article_tokens - 1][1]]
             note = f"the article has {count} tokens and is cut to {task.max_article_tokens}"
-        made.items.append(
-            Item(
+        items.items.append(
+            TaskItem(
                 record["example_id"],
                 task.prompt.replace("{article}", article),
                 (record["summary"],),
@@ -200,4 +222,4 @@ def summarisation_items(
                 note=note,
             )
         )
-    return made
+    return items
