@@ -1,23 +1,13 @@
 # The manifest of everything that the configuration asks for.
+STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
+
+
 def stored_results(wildcards):
     """With object storage every result, because there a job sees no file that it does not name;
     else nothing: the stage reads the whole folder."""
-    if not rules.write_manifest.output.manifest.is_storage:
+    if not storage_places(rules.write_manifest.output.manifest):
         return []
-    found, waiting = {}, [*sum(STUDY_RESULTS, []), rules.report.output.report]
-    while waiting:
-        file = waiting.pop()
-        maker = next((made for made in workflow.rules if made.is_producer(file)), None)
-        if maker is not None and file not in found:
-            named = maker.get_wildcards(file)
-            made, *_ = maker.expand_output(named)
-            needed, *_ = maker.expand_input(named)
-            found |= dict.fromkeys([file, *made])
-            waiting += needed
-    return list(found)
-
-
-STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
+    return files_behind(workflow, [*sum(STUDY_RESULTS, []), rules.report.output.report])
 
 
 rule write_manifest:
@@ -48,7 +38,5 @@ localrules:
 
 
 # With object storage: where jobs find copies of results, and their address in those records.
-if rules.write_manifest.output.manifest.is_storage:
-    copies = rules.write_manifest.output.manifest
-    places = [copies, copies.storage_object.query]
+if places := storage_places(rules.write_manifest.output.manifest):
     os.environ[PLACES_VARIABLE] = "\n".join(map(os.path.dirname, places))

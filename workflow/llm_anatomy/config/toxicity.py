@@ -244,7 +244,7 @@ class Transfer(Settings):
     )
 
 
-class Detector(Settings):
+class DetectorSettings(Settings):
     """The detector that is kept for use."""
 
     classifier: Literal["logistic_regression", "random_forest"] = Field(
@@ -278,7 +278,9 @@ class ToxicitySettings(Settings):
     transfer: list[Transfer] = Field(
         [], description="Given splits: train on one dataset, test on another."
     )
-    detector: Detector = Field(default_factory=Detector, description="The detector that is kept.")
+    detector: DetectorSettings = Field(
+        default_factory=DetectorSettings, description="The detector that is kept."
+    )
 
     @model_validator(mode="after")
     def _distinct_pairs(self) -> Self:

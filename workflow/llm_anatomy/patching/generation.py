@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.model.run.generation import Finished, generate
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import KeyValues, Replay, stack_rows
 from llm_anatomy.patching.clean import CleanRun
 from llm_anatomy.patching.fast import Swept
@@ -86,7 +87,7 @@ def continue_swept(
             for key_values in clean.key_values
         ]
         _keep(replay, stream, caches, entries, added)
-    positions = count(clean.length)
+    positions, head = count(clean.length), unembedding_of(replay.decoder)
 
     def step(newest: Int[Tensor, "variants_rows 1"]) -> Float[Tensor, "variants_rows vocab"]:
         position = next(positions)
@@ -106,9 +107,9 @@ def continue_swept(
                 states = _skipping(replay, stream, caches, index, states)
         if stream.two_streams:
             _keep(replay, stream, caches, entries, added)
-        return replay.decoder.logits(states[:, -1])
+        return head.logits(states[:, -1])
 
-    return generate(replay.decoder.logits(swept.final), step, steps, finished)
+    return generate(head.logits(swept.final), step, steps, finished)
 
 
 def _keep(

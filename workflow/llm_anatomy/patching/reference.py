@@ -19,6 +19,7 @@ from llm_anatomy.model.run.hooks import (
     replace_first,
     replace_hidden_input,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit
 
 Logits = Float[Tensor, "rows vocab"]
@@ -28,7 +29,7 @@ Tokens = Int[Tensor, "rows tokens"]
 def clean_logits(decoder: Decoder, tokens: Tokens) -> Logits:
     """Next-token logits of the unmanipulated model."""
     output = decoder.body(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
-    return decoder.unembed(output.last_hidden_state[:, -1])
+    return unembedding_of(decoder).unembed(output.last_hidden_state[:, -1])
 
 
 def edited_logits(

@@ -52,22 +52,22 @@ def next_token(
     """Score the next-token distributions of all variants of a batch.
 
     Args:
-        logits: The decoder's head.
+        logits: The model's unembedding.
         final: Final states, ordered by variant, then by case.
         clean_final: Clean final states of the cases.
         cases: The cases of the batch.
     """
-    device, prompts = final.device, len(cases)
+    clean = logits(clean_final).log_softmax(-1)
+    probabilities = clean.exp()
+    device, prompts = clean.device, len(cases)
     gold = torch.tensor([case.answer.gold_token for case in cases], device=device)
     donor = torch.tensor(
         [c.donor.answer.gold_token if c.donor else -1 for c in cases], device=device
     )
-    clean = logits(clean_final).float().log_softmax(-1)
-    probabilities = clean.exp()
     columns: list[list[Tensor]] = [[], [], [], [], [], []]
     at_once = max(1, LOGIT_ROWS // prompts)
     for states in final.view(-1, prompts, final.shape[-1]).split(at_once):
-        part = logits(states).float().log_softmax(-1)
+        part = logits(states).log_softmax(-1)
         kl = (clean - part).mul_(probabilities).sum(-1).clamp_min(0)
         values = (part.argmax(-1), *_of(part, gold), *_of(part, donor), kl)
         for column, value in zip(columns, values, strict=True):

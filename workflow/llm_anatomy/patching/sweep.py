@@ -17,6 +17,7 @@ from llm_anatomy.config.patching import (
     Skip,
     Switch,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.cases import Donor, SweepCase, batches, positions_of
@@ -179,7 +180,7 @@ class Engine:
         final: Tensor,
         tokens: Int[Tensor, "rows steps"] | None,
     ) -> Iterator[Record]:
-        scores = next_token(self.replay.decoder.logits, final, clean.final(), rows)
+        scores = next_token(unembedding_of(self.replay.decoder).logits, final, clean.final(), rows)
         answers = scores.token[:, None].tolist() if tokens is None else tokens.tolist()
         offset = 1 if isinstance(variant.manipulation, Freeze) else 0
         for index in range(len(final)):
@@ -266,7 +267,7 @@ class Engine:
             run = clean if step == 0 else clean_run(self.replay, tokens)
             edit = self._edit(variant, rows, step)
             states.append(sweep_edit(self.replay, run, (layer,), edit).final)
-            return self.replay.decoder.logits(states[-1])
+            return unembedding_of(self.replay.decoder).logits(states[-1])
 
         return logits
 

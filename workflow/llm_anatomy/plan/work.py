@@ -68,7 +68,7 @@ def _dimension(situation: Situation) -> Work:
     every = situation.configuration.geometry.extraction.attention_tokens == "all"
     positions = _tokens(situation) if every else situation.rows
     held = positions * situation.model.n_layers * DIMENSION_BYTES / MB
-    return Work("learning", held_mb=held, minutes=0.2)
+    return Work("tables", held_mb=held, minutes=0.2)
 
 
 def _detect(situation: Situation) -> Work:
@@ -228,22 +228,18 @@ def _forward(situation: Situation, tokens: float, vectors: float, logits: float 
     )
 
 
-def _prompt_dimension(situation: Situation) -> Work:
-    prompts = situation.configuration.geometry.prompts
+def _experiments(situation: Situation) -> Work:
+    """Checks on some texts of every dataset, documents with inserts, and prompts."""
+    configuration = situation.configuration
+    geometry = configuration.geometry
+    datasets = sum(d.kind == "texts" and d.study for d in configuration.datasets)
+    checked = 4 * datasets * geometry.checks.texts * geometry.checks.max_length
+    traced = len(geometry.inserts.texts) * ASSUMED_TOKENS
+    prompts = geometry.prompts
     steps = sum(len(category.related) + 1 for category in prompts.categories)
-    asked = steps * len(prompts.conditions) * len(prompts.formats)
-    tokens = asked * (4 * PROMPT_TOKENS + prompts.max_new_tokens)
-    return _forward(situation, tokens, asked * prompts.max_new_tokens)
-
-
-def _inserts(situation: Situation) -> Work:
-    inserts = situation.configuration.geometry.inserts
-    return _forward(situation, len(inserts.texts) * ASSUMED_TOKENS**2 / 2, 0)
-
-
-def _regions(situation: Situation) -> Work:
-    checks = situation.configuration.geometry.checks
-    return _forward(situation, 4 * checks.texts * checks.max_length, 0)
+    n_prompts = steps * len(prompts.conditions) * len(prompts.formats)
+    answered = n_prompts * (4 * PROMPT_TOKENS + prompts.max_new_tokens)
+    return _forward(situation, checked + traced + answered, n_prompts * prompts.max_new_tokens)
 
 
 def _facts(situation: Situation) -> float:
@@ -302,7 +298,7 @@ MAP_ROWS_HELD = 1 << 17
 MAP_ROW_BYTES = 110
 READ_ROW_BYTES = 200
 # Bytes per text and layer of the tables of intrinsic dimension, one row per head and threshold.
-DIMENSION_BYTES = 6800
+DIMENSION_BYTES = 4000
 LOGIT_BUFFER_MB = 200
 # Typical lengths, in tokens, of a prompt and of the text that measures fluency; bisection steps.
 PROMPT_TOKENS = 10
@@ -318,15 +314,10 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "spline_features": _from_traces,
     "intrinsic_dimension": _dimension,
     "detect_toxicity": _detect,
-    "ablate_features": _learn,
-    "self_train": _learn,
-    "map_texts": _learn,
-    "train_detector": _learn,
+    "probe_features": _learn,
     "build_tasks": _tokenise,
     "sweep_layers": _sweep,
-    "check_regions": _regions,
-    "trace_inserts": _inserts,
-    "prompt_dimension": _prompt_dimension,
+    "experiments_geometry": _experiments,
     "map_neurons": _map,
     "join_neurons": _from_map,
     "figures_neurons": _draw_map,
@@ -350,22 +341,20 @@ ON_DEVICE = frozenset(
     {
         "ask_favourites",
         "attribute_facts",
-        "check_regions",
         "clamp_neurons",
         "compare_activations",
         "compare_models",
         "edit_neurons",
+        "experiments_geometry",
         "extract_activations",
         "find_concepts",
         "fine_tune",
         "knock_out",
         "map_neurons",
-        "prompt_dimension",
         "read_case",
         "score_hub_classifier",
         "sweep_layers",
         "time_early_exit",
-        "trace_inserts",
         "trace_queries",
         "validate_neurons",
     }

@@ -8,7 +8,7 @@ import pandas as pd
 
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features, without_bos
-from llm_anatomy.model.run.batching import context_length, encode, equal_length_batches
+from llm_anatomy.model.run.batching import encode, equal_length_batches, readable_tokens
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
 from llm_anatomy.toxicity.detector import Detector
@@ -26,9 +26,7 @@ def score_texts(
     decoder = loaded.decoder
     features = detector.description["provenance"]
     longest = int(features["extraction"]["max_length"])
-    encoded = encode(
-        loaded.tokenizer, texts, min(longest, context_length(decoder.config) or longest)
-    )
+    encoded = encode(loaded.tokenizer, texts, readable_tokens(decoder.config, longest))
     readable = [row for row, ids in enumerate(encoded.ids) if ids]
     ids = [encoded.ids[row] for row in readable]
     scores = np.full((len(texts), len(detector.labels)), np.nan)
@@ -42,12 +40,12 @@ def score_texts(
             read = read_activations(decoder, planes, batch, request)
             real = batch.mask.cpu().numpy()
             active, distance = read.active.numpy()[:, real], read.distance.numpy()[:, real]
-            lengths = kept = batch.lengths.cpu().numpy()
+            lengths = counted = batch.lengths.cpu().numpy()
             if bos is not None:
                 has_bos = (batch.input_ids[:, 0] == bos).cpu().numpy() & (lengths > 1)
-                active, kept = without_bos(active, lengths, has_bos)
+                active, counted = without_bos(active, lengths, has_bos)
                 distance, _ = without_bos(distance, lengths, has_bos)
-            values = spline_features(active, distance, kept).reshape(len(batch.rows), -1)
+            values = spline_features(active, distance, counted).reshape(len(batch.rows), -1)
             rows = [readable[row] for row in batch.rows]
             for column, trained in enumerate(detector.labels.values()):
                 scores[rows, column] = trained.score(values)
