@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.patching.keyed import keyed_generator
+from llm_anatomy.statistics.random import keyed_generator
 
 # The identity of one random draw: (layer k, absolute position, example id) -> generator.
 Draw = Callable[[int, int, str], np.random.Generator]

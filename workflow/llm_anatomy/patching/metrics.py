@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from llm_anatomy.patching.keyed import keyed_generator
 from llm_anatomy.patching.prompts import Example
+from llm_anatomy.statistics.random import keyed_generator
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 PUNCTUATION = str.maketrans("", "", string.punctuation)

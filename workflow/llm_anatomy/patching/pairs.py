@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_anatomy.config.patching import Donors, RelationTask
-from llm_anatomy.patching.keyed import keyed_generator
 from llm_anatomy.patching.prompts import Example, tokenise
 from llm_anatomy.patching.tasks import SetAside, donor_text
+from llm_anatomy.statistics.random import keyed_generator
 
 
 @dataclass(frozen=True)

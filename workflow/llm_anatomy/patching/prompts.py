@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_anatomy.patching.keyed import keyed_generator
 from llm_anatomy.patching.tasks import Item, SetAside
+from llm_anatomy.statistics.random import keyed_generator
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from numpy import ndarray
 from scipy.stats import norm
 
 from llm_anatomy.config.patching import PatchingSummary
-from llm_anatomy.patching.keyed import keyed_generator
 from llm_anatomy.patching.metrics import ROUGE
+from llm_anatomy.statistics.random import keyed_generator
 
 # Scores with a clean baseline that a manipulation can only lower or keep.
 SCORES = ("correct", "exact_match", "f1", *ROUGE)

@@ -13,8 +13,8 @@ from llm_anatomy.config.patching import (
     SummarisationTask,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.patching.keyed import keyed_generator
 from llm_anatomy.patching.records import Record, require_columns
+from llm_anatomy.statistics.random import keyed_generator
 
 OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
     "add": ("+", lambda a, b: a + b),

@@ -1,0 +1,95 @@
+"""Greedy answers: the most likely token by whole forward passes, whatever the model's settings."""
+
+import pytest
+import torch
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.answers import answer_tokens, end_tokens, prompt_tokens, until_end
+from llm_anatomy.model.run.generation import ended, generate, greedy_answers
+
+from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
+
+PROMPTS = [[5, 9, 31], [7], [12, 40, 3, 8, 90, 17, 2], [1, 2, 3]]
+FIVE = ["llama", "gpt2", "gpt_neox", "gemma3", "qwen2", "bloom", "falcon_alibi", "mpt", "opt"]
+
+
+def naive(model, prompt, ends, steps):
+    ids = list(prompt)
+    for _ in range(steps):
+        token = int(model(torch.tensor([ids])).logits[0, -1].argmax())
+        if token in ends:
+            break
+        ids.append(token)
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("family", FIVE)
+@pytest.mark.parametrize("budget", [1, 9, 1000])
+def test_answers_are_those_of_whole_passes_in_any_batches(family, budget) -> None:
+    model = tiny_model(family, dtype=torch.float64)
+    decoder = resolve(model)
+    steps, ends = 5, set()
+    expected = [naive(model, prompt, ends, steps) for prompt in PROMPTS]
+    assert greedy_answers(decoder, PROMPTS, ends, steps, budget) == expected
+    # Each answer's third token as an end token: answers end in different steps.
+    ends = {answer[2] for answer in expected[:2]}
+    shortened = [naive(model, prompt, ends, steps) for prompt in PROMPTS]
+    assert any(len(answer) < steps for answer in shortened)
+    assert greedy_answers(decoder, PROMPTS, ends, steps, budget) == shortened
+
+
+def test_a_models_generation_settings_change_no_answer() -> None:
+    model = tiny_model("llama")
+    plain = greedy_answers(resolve(model), PROMPTS, {0}, 6, 100)
+    settings = model.generation_config
+    settings.repetition_penalty, settings.no_repeat_ngram_size, settings.num_beams = 5.0, 1, 3
+    settings.do_sample, settings.temperature, settings.suppress_tokens = True, 9.0, [plain[0][0]]
+    assert greedy_answers(resolve(model), PROMPTS, {0}, 6, 100) == plain
+
+
+def test_the_loop_stops_when_all_rows_are_finished_and_no_sooner() -> None:
+    script = torch.tensor([[4, 9, 4, 4, 4], [4, 4, 4, 9, 4]])
+    calls = []
+
+    def step(tokens):
+        calls.append(tokens[:, 0].tolist())
+        return torch.nn.functional.one_hot(script[:, len(calls)], 12).float()
+
+    first = torch.nn.functional.one_hot(script[:, 0], 12).float()
+    tokens = generate(first, step, 5, ended({9}))
+    assert tokens.tolist() == script[:, :4].tolist()
+    assert calls == script[:, :3].T.tolist()
+    assert until_end(tokens, {9}) == [[4], [4, 4, 4]]
+    calls.clear()
+    assert generate(first, step, 2, ended({9})).shape == (2, 2)
+
+
+def test_end_tokens_are_the_models_and_the_tokenizers() -> None:
+    model, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    model.generation_config.eos_token_id = [5, 7]
+    assert end_tokens(resolve(model), tokenizer) == {0, 5, 7}
+    model.generation_config.eos_token_id = None
+    assert end_tokens(resolve(model), tokenizer) == {0}
+
+
+def test_an_answer_is_tokenised_where_it_stands() -> None:
+    tokenizer = tiny_tokenizer()
+    prompt = "The capital of France is"
+    tokens, offsets = prompt_tokens(tokenizer, prompt)
+    assert [prompt[a:b] for a, b in offsets] == ["The", " capital", " of", " France", " is"]
+    (paris,) = answer_tokens(tokenizer, prompt, tokens, "Paris")
+    assert tokenizer.decode([paris]) == " Paris"
+    joined = answer_tokens(tokenizer, prompt, tokens, "Paris", "")
+    assert tokenizer.decode(joined) == "Paris"
+    assert len(joined) > 1
+
+
+def test_an_answer_that_would_change_the_prompts_tokens_has_none() -> None:
+    """Behind a prompt that ends in a space: " Paris" is one token, and the space is in it."""
+    tokenizer = tiny_tokenizer()
+    prompt = "The capital of France is "
+    tokens, _ = prompt_tokens(tokenizer, prompt)
+    assert answer_tokens(tokenizer, prompt, tokens, "Paris") == ()
+
+
+def test_every_family_is_known() -> None:
+    assert set(FIVE) <= set(FAMILIES)
