@@ -26,6 +26,6 @@ def shown_tables():
     return [
         file
         for study in PICKED_STUDIES
-        for file in getattr(rules, f"figures_{study}").input
+        for file in getattr(rules, f"conclude_{study}").input
         if file.endswith(".parquet")
     ]

@@ -96,6 +96,3 @@ OTHER_TABLES = [
     for model in MODELS
     for pair in COMPARISONS
 ]
-VERDICT_SETTINGS = settings_json(
-    models=MODELS, datasets=LABELLED, hub_classifiers=list(HUB_CLASSIFIERS)
-)

@@ -11,10 +11,10 @@ from llm_anatomy.config.facts import (
     KnockOut,
     Queries,
 )
+from llm_anatomy.facts.claims import FactsScope
 from llm_anatomy.stages import (
     attribute_facts,
-    claims_facts,
-    figures_facts,
+    conclude_facts,
     knock_out,
     read_case,
     summarise_facts,
@@ -52,7 +52,7 @@ def attribute(
     templates: tuple[str, ...] = ("The capital of {subject} is",),
     **asked: object,
 ) -> Path:
-    home = folder / "tiny" / name
+    home = folder / "results" / "facts" / "tiny" / name
     settings = {"neurons": 30, "attention_neurons": 20, "head_positions": 5, "sums": 1} | asked
     attribute_facts.run(
         attribute_facts.AttributionStage(
@@ -147,25 +147,13 @@ def later_stages(
         contrasts=cases["case_contrasts"],
         attention=cases["case_attention"],
     )
-    claims_facts.run(
-        claims_facts.ClaimsStage(),
-        facts=facts,
-        curves=curve,
-        neurons=neurons,
-        layer_summary=(summaries["layer_summary"],),
-        knock_out=(answers,),
-        query_neurons=(query_neurons,),
-        method_layers=(methods,),
-        shared_neurons=(summaries["shared_neurons"],),
+    conclude_facts.run(
+        FactsScope(models=["tiny"], relations=[home.name for home in homes]),
+        tables=(
+            *(*facts, *curve, *neurons, answers, methods, query_neurons),
+            *(*summaries.values(), *cases.values()),
+        ),
         claims=root / "claims.parquet",
-    )
-    figures_facts.run(
-        figures_facts.FigureStage(),
-        facts=facts,
-        curves=curve,
-        method_layers=(methods,),
-        query_neurons=(query_neurons,),
-        **{name: (path,) for name, path in (summaries | cases).items()},
         figures=root / "figures",
     )
     return root

@@ -25,10 +25,10 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.patching.claims import PatchingScope
 from llm_anatomy.stages import (
     build_tasks,
-    claims_patching,
-    figures_patching,
+    conclude_patching,
     summarise_sweeps,
     sweep_layers,
 )
@@ -83,7 +83,7 @@ class Run:
         self.task = self.settings.tasks[0]
 
     def path(self, name: str) -> Path:
-        return self.folder / f"{name}.parquet"
+        return self.folder / "results/patching/tiny" / self.task.name / f"{name}.parquet"
 
     def build(self) -> None:
         names = [m.kind for m in self.settings.task_manipulations(self.task.name)]
@@ -129,20 +129,11 @@ class Run:
             curves=self.path("curves"),
             depths=self.path("depths"),
         )
-        stage = {"models": ["tiny"], "patching": self.settings}
-        claims_patching.run(
-            claims_patching.ClaimStage.model_validate(stage),
-            curves=(self.path("curves"),),
-            depths=(self.path("depths"),),
+        names += ["curves", "depths", "intake", "pairs"]
+        conclude_patching.run(
+            PatchingScope(models=["tiny"], patching=self.settings),
+            tables=tuple(self.path(name) for name in names),
             claims=self.path("claims"),
-        )
-        figures_patching.run(
-            figures_patching.FigureStage.model_validate(stage),
-            curves=(self.path("curves"),),
-            depths=(self.path("depths"),),
-            clean=(self.path("none"),),
-            intake=(self.path("intake"),),
-            pairs=(self.path("pairs"),),
             figures=self.folder / "figures",
         )
 

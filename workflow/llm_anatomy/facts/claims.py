@@ -3,20 +3,32 @@
 Intervals are percentile bootstrap intervals over facts, drawn anew within each relation.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from llm_anatomy.config.base import Settings
+from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
 from llm_anatomy.tables.claims import claim_row
+from llm_anatomy.tables.collection import Collection, Wanted
+from llm_anatomy.tables.facts import (
+    CURVE,
+    FACTS,
+    KNOCK_OUT,
+    LAYER_SUMMARY,
+    METHOD_LAYERS,
+    NEURON_IMPORTANCE,
+    QUERY_NEURONS,
+    SHARED_NEURONS,
+)
 
 PAPER = "Yu & Ananiadou 2024"
 DEEP = 0.5
 # Depth at which the paper's query-only neurons begin to fall off (Fig. 8).
 FALL = 0.6
-RESAMPLES, TAIL = 1000, 2.5
+RESAMPLES = 1000
 # Summed importance of attention and FFN layers (Table 3): GPT2-large, Llama-7B.
 LAYER_SUMS = {
     "languages": "attention 7.46, FFN 0.63; attention 6.28, FFN 1.74",
@@ -27,84 +39,56 @@ LAYER_SUMS = {
 FFN_AHEAD = ("numbers",)
 INTERVAL = "95 % bootstrap interval over facts"
 
-Row = dict[str, Any]
-# Per relation, one value per fact in each array.
-Samples = Sequence[tuple[np.ndarray, ...]]
+Row: TypeAlias = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class ModelTables:
-    """The tables of one model that claims are tested on.
+class FactsScope(Settings):
+    """Whose tables the study's claims and figures are made from, in the order shown."""
 
-    Attributes:
-        facts: Every studied fact.
-        layers: Means over relations (`facts/layer_summary`).
-        answers: Every answer with units switched off (`facts/knock_out`).
-        queries: Query neurons of every fact.
-        methods: Where each method's neurons lie.
-        values: Value neurons of every fact, with their relation.
-        shared: Neurons that facts share.
-        curve: The interpolation curves of all relations.
-    """
-
-    facts: pd.DataFrame
-    layers: pd.DataFrame
-    answers: pd.DataFrame
-    queries: pd.DataFrame
-    methods: pd.DataFrame
-    values: pd.DataFrame
-    shared: pd.DataFrame
-    curve: pd.DataFrame
+    models: list[str]
+    relations: list[str]
 
 
-def claims_of_model(model: str, found: ModelTables) -> list[Row]:
-    """Every claim on one model; one that lacks its data has no verdict."""
-    return [
-        _telescoping(model, found.facts),
-        *_attention_or_ffn(model, found.facts),
-        _curve(model, found.curve),
-        _probability_credits_last_layers(model, found.methods),
-        _best_method(model, found.answers),
-        *_random_controls(model, found.answers),
-        _switched_off(model, found.answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
-        _switched_off(model, found.answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
-        _head_transfer(model, found.answers),
-        _deep_layers(model, found.layers),
-        _query_only(model, found.queries),
-        _query_depth(model, found.queries, found.layers),
-        _shared(model, found),
-    ]
+def facts_claims(tables: Collection, scope: FactsScope) -> list[Row]:
+    """Every claim on every model; one that lacks its data has no verdict."""
+    rows = []
+    for model in scope.models:
+        own: dict[str, Wanted] = {"model": model, "relation": scope.relations}
+        facts, curve = tables.joined(FACTS, **own), tables.joined(CURVE, **own)
+        layers = tables.frame(LAYER_SUMMARY, model=model)
+        answers = tables.frame(KNOCK_OUT, model=model)
+        queries = tables.frame(QUERY_NEURONS, model=model)
+        methods = tables.frame(METHOD_LAYERS, model=model)
+        found = {"value": tables.joined(NEURON_IMPORTANCE, **own), "query": queries}
+        rows += [
+            _telescoping(model, facts),
+            *_attention_or_ffn(model, facts),
+            _curve(model, curve),
+            _probability_credits_last_layers(model, methods),
+            _best_method(model, answers),
+            *_random_controls(model, answers),
+            _switched_off(model, answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
+            _switched_off(model, answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
+            _head_transfer(model, answers),
+            _deep_layers(model, layers),
+            _query_only(model, queries),
+            _query_depth(model, queries, layers),
+            _shared(model, facts, found, tables.frame(SHARED_NEURONS, model=model)),
+        ]
+    return rows
 
 
-def interval(samples: Samples, statistic: Callable[[Samples], float]) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic: facts are drawn anew in each relation."""
-    generator = np.random.default_rng(0)
-    drawn = []
-    for _ in range(RESAMPLES):
-        rows = [generator.integers(len(arrays[0]), size=len(arrays[0])) for arrays in samples]
-        drawn.append(
-            statistic(
-                [
-                    tuple(array[own] for array in arrays)
-                    for arrays, own in zip(samples, rows, strict=True)
-                ]
-            )
-        )
-    low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
-    return float(low), float(high)
-
-
-def relative_decrease(samples: Samples) -> float:
+def relative_decrease(samples: Groups) -> float:
     """100·(original - now) / original of the means, averaged over relations."""
     drops = [(before.mean() - now.mean()) / before.mean() for before, now in samples]
     return float(100.0 * np.mean(drops))
 
 
-def _measured(samples: Samples, statistic: Callable[[Samples], float]) -> dict[str, Any]:
+def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str, Any]:
     """Value and interval of a claim; nothing without facts."""
     if not samples:
         return {}
-    low, high = interval(samples, statistic)
+    low, high = bootstrap_interval(samples, statistic, np.random.default_rng(0), RESAMPLES)
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
@@ -353,12 +337,15 @@ def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> Row
     )
 
 
-def _shared(model: str, found: ModelTables) -> Row:
+def _shared(
+    model: str, facts: pd.DataFrame, neurons: Mapping[str, pd.DataFrame], shared: pd.DataFrame
+) -> Row:
+    """Claim on the neurons that facts share; `neurons` holds every fact's best, by role."""
     shares: dict[str, float] = {}
-    for role, kept in (("value", found.values), ("query", found.queries)):
-        counts = found.shared[found.shared["role"] == role].groupby("relation").size()
-        most = kept.groupby(["relation", "example_id"]).size().groupby("relation").max()
-        several = found.facts.groupby("relation").size()
+    for role, best in neurons.items():
+        counts = shared[shared["role"] == role].groupby("relation").size()
+        most = best.groupby(["relation", "example_id"]).size().groupby("relation").max()
+        several = facts.groupby("relation").size()
         most = most[most.index.isin(several.index[several > 1])]
         if len(most):
             shares[role] = float((counts.reindex(most.index, fill_value=0) / most).mean()) * 100
@@ -376,7 +363,7 @@ def _shared(model: str, found: ModelTables) -> Row:
     )
 
 
-def _pairs(answers: pd.DataFrame, selection: str, method: str, value: str = "mrr") -> Samples:
+def _pairs(answers: pd.DataFrame, selection: str, method: str, value: str = "mrr") -> Groups:
     """The value of every fact before and after, per relation."""
     chosen = answers[(answers["selection"] == selection) & (answers["method"] == method)]
     return [pair for _, pair in _by_relation(answers, chosen, value)]

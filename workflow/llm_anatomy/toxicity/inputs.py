@@ -13,7 +13,6 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.spline import N_FEATURES, feature_columns
 from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.geometry import INTRINSIC_DIMENSION, SPLINE_FEATURES
-from llm_anatomy.tables.toxicity import HUB_METRICS
 from llm_anatomy.toxicity.features import Dense, state_layers_at
 
 
@@ -42,13 +41,6 @@ def read_spline_features(path: Path) -> SplineTable:
         values.reshape(len(table), n_layers, N_FEATURES),
         table["n_tokens"].to_numpy(dtype=np.int64),
     )
-
-
-def read_hub_metrics(paths: Sequence[Path]) -> pd.DataFrame:
-    """The metrics of a dataset's hub classifiers in one table; empty where there are none."""
-    if not paths:
-        return pd.DataFrame(columns=[column.name for column in HUB_METRICS.columns])
-    return pd.concat([read_table(path, HUB_METRICS) for path in paths], ignore_index=True)
 
 
 def read_state_baselines(
