@@ -1,5 +1,40 @@
 # Neurons in words: decode MLP weights through the LM head, search, compare, clamp, validate.
-include: "functions/neurons.smk"
+NEURONS = CONFIG.neurons
+NEURON_DATASET = NEURONS.activation_dataset(DATASETS)
+TUNED = NEURONS.tuned(MODELS, DATASETS)
+PAIRS = NEURONS.pairs(MODELS, DATASETS)
+
+
+def map_settings(wildcards):
+    """What one part of a map depends on."""
+    return settings_json(map=NEURONS.map, part=int(wildcards.part))
+
+
+def map_parts(table):
+    """The parts of a model's map, in the order of its layers."""
+    return lambda wildcards: expand(
+        "results/neurons/{model}/map/{part}.{table}.parquet",
+        model=wildcards.model,
+        part=range(NEURONS.map.parts),
+        table=table,
+    )
+
+
+def pair_model(which):
+    """Provenance of the first or second model of a pair."""
+    return (
+        lambda wildcards: f"results/models/{PAIRS[wildcards.pair][which]}/provenance.json"
+    )
+
+
+def pair_parts(wildcards):
+    """What belongs to the two models of a pair."""
+    return [file for name in PAIRS[wildcards.pair] for file in model_parts(name)]
+
+
+def pair_vocabulary(wildcards):
+    """The map of the first model of a pair."""
+    return f"results/neurons/{PAIRS[wildcards.pair][0]}/vocabulary.parquet"
 
 
 rule map_neurons:
@@ -91,7 +126,7 @@ rule clamp_neurons:
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
-            named=NAMED_CONCEPTS,
+            named=NEURONS.search.concepts,
             clamping=NEURONS.clamping,
         ),
     shell:
@@ -118,7 +153,7 @@ rule ask_favourites:
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
-            named=NAMED_CONCEPTS,
+            named=NEURONS.search.concepts,
             favourite=NEURONS.favourite,
         ),
     shell:
@@ -193,7 +228,7 @@ rule edit_neurons:
         *stage_code("edit_neurons"),
         settings=settings_json(
             precision=CONFIG.precision,
-            named=NAMED_CONCEPTS,
+            named=NEURONS.search.concepts,
             edit=NEURONS.edit,
             held_text=NEURONS.clamping.held_text,
         ),
@@ -201,23 +236,23 @@ rule edit_neurons:
         stage_command("edit_neurons")
 
 
-if FINE_TUNES:
+if TUNED:
 
     rule fine_tune:
         """A short seeded fine-tune that gives a model a counterpart of the same shapes."""
         input:
-            model_parts(TUNED_BASE),
-            model=f"results/models/{TUNED_BASE}/provenance.json",
-            texts=f"results/data/{TUNED_DATASET}.parquet",
+            model_parts(TUNED.base),
+            model=f"results/models/{TUNED.base}/provenance.json",
+            texts=f"results/data/{TUNED.dataset}.parquet",
         output:
-            provenance=f"results/models/{TUNED}/provenance.json",
-            architecture=f"results/models/{TUNED}/architecture.json",
-            weights=directory(f"results/models/{TUNED}/weights"),
-            training=f"results/models/{TUNED}/training.parquet",
+            provenance=f"results/models/{TUNED.name}/provenance.json",
+            architecture=f"results/models/{TUNED.name}/architecture.json",
+            weights=directory(f"results/models/{TUNED.name}/weights"),
+            training=f"results/models/{TUNED.name}/training.parquet",
         log:
-            f"logs/fine_tune/{TUNED}.log",
+            f"logs/fine_tune/{TUNED.name}.log",
         benchmark:
-            f"logs/benchmarks/fine_tune/{TUNED}.tsv"
+            f"logs/benchmarks/fine_tune/{TUNED.name}.tsv"
         # As in extract_activations: long, and much waits for it.
         priority: 1
         threads: CONFIG.compute.threads
@@ -274,7 +309,7 @@ NEURON_TABLES = expand(
 ) + expand(
     "results/neurons/{pair}/{table}.parquet", pair=PAIRS, table=["agreement", "changed"]
 )
-TRAINING_TABLES = [f"results/models/{TUNED}/training.parquet"] if FINE_TUNES else []
+TRAINING_TABLES = [f"results/models/{TUNED.name}/training.parquet"] if TUNED else []
 
 
 rule conclude_neurons:
@@ -299,9 +334,9 @@ rule conclude_neurons:
         *stage_code("conclude_neurons"),
         settings=settings_json(
             models=MODELS,
-            pairs=PAIRS,
+            pairs=list(PAIRS),
             favourite=NEURONS.favourite.concept,
-            tuned=TUNED if FINE_TUNES else "",
+            tuned=TUNED.name if TUNED else "",
         ),
     shell:
         stage_command("conclude_neurons")

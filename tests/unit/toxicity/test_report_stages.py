@@ -11,6 +11,7 @@ from llm_anatomy.config.toxicity import (
     Ablations,
     Baselines,
     Classifiers,
+    DetectorSettings,
     EarlyExit,
     Folds,
     HardNegatives,
@@ -23,12 +24,10 @@ from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.model.run.loading import sha256_file
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.stages import (
-    ablate_features,
     compare_negatives,
     conclude_toxicity,
     detect_toxicity,
-    map_texts,
-    self_train,
+    probe_features,
     split_texts,
     time_early_exit,
 )
@@ -50,12 +49,15 @@ from llm_anatomy.tables.toxicity import (
     TABLES,
 )
 from llm_anatomy.toxicity.claims import ToxicityScope
+from llm_anatomy.toxicity.negatives import NegativesSettings
+from llm_anatomy.toxicity.probes import ProbeSettings
 
 from tests.tiny import save_tiny_model
 from tests.unit.toxicity.tables import PROVENANCE, write_inputs
 
 COMMON = {
     "seed": 0,
+    "folds": Folds(),
     "classifiers": Classifiers(
         n_trees=3, boosting_iterations=3, c=[0.1], c_tfidf=[1.0], max_tree_labels=1
     ),
@@ -81,9 +83,7 @@ def project(tmp_path_factory):
         for name, inputs in (("single", single), ("domains", domains)):
             run_dataset(folder, name, inputs)
         compare_negatives.run(
-            compare_negatives.NegativesStage(
-                folds=Folds(), comparison=HardNegatives(dataset="single", easy="domains"), **COMMON
-            ),
+            NegativesSettings(comparison=HardNegatives(dataset="single", easy="domains"), **COMMON),
             folds=place(folder, FOLDS, dataset="single"),
             texts=single.texts,
             spline_features=single.spline_features,
@@ -128,7 +128,11 @@ def run_dataset(project: Path, name: str, inputs) -> None:
     common = {"folds": at(FOLDS), "spline_features": inputs.spline_features}
     detect_toxicity.run(
         detect_toxicity.DetectStage(
-            folds=Folds(), baselines=Baselines(), early_exit=EarlyExit(), **COMMON
+            dataset=name,
+            baselines=Baselines(),
+            early_exit=EarlyExit(),
+            detector=DetectorSettings(),
+            **COMMON,
         ),
         texts=inputs.texts,
         intrinsic_dimension=inputs.intrinsic_dimension,
@@ -137,20 +141,18 @@ def run_dataset(project: Path, name: str, inputs) -> None:
         predictions=at(PREDICTIONS),
         metrics=at(METRICS),
         choices=at(CHOICES),
+        detector=at(METRICS).parent / "detector.safetensors",
     )
-    ablate_features.run(
-        ablate_features.AblationStage(folds=Folds(), ablations=Ablations(), **COMMON),
+    probe_features.run(
+        ProbeSettings(
+            ablations=Ablations(),
+            self_training=SelfTraining(label_rates=[0.05, 0.2]),
+            maps=Maps(methods=["pca"]),
+            **COMMON,
+        ),
+        **common,
         ablations=at(ABLATIONS),
-        **common,
-    )
-    self_train.run(
-        self_train.SelfTrainingStage(self_training=SelfTraining(label_rates=[0.05, 0.2]), **COMMON),
         self_training=at(SELF_TRAINING),
-        **common,
-    )
-    map_texts.run(
-        map_texts.MapStage(seed=0, maps=Maps(methods=["pca"])),
-        spline_features=inputs.spline_features,
         maps=at(MAPS),
     )
 
