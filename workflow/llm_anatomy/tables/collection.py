@@ -100,6 +100,7 @@ class Collection:
         schema: TableSchema,
         columns: Sequence[str] | None = None,
         where: Sequence[Condition] = (),
+        /,
         **wanted: str,
     ) -> pd.DataFrame:
         """One owner's table, or some columns and rows of it; raises as `path` and `read_table`."""
@@ -110,6 +111,7 @@ class Collection:
         schema: TableSchema,
         columns: Sequence[str] | None = None,
         where: Sequence[Condition] = (),
+        /,
         **wanted: Wanted,
     ) -> Iterator[tuple[Owner, pd.DataFrame]]:
         """Tables of several owners, one after the other; raises as `owners` and `read_table` do."""
@@ -121,6 +123,7 @@ class Collection:
         schema: TableSchema,
         columns: Sequence[str] | None = None,
         where: Sequence[Condition] = (),
+        /,
         **wanted: Wanted,
     ) -> pd.DataFrame:
         """Tables of several owners in one, with columns that tell the owners apart.
