@@ -15,7 +15,7 @@ from llm_anatomy.geometry.claims import (
     prompt_claims,
     theory_claims,
 )
-from llm_anatomy.stages.prompt_outcomes import correlation_table
+from llm_anatomy.geometry.correlation import correlation_frame
 from llm_anatomy.statistics.intervals import bootstrap_interval
 
 RELATED_UP = (
@@ -71,7 +71,7 @@ def tables(*, effect: float, rank: int = 5, harmful: bool = True) -> dict[str, p
         "prompts": prompts,
         "prompt_dimension": dimension,
         "prompt_outcomes": outcomes,
-        "prompt_correlations": correlation_table(prompts, dimension, outcomes),
+        "prompt_correlations": correlation_frame(prompts, dimension, outcomes),
     }
 
 

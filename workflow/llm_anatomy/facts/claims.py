@@ -39,7 +39,7 @@ LAYER_SUMS = {
 FFN_AHEAD = ("numbers",)
 INTERVAL = "95 % bootstrap interval over facts"
 
-Row: TypeAlias = dict[str, Any]
+ClaimRow: TypeAlias = dict[str, Any]
 
 
 class FactsScope(Settings):
@@ -49,7 +49,7 @@ class FactsScope(Settings):
     relations: list[str]
 
 
-def facts_claims(tables: Collection, scope: FactsScope) -> list[Row]:
+def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
     """Every claim on every model; one that lacks its data has no verdict."""
     rows = []
     for model in scope.models:
@@ -92,7 +92,7 @@ def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
-def _telescoping(model: str, facts: pd.DataFrame) -> Row:
+def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
     worst = None if facts.empty else float(facts["telescoping_error"].max())
     return claim_row(
         PAPER,
@@ -108,7 +108,7 @@ def _telescoping(model: str, facts: pd.DataFrame) -> Row:
     )
 
 
-def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[Row]:
+def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
     rows = []
     for relation, paper_value in LAYER_SUMS.items():
         own = facts[facts["relation"] == relation]
@@ -136,7 +136,7 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def _curve(model: str, curve: pd.DataFrame) -> Row:
+def _curve(model: str, curve: pd.DataFrame) -> ClaimRow:
     shares: dict[str, float] = {}
     if len(curve):
         mean = curve.groupby("share")[["logprob", "probability"]].mean()
@@ -163,7 +163,7 @@ def _curve(model: str, curve: pd.DataFrame) -> Row:
     )
 
 
-def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> Row:
+def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> ClaimRow:
     centres = {
         str(method): float(np.average(part["layer"], weights=part["share"]))
         for method, part in methods.groupby("method")
@@ -183,7 +183,7 @@ def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> Row:
     )
 
 
-def _best_method(model: str, answers: pd.DataFrame) -> Row:
+def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
     methods = list(answers.loc[answers["selection"] == "ffn", "method"].unique())
     drops = {
         method: relative_decrease(samples)
@@ -210,7 +210,7 @@ def _best_method(model: str, answers: pd.DataFrame) -> Row:
     )
 
 
-def _random_controls(model: str, answers: pd.DataFrame) -> list[Row]:
+def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
     papers = {"value_neurons": "0.22 % of MRR", "query_neurons": "0.8 % of MRR"}
     rows = []
     for selection, value in papers.items():
@@ -231,7 +231,7 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> Row:
+def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> ClaimRow:
     method = "log_prob_increase" if selection == "value_neurons" else "inner_product"
     found = _measured(_pairs(answers, selection, method), relative_decrease)
     units = answers.loc[
@@ -254,7 +254,7 @@ def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str)
     )
 
 
-def _head_transfer(model: str, answers: pd.DataFrame) -> Row:
+def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
     heads = answers[(answers["selection"] == "heads") & (answers["method"] != "random")]
     names = list(heads["heads_of"].unique())
     own: list[tuple[np.ndarray, ...]] = []
@@ -281,7 +281,7 @@ def _head_transfer(model: str, answers: pd.DataFrame) -> Row:
     )
 
 
-def _deep_layers(model: str, layers: pd.DataFrame) -> Row:
+def _deep_layers(model: str, layers: pd.DataFrame) -> ClaimRow:
     whole = layers[layers["unit"].isin(["attention", "ffn"])]
     share = None
     if len(whole):
@@ -303,7 +303,7 @@ def _deep_layers(model: str, layers: pd.DataFrame) -> Row:
     )
 
 
-def _query_only(model: str, queries: pd.DataFrame) -> Row:
+def _query_only(model: str, queries: pd.DataFrame) -> ClaimRow:
     share = None if queries.empty else float((~queries["also_value"]).mean()) * 100
     return claim_row(
         PAPER,
@@ -317,7 +317,7 @@ def _query_only(model: str, queries: pd.DataFrame) -> Row:
     )
 
 
-def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> Row:
+def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> ClaimRow:
     only = queries[~queries["also_value"].astype(bool)]
     share = None
     if len(only):
@@ -339,7 +339,7 @@ def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> Row
 
 def _shared(
     model: str, facts: pd.DataFrame, neurons: Mapping[str, pd.DataFrame], shared: pd.DataFrame
-) -> Row:
+) -> ClaimRow:
     """Claim on the neurons that facts share; `neurons` holds every fact's best, by role."""
     shares: dict[str, float] = {}
     for role, best in neurons.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from llm_anatomy.config.patching import RelationTask
+from llm_anatomy.config.patching import CONTROL, RelationTask
 from llm_anatomy.figures.exhibit import (
     FULL_WIDTH,
     PALETTE,
@@ -20,7 +20,7 @@ from llm_anatomy.patching.claims import PatchingScope
 from llm_anatomy.patching.paper import paper_switch
 from llm_anatomy.patching.summary import SCORES
 from llm_anatomy.tables.collection import Collection
-from llm_anatomy.tables.patching import CURVES, DEPTHS, INTAKE, PAIRS, SWEEP
+from llm_anatomy.tables.patching import CURVES, DEPTHS, INTAKE, PAIRS, SWEEPS
 
 SCORE_NAMES = {
     "correct": "share correct",
@@ -31,8 +31,7 @@ SCORE_NAMES = {
     "rougeL": "ROUGE-L F",
 }
 PREDICTIONS_SHOWN = 20
-# The sweep without manipulation.
-CLEAN = "none"
+CLEAN_COLUMNS = ("manipulation", "example_id", *SCORES)
 OUTCOME_COLOURS = {"original": PALETTE[0], "modified": PALETTE[1], "neither": PALETTE[7]}
 
 
@@ -97,7 +96,9 @@ def patching_figures(tables: Collection, scope: PatchingScope) -> Iterator[Exhib
 
 def clean_predictions(results: TaskRun, keep: Sequence[str]) -> Exhibit:
     """The clean model's answers; the kept subjects first."""
-    clean = results.tables.frame(SWEEP, **results.owner, manipulation=CLEAN)
+    # Rows keep their numbers in the whole table, by which the report finds them.
+    swept = results.tables.frame(SWEEPS, CLEAN_COLUMNS, **results.owner)
+    clean = swept[swept["manipulation"] == CONTROL]
     first = [i for name in keep for i in clean.index[clean["example_id"] == name]]
     others = [i for i in clean.index if i not in first]
     rows = tuple((first + others)[:PREDICTIONS_SHOWN])
@@ -117,7 +118,7 @@ def clean_predictions(results: TaskRun, keep: Sequence[str]) -> Exhibit:
             + f". Clean {scores}. Shown: {len(rows)} of {len(clean)} examples; the rank is that of "
             "the answer's first token among all tokens."
         ),
-        table=results.tables.path(SWEEP, **results.owner, manipulation=CLEAN),
+        table=results.tables.path(SWEEPS, **results.owner),
         columns=("example_id", "prediction", "correct", "gold_rank", "gold_logprob"),
         rows=rows,
     )

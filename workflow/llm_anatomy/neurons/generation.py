@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llm_anatomy.config.neurons import Positions, Site
 from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.neurons.clamping import Clamp, clamped, positions_mask
 
 
@@ -74,7 +75,7 @@ def generate(
         with clamped(decoder, row_clamp(rows, ids.shape[1], how, step == 0)):
             output = decoder.body(input_ids=ids, past_key_values=cache, use_cache=True)
         cache = output.past_key_values
-        logits = decoder.unembed(output.last_hidden_state[:, -1]).double().cpu()
+        logits = unembedding_of(decoder).unembed(output.last_hidden_state[:, -1]).double().cpu()
         chosen = [
             _choose(row, generator, how.temperature)
             for row, generator in zip(logits, generators, strict=True)
@@ -110,7 +111,7 @@ def answer_logprobs(
     means = []
     for row, answer in zip(states, answers, strict=True):
         span = row[len(prompt) - 1 : len(prompt) - 1 + len(answer)]
-        logprobs = decoder.unembed(span).double().log_softmax(-1).cpu()
+        logprobs = unembedding_of(decoder).unembed(span).double().log_softmax(-1).cpu()
         picked = logprobs.gather(1, torch.tensor(answer, dtype=torch.long)[:, None])
         means.append(float(picked.mean()) if answer else float("nan"))
     return means

@@ -1,10 +1,11 @@
 """The sizes of a model that decide what a job needs, read without loading a weight."""
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from llm_anatomy.model.source.shards import tensor_shapes
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def prepared_shape(model_folder: Path) -> Shape:
     """
     record = json.loads((model_folder / "provenance.json").read_text())
     architecture = json.loads((model_folder / "architecture.json").read_text())
-    sizes = _tensor_sizes(model_folder / "weights")
+    sizes = tensor_shapes(model_folder / "weights")
     layers = architecture["layers"]
     widths = [_rows(layer["up"], sizes) for layer in layers if layer["up"]]
     return Shape(
@@ -72,15 +73,3 @@ def _rows(projection: dict[str, Any], sizes: dict[str, list[int]]) -> int:
         return int(stop - start)
     shape = sizes[projection["tensor"]]
     return shape[1] if projection["transposed"] else shape[0]
-
-
-def _tensor_sizes(weights: Path) -> dict[str, list[int]]:
-    """Shape of every tensor, from the headers alone."""
-    sizes = {}
-    for file in sorted(weights.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-        sizes.update(
-            {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-        )
-    return sizes
