@@ -59,7 +59,9 @@ def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
         answers = tables.frame(KNOCK_OUT, model=model)
         queries = tables.frame(QUERY_NEURONS, model=model)
         methods = tables.frame(METHOD_LAYERS, model=model)
-        found = {"value": tables.joined(NEURON_IMPORTANCE, **own), "query": queries}
+        # Which neurons are kept does not matter here, only how many of every fact.
+        kept = tables.joined(NEURON_IMPORTANCE, ["example_id"], **own)
+        found = {"value": kept, "query": queries}
         rows += [
             _telescoping(model, facts),
             *_attention_or_ffn(model, facts),

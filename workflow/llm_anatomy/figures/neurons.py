@@ -33,6 +33,9 @@ SITE_NAMES = {"up": "up output", "gate": "gate output", "activation": "activatio
 SPECIFIC = 3
 
 
+# What the map shows of tables with a row for every neuron.
+TOP_COLUMNS = ("layer", "matrix", "token_id", "probability")
+STATISTICS_COLUMNS = ("layer", "matrix", "entropy_positive", "kurtosis")
 CONCEPT_COLUMNS = (
     "concept",
     "rank",
@@ -66,9 +69,10 @@ def model_exhibits(tables: Collection, model: str) -> Iterator[Exhibit]:
     def of(schema: TableSchema, exhibit: Exhibit) -> Exhibit:
         return replace(exhibit, table=tables.path(schema, model=model))
 
-    words = tables.frame(VOCABULARY, model=model)
-    tops = words[(words["rank"] == 1) & (words["sign"] == 1)]
-    yield of(VOCABULARY, map_figure(tops, tables.frame(STATISTICS, model=model), model))
+    top = [("rank", "=", 1), ("sign", "=", 1)]
+    tops = tables.frame(VOCABULARY, TOP_COLUMNS, top, model=model)
+    statistics = tables.frame(STATISTICS, STATISTICS_COLUMNS, model=model)
+    yield of(VOCABULARY, map_figure(tops, statistics, model))
     concepts = tables.frame(CONCEPTS, model=model)
     yield of(CONCEPTS, concept_figure(concepts, model))
     yield of(CONCEPTS, specific_neurons(concepts, model))

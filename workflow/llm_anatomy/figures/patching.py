@@ -201,7 +201,7 @@ def switch_heat_map(runs: Sequence[TaskRun]) -> Exhibit:
     task = runs[0].task
     name = f"switch_{task}.png"
     sentences = [f"{run.model}: {_crossover_sentence(run)}" for run in runs]
-    pairs = runs[0].tables.frame(PAIRS, **runs[0].owner)
+    pairs = runs[0].tables.frame(PAIRS, ["alignment"], **runs[0].owner)
     aligned = pairs["alignment"].value_counts()
     aside = runs[0].intake[(runs[0].intake["scope"] == "switch") & ~runs[0].intake["used"]]
     coverage = ", ".join(

@@ -78,7 +78,7 @@ def toxicity_figures(tables: Collection, scope: ToxicityScope) -> Iterator[Exhib
         subject = Subject(model, first, tables.path(EARLY_EXIT, **owner))
         yield early_exit(tables.frame(EARLY_EXIT, **owner), tables.frame(METRICS, **owner), subject)
     for dataset in scope.datasets:
-        pairs = len(tables.frame(DUPLICATES, dataset=dataset))
+        pairs = len(tables.frame(DUPLICATES, ["similarity"], dataset=dataset))
         subject = Subject(scope.models[0], dataset, tables.path(LABELS, dataset=dataset))
         yield labels(tables.frame(LABELS, dataset=dataset), pairs, subject)
 
