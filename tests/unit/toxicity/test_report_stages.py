@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from llm_anatomy.config.toxicity import (
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.figures.toxicity import toxicity_figures
 from llm_anatomy.model.run.loading import sha256_file
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.stages import (
@@ -32,6 +34,7 @@ from llm_anatomy.stages import (
     time_early_exit,
 )
 from llm_anatomy.tables.claims import CLAIMS
+from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TABLE_KEY, TableSchema, read_table, write_table
 from llm_anatomy.tables.toxicity import (
     ABLATIONS,
@@ -51,6 +54,7 @@ from llm_anatomy.tables.toxicity import (
 from llm_anatomy.toxicity.claims import ToxicityScope
 from llm_anatomy.toxicity.negatives import NegativesSettings
 from llm_anatomy.toxicity.probes import ProbeSettings
+from matplotlib.figure import Figure
 
 from tests.tiny import save_tiny_model
 from tests.unit.toxicity.tables import PROVENANCE, write_inputs
@@ -280,3 +284,14 @@ def test_early_exits_are_timed_beside_the_plain_pass(tmp_path, monkeypatch):
         time_early_exit.run(
             time_early_exit.EarlyExitStage(early_exit=EarlyExit(n_layers=[9]), **settings), **paths
         )
+
+
+def test_a_notebook_draws_the_study_without_writing_anything(project):
+    tables = Collection(every_table(project), TABLES)
+    before = set(project.rglob("*"))
+    exhibits = list(toxicity_figures(tables, ToxicityScope.model_validate(NAMES)))
+    assert set(project.rglob("*")) == before
+    drawn = [exhibit for exhibit in exhibits if exhibit.figure is not None]
+    assert len(drawn) == 2 * 4 + 1
+    assert all(isinstance(exhibit.drawn, Figure) for exhibit in drawn)
+    plt.close("all")

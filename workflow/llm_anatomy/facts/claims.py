@@ -60,8 +60,8 @@ def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
         queries = tables.frame(QUERY_NEURONS, model=model)
         methods = tables.frame(METHOD_LAYERS, model=model)
         # Which neurons are kept does not matter here, only how many of every fact.
-        kept = tables.joined(NEURON_IMPORTANCE, ["example_id"], **own)
-        found = {"value": kept, "query": queries}
+        values = tables.joined(NEURON_IMPORTANCE, ["example_id"], **own)
+        neurons = {"value": values, "query": queries}
         rows += [
             _telescoping(model, facts),
             *_attention_or_ffn(model, facts),
@@ -75,7 +75,7 @@ def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
             _deep_layers(model, layers),
             _query_only(model, queries),
             _query_depth(model, queries, layers),
-            _shared(model, facts, found, tables.frame(SHARED_NEURONS, model=model)),
+            _shared(model, facts, neurons, tables.frame(SHARED_NEURONS, model=model)),
         ]
     return rows
 
@@ -117,10 +117,10 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
         if own.empty:
             continue
         samples = [((own["attention"] - own["ffn"]).to_numpy(float),)]
-        found = _measured(samples, lambda parts: float(parts[0][0].mean()))
+        measured = _measured(samples, lambda parts: float(parts[0][0].mean()))
         ahead = "FFN" if relation in FFN_AHEAD else "attention"
         behind = "attention" if ahead == "FFN" else "FFN"
-        value = found["measured_value"]
+        value = measured["measured_value"]
         rows.append(
             claim_row(
                 PAPER,
@@ -128,7 +128,7 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
                 "layers.",
                 model,
                 paper_value=f"{paper_value} (Table 3: GPT2-large; Llama-7B)",
-                **found,
+                **measured,
                 unit="nat",
                 holds=value < 0 if ahead == "FFN" else value > 0,
                 note=f"Summed importance of attention less that of FFN, mean over {len(own)} "
@@ -194,7 +194,7 @@ def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
     }
     others = {name: drops[name] for name in drops if name not in ("log_prob_increase", "random")}
     best = max(others, key=lambda name: others[name], default=None)
-    found = _measured(_pairs(answers, "ffn", "log_prob_increase"), relative_decrease)
+    measured = _measured(_pairs(answers, "ffn", "log_prob_increase"), relative_decrease)
     return claim_row(
         PAPER,
         "Switching off the FFN neurons with the highest log-probability increase hurts the answer "
@@ -202,9 +202,9 @@ def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
         model,
         paper_value="MRR 0.361 to 0.201 (GPT2-large), 0.551 to 0.312 (Llama-7B); next best 0.214, "
         "0.339",
-        **found,
+        **measured,
         unit="%",
-        holds=found["measured_value"] > max(others.values()) if found and others else None,
+        holds=measured["measured_value"] > max(others.values()) if measured and others else None,
         note=f"Relative decrease of MRR, mean over relations; {INTERVAL}"
         + ("." if best is None else f"; the best other method, {best}, has {others[best]:.1f} %.")
         + " Methods compared: "
@@ -216,7 +216,7 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
     papers = {"value_neurons": "0.22 % of MRR", "query_neurons": "0.8 % of MRR"}
     rows = []
     for selection, value in papers.items():
-        found = _measured(_pairs(answers, selection, "random"), relative_decrease)
+        measured = _measured(_pairs(answers, selection, "random"), relative_decrease)
         rows.append(
             claim_row(
                 PAPER,
@@ -224,9 +224,9 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
                 "changes the answers.",
                 model,
                 paper_value=value,
-                **found,
+                **measured,
                 unit="%",
-                holds=abs(found["measured_value"]) < 5 if found else None,
+                holds=abs(measured["measured_value"]) < 5 if measured else None,
                 note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds below 5 %.",
             )
         )
@@ -235,7 +235,7 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
 
 def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> ClaimRow:
     method = "log_prob_increase" if selection == "value_neurons" else "inner_product"
-    found = _measured(_pairs(answers, selection, method), relative_decrease)
+    measured = _measured(_pairs(answers, selection, method), relative_decrease)
     units = answers.loc[
         (answers["selection"] == selection) & (answers["method"] == method), "units"
     ]
@@ -248,9 +248,9 @@ def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str)
         f"Switching off a fact's best {selection.replace('_', ' ')} destroys the answer.",
         model,
         paper_value=f"{value}, decrease of MRR",
-        **found,
+        **measured,
         unit="%",
-        holds=found["measured_value"] > 80 if found else None,
+        holds=measured["measured_value"] > 80 if measured else None,
         note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds above 80 %. "
         f"{count}{size} of far larger models.",
     )
@@ -266,7 +266,7 @@ def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
             answers, heads[heads["heads_of"] == name], "probability"
         ):
             (own if relation == name else other).append(pair)
-    found = _measured(own, relative_decrease)
+    measured = _measured(own, relative_decrease)
     elsewhere = relative_decrease(other) if other else None
     return claim_row(
         PAPER,
@@ -274,9 +274,11 @@ def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
         model,
         paper_value="53.3 % against 9.5 % (GPT2-large), 48.2 % against 8.7 % (Llama-7B), unrelated "
         "types",
-        **found,
+        **measured,
         unit="%",
-        holds=found["measured_value"] > elsewhere if found and elsewhere is not None else None,
+        holds=measured["measured_value"] > elsewhere
+        if measured and elsewhere is not None
+        else None,
         note=f"Relative decrease of the answer's mean probability by the best share of heads; "
         f"{INTERVAL}"
         + ("." if elsewhere is None else f"; other relations' facts lose {elsewhere:.1f} %."),
@@ -378,9 +380,9 @@ def _by_relation(
         numbers = 1.0 / frame["rank"] if value == "mrr" else frame[value]
         return pd.Series(numbers.to_numpy(float), index=frame["example_id"])
 
-    found = []
+    pairs = []
     for relation, part in chosen.groupby("relation", sort=False):
         original = answers[(answers["selection"] == "original") & (answers["relation"] == relation)]
         now = values(part)
-        found.append((str(relation), (values(original).loc[now.index].to_numpy(), now.to_numpy())))
-    return found
+        pairs.append((str(relation), (values(original).loc[now.index].to_numpy(), now.to_numpy())))
+    return pairs

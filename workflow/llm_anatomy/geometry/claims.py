@@ -287,15 +287,15 @@ def auc(scores: Float[ndarray, " items"], labels: Bool[ndarray, " items"]) -> fl
 def insert_claim(model: str, insert_starts: pd.DataFrame) -> Row:
     """Whether prefixes show where an inserted passage begins (`geometry/insert_starts`)."""
     starts = insert_starts[insert_starts["feature"] == 1]
-    found = starts["rank"] <= np.ceil(TOP_SHARE * starts["windows"])
+    stands_out = starts["rank"] <= np.ceil(TOP_SHARE * starts["windows"])
     return claim_row(
         PAPER,
         "The features of growing prefixes show where a toxic passage begins.",
         model,
         paper_value="shown as heat maps, no number given",
-        measured_value=float(found.mean()),
+        measured_value=float(stands_out.mean()),
         unit="share of documents",
-        holds=bool(found.mean() >= 0.5),
+        holds=bool(stands_out.mean() >= 0.5),
         note=f"Share of {len(starts)} documents in which feature 1 changes more at the passage's "
         f"beginning than in {1 - TOP_SHARE:.0%} of all windows; holds from one half. The shipped "
         "passages are mild insults.",

@@ -1,6 +1,6 @@
 """What the paper says about detection, and what was measured here."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ from llm_anatomy.tables.toxicity import (
     METRICS,
     SELF_TRAINING,
 )
+from llm_anatomy.toxicity.untested import BETTER_THAN_PUBLIC, PAPER, PUBLIC_VALUE, untested_claims
 
-PAPER = "Balestriero 2024"
 LINEAR = "logistic_regression"
 Claim = dict[str, Any]
 
@@ -169,32 +169,6 @@ def latency_claim(table: pd.DataFrame, model: str) -> Claim:
             f"at least three quarters of {whole}/{first}."
         ),
     )
-
-
-BETTER_THAN_PUBLIC = "Spline features detect toxicity better than public classifiers."
-PUBLIC_VALUE = "99.18 % against 82.08 % for the best of six (Llama-2-7B)"
-UNTESTED: Mapping[str, tuple[str, str]] = {
-    "On Jigsaw's official test set boosted trees score above the Kaggle winner.": (
-        "99.88 % (Llama-2-7B), 98.85 % Kaggle winner",
-        "Not tested: needs the Jigsaw data. The paper's training file of 223,549 rows equals the "
-        "2018 training and test sets together, so its test texts were training texts; "
-        "config/papers/geometry.yaml trains on the 2018 training set alone.",
-    ),
-    BETTER_THAN_PUBLIC: (
-        PUBLIC_VALUE,
-        "Not tested: the key toxicity.baselines.hub_classifiers names none. The paper scored them "
-        "by their yes-or-no answer and itself by probabilities.",
-    ),
-}
-
-
-def untested_claims(model: str, tested: Container[str]) -> list[Claim]:
-    """Claims that need data or models that this run does not have."""
-    return [
-        claim_row(PAPER, claim, model, paper_value=value, note=note)
-        for claim, (value, note) in UNTESTED.items()
-        if claim not in tested
-    ]
 
 
 def _almost_perfect(
