@@ -312,32 +312,12 @@ NEURON_TABLES = expand(
 TRAINING_TABLES = [f"results/models/{TUNED.name}/training.parquet"] if TUNED else []
 
 
-rule claims_neurons:
-    """The paper's claims beside what was measured."""
-    input:
-        tables=NEURON_TABLES,
-    output:
-        claims="results/neurons/claims.parquet",
-    log:
-        "logs/claims_neurons.log",
-    benchmark:
-        "logs/benchmarks/claims_neurons.tsv"
-    resources:
-        **planned("claims_neurons", CONFIG),
-    params:
-        *stage_code("claims_neurons"),
-        settings=settings_json(
-            models=MODELS, pairs=list(PAIRS), favourite=NEURONS.favourite.concept
-        ),
-    shell:
-        stage_command("claims_neurons")
-
-
-rule figures_neurons:
-    """The neuron study's figures and what the report says about them."""
+rule conclude_neurons:
+    """The paper's claims beside what was measured, and the figures."""
     input:
         tables=NEURON_TABLES + TRAINING_TABLES,
     output:
+        claims="results/neurons/claims.parquet",
         figures=report(
             directory("results/figures/neurons"),
             patterns=["{name}.png"],
@@ -345,18 +325,21 @@ rule figures_neurons:
             category="Neurons",
         ),
     log:
-        "logs/figures_neurons.log",
+        "logs/conclude_neurons.log",
     benchmark:
-        "logs/benchmarks/figures_neurons.tsv"
+        "logs/benchmarks/conclude_neurons.tsv"
     resources:
-        **planned("figures_neurons", CONFIG),
+        **planned("conclude_neurons", CONFIG),
     params:
-        *stage_code("figures_neurons"),
+        *stage_code("conclude_neurons"),
         settings=settings_json(
-            models=MODELS, pairs=list(PAIRS), tuned=TUNED.name if TUNED else ""
+            models=MODELS,
+            pairs=list(PAIRS),
+            favourite=NEURONS.favourite.concept,
+            tuned=TUNED.name if TUNED else "",
         ),
     shell:
-        stage_command("figures_neurons")
+        stage_command("conclude_neurons")
 
 
 rule neurons:

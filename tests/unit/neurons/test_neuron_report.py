@@ -12,13 +12,13 @@ from llm_anatomy.config.neurons import (
     VocabularyMap,
 )
 from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.neurons.claims import NeuronScope
 from llm_anatomy.stages import (
     ask_favourites,
-    claims_neurons,
     clamp_neurons,
     compare_models,
+    conclude_neurons,
     edit_neurons,
-    figures_neurons,
     find_concepts,
     validate_neurons,
 )
@@ -82,22 +82,17 @@ def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
         agreement=pair / "agreement.parquet",
         changed=pair / "changed.parquet",
     )
-    tables = tuple(sorted([*folder.glob("*.parquet"), *pair.glob("*.parquet")]))
+    tables = (*pair.glob("*.parquet"), *folder.glob("[a-z]*.parquet"))
     figures = tmp_path / "figures" / "neurons"
-    stage = figures_neurons.FiguresStage(models=["tiny"], pairs=["tiny-vs-tiny"], tuned="")
-    figures_neurons.run(stage, tables=tables, figures=figures)
+    scope = NeuronScope(models=["tiny"], pairs=["tiny-vs-tiny"], favourite="Paris", tuned="")
+    claims = tmp_path / "claims.parquet"
+    conclude_neurons.run(scope, tables=tables, claims=claims, figures=figures)
     exhibits = read_exhibits(figures).exhibits
     assert len(exhibits) == 9
     edited = next(exhibit for exhibit in exhibits if exhibit.title.startswith("Removing"))
     probability = read_table(folder / "edits.parquet", EDITS)["probability"]
     assert f"{probability[0]:.2g} unedited, {probability[1]:.2g} with 4" in edited.caption
     assert statistics in tables
-    claims = tmp_path / "claims.parquet"
-    claims_neurons.run(
-        claims_neurons.ClaimStage(models=["tiny"], pairs=["tiny-vs-tiny"], favourite="Paris"),
-        tables=tables,
-        claims=claims,
-    )
     rows = read_table(claims, CLAIMS)
     agreement = rows[rows["model"] == "tiny-vs-tiny"].iloc[0]
     assert agreement["measured_value"] == 1

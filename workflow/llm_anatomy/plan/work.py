@@ -320,7 +320,7 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "experiments_geometry": _experiments,
     "map_neurons": _map,
     "join_neurons": _from_map,
-    "figures_neurons": _draw_map,
+    "conclude_neurons": _draw_map,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
     "ask_favourites": _favourites,

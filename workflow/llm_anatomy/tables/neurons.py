@@ -335,7 +335,7 @@ CHANGED = TableSchema(
 )
 TRAINING = TableSchema(
     name="neurons/training",
-    path="results/models/{model}-{name}/training.parquet",
+    path="results/models/{model}/training.parquet",
     rule="fine_tune",
     description="One optimiser step of the fine-tune.",
     columns=(
