@@ -44,15 +44,15 @@ def check_relations(
     relations: Sequence[str],
 ) -> None:
     """Every relation that a picked study asks for is one of the datasets."""
-    asked: list[tuple[str, str | None]] = []
+    named: list[tuple[str, str | None]] = []
     if "patching" in studies:
         for number, task in enumerate(patching.tasks):
             key = f"patching.tasks[{number}].relation"
-            asked.append((key, task.relation if isinstance(task, RelationTask) else None))
+            named.append((key, task.relation if isinstance(task, RelationTask) else None))
     if "facts" in studies:
         for number, relation in enumerate(facts.relations):
-            asked.append((f"facts.relations[{number}].relation", relation.relation))
-    for key, name in asked:
+            named.append((f"facts.relations[{number}].relation", relation.relation))
+    for key, name in named:
         if name is not None and name not in relations:
             raise ValueError(
                 f"the key '{key}' is '{name}', which is no relation of 'datasets' (there are "
