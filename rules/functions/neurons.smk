@@ -32,6 +32,9 @@ if "neurons" in CONFIG.studies:
             "give neurons.fine_tune.name another value"
         )
 
+# A map in one part is the whole map; several parts are joined.
+MAP_PART, MAP_LOG = ("", "") if NEURONS.map.parts == 1 else ("map/{part}.", "/{part}")
+
 PAIRS = [f"{pair.a}-vs-{pair.b}" for pair in NEURONS.comparison.pairs]
 if FINE_TUNES:
     PAIRS.append(f"{TUNED_BASE}-vs-{TUNED}")
@@ -42,8 +45,8 @@ PAIR_MODELS = {
 
 
 def map_settings(wildcards):
-    """What one part of a map depends on."""
-    return settings_json(map=NEURONS.map, part=int(wildcards.part))
+    """What a map, or one part of it, depends on."""
+    return settings_json(map=NEURONS.map, part=int(wildcards.get("part", 0)))
 
 
 def map_parts(table):

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pandas as pd
-from scipy.stats import binomtest
 
+from llm_anatomy.statistics.intervals import wilson_interval
 from llm_anatomy.tables.claims import claim_row
 
 PAPER = "Davies 2025"
@@ -75,7 +75,7 @@ def favourite_claim(favourite: pd.DataFrame, concept: str, model: str) -> dict[s
     clamped = favourite[favourite["condition"] == "concept"]
     by_value = clamped.groupby("value")["mentions"].agg(["sum", "size", "mean"])
     best = by_value.sort_values("mean", kind="stable").iloc[-1]
-    test = binomtest(int(best["sum"]), int(best["size"])).proportion_ci(method="wilson")
+    low, high = wilson_interval(int(best["sum"]), int(best["size"]))
     control = float(share.get("control", float("nan")))
     said = f", with random neurons clamped {control:.0%}" if control == control else ""
     return claim_row(
@@ -85,8 +85,8 @@ def favourite_claim(favourite: pd.DataFrame, concept: str, model: str) -> dict[s
         model,
         paper_value="always, Llama 3.1 8B Instruct",
         measured_value=float(best["mean"]),
-        low=float(test.low),
-        high=float(test.high),
+        low=low,
+        high=high,
         unit="share of answers",
         holds=bool(best["mean"] >= MUCH and not control > FEW and share["clean"] <= FEW),
         note=f"Share of {int(best['size'])} answers that name it at the clamped value "
@@ -100,17 +100,17 @@ def validation_claim(sign_tests: pd.DataFrame, matrix: str, model: str) -> dict[
     """Does the decoded token say what a neuron makes the model say?"""
     rows = sign_tests[sign_tests["matrix"] == matrix]
     raised, count = int(rows["raised"].sum()), int(rows["neurons"].sum())
-    test = binomtest(raised, max(count, 1)).proportion_ci(method="wilson")
+    low, high = wilson_interval(raised, max(count, 1))
     return claim_row(
         PAPER,
         f"The decoded tokens of {matrix} weights say what the neuron makes the model say.",
         model,
         paper_value="shown on two up-projection neurons, Llama 3.1 8B",
         measured_value=raised / max(count, 1),
-        low=float(test.low),
-        high=float(test.high),
+        low=low,
+        high=high,
         unit="share of clamps that raise the decoded token",
-        holds=bool(test.low > 0.5),
+        holds=bool(low > 0.5),
         note=f"{count} clamps of sampled neurons of every layer in both directions, 95 % Wilson "
         "interval. Holds if the interval lies above one half.",
     )

@@ -8,6 +8,8 @@ the moments, extreme cosines and the extreme logits; full distributions are neve
 """
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import torch
@@ -25,7 +27,6 @@ from llm_anatomy.neurons.scan import (
     TiledHead,
     TorchScanner,
 )
-from llm_anatomy.neurons.threads import map_on_threads
 
 TILE = {"cpu": 1024, "cuda": 1 << 15}
 ROWS = {"cpu": 256, "cuda": 4096}
@@ -132,7 +133,7 @@ class HeadDecoder:
         chunks = vectors.split(self.scanner.rows)
         if self.head.is_cuda:
             return _concatenate([self._decode_chunk(chunk) for chunk in chunks])
-        return _concatenate(map_on_threads(self._decode_chunk, chunks))
+        return _concatenate(_on_threads(self._decode_chunk, chunks))
 
     @torch.no_grad()
     def _decode_chunk(self, rows: Float[Tensor, "rows d_model"]) -> Decoded:
@@ -228,3 +229,21 @@ def _concatenate(chunks: list[Decoded]) -> Decoded:
 
     rest = {f.name: join(f.name) for f in fields(Decoded) if f.name not in {"positive", "negative"}}
     return Decoded(positive=pole("positive"), negative=pole("negative"), **rest)
+
+
+def _on_threads(decode: Callable[[Tensor], Decoded], chunks: Sequence[Tensor]) -> list[Decoded]:
+    """The chunks decoded, in their order, whatever the number of threads.
+
+    A thread decodes a chunk alone: nothing waits at the end of every small operation, and the
+    bytes do not depend on how many threads there are.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [decode(chunk) for chunk in chunks]
+    try:
+        # Torch counts threads for every Python thread apart, but new ones start from the last
+        # number set anywhere: hence the second line.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(decode, chunks))
+    finally:
+        torch.set_num_threads(threads)
