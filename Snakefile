@@ -31,10 +31,4 @@ rule all:
         "results/manifest.json",
 
 
-# What all rules share: Snakemake prints a job's message in place of its inputs, which list dozens
-# of modules, and with `--sdm conda` every job runs in the one environment.
-for made in workflow.rules:
-    made.message = made.message or f"{made.name}: {made.docstring} {{wildcards}}"
-    if not made.norun:
-        made.conda_env = "../envs/llm_anatomy.yaml"
-complete_commands(workflow.rules)
+complete_rules(workflow, "../envs/llm_anatomy.yaml")

@@ -4,21 +4,21 @@ import os
 import sys
 from pathlib import Path
 
-from snakemake.io import flag
-from snakemake.path_modifier import PATH_MODIFIER_FLAG
-
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.rulebook.layers import check_named_layers
-from llm_anatomy.rulebook.commands import complete_commands, stage_command
+from llm_anatomy.rulebook.checks import check_disk
+from llm_anatomy.rulebook.commands import complete_rules, stage_command
 from llm_anatomy.rulebook.code import code_parameters, package_files
 from llm_anatomy.plan.resources import planned
 from llm_anatomy.artefacts.results import PLACES_VARIABLE
-from llm_anatomy.rulebook.environment import (
-    check_sources,
-    settings_json,
-    stage_environment,
-    without_compute,
+from llm_anatomy.rulebook.environment import settings_json, stage_environment
+from llm_anatomy.rulebook.private import (
+    files_behind,
+    named_configfiles,
+    project_files,
+    read_configfiles,
+    starts_the_run,
+    storage_places,
 )
 
 # Jobs and their inputs, hundreds of thousands of objects, live to the end: looking through them for
@@ -30,23 +30,22 @@ gc.set_threshold(100_000, 10, 10)
 DEFAULT_CONFIG = "config/config.yaml"
 if not Path(DEFAULT_CONFIG).exists():
     DEFAULT_CONFIG = workflow.source_path("../config/config.yaml")
-if not workflow.overwrite_configfiles:
+if not named_configfiles(workflow):
 
     configfile: DEFAULT_CONFIG
 
 
 def validated_configuration():
     """The configuration, or one sentence that says what is wrong with it and exit status 1."""
-    files = [Path(name) for name in workflow.configfiles]
+    files = [Path(name) for name in read_configfiles(workflow)]
     try:
         for file in files:
             check_file(file)
         source = ", ".join(map(display_path, files)) or "configuration"
         configuration = load_configuration(config, source)
         # A job on another machine need not see every file, and checked once is enough.
-        if workflow.is_main_process:
-            check_sources(configuration, source)
-            check_named_layers(configuration, source)
+        if starts_the_run(workflow):
+            check_disk(configuration, source)
         return configuration
     except UserError as error:
         sys.exit(f"Error: {error}")
@@ -55,13 +54,6 @@ def validated_configuration():
 def display_path(path):
     """A path as the user would type it from the working directory."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def project_files(files):
-    """Files of the project: they never lie in object storage, where other inputs are looked for,
-    and travel with a job to other machines, where `local` would keep every job on this one.
-    """
-    return flag(files, PATH_MODIFIER_FLAG)
 
 
 def stage_code(stage):
@@ -77,13 +69,11 @@ def model_parts(model):
 
 
 CONFIG = validated_configuration()
-MODELS = [model.name for model in CONFIG.models]
-TEXTS = [dataset for dataset in CONFIG.datasets if dataset.kind == "texts"]
-# The texts that studies run on; the others only serve as parts of mixtures or to train scorers.
-DATASETS = [dataset.name for dataset in TEXTS if dataset.study]
-RELATIONS = [dataset.name for dataset in CONFIG.datasets if dataset.kind == "relation"]
+MODELS = CONFIG.model_names
+DATASETS = CONFIG.dataset_names
+RELATIONS = CONFIG.relation_names
 
-NAMED_FILES = [display_path(Path(name)) for name in workflow.overwrite_configfiles]
+NAMED_FILES = [display_path(Path(name)) for name in named_configfiles(workflow)]
 os.environ.update(stage_environment(CONFIG.compute, NAMED_FILES))
 
 

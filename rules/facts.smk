@@ -1,5 +1,44 @@
 # Where facts come from: importance of layers, heads and neurons, queries, knock-outs.
-include: "functions/facts.smk"
+FACTS = CONFIG.facts
+FACT_RELATIONS = [item.relation for item in FACTS.relations]
+FACT_TABLES = {
+    "facts": "facts",
+    "intake": "intake",
+    "layers": "layer_importance",
+    "heads": "head_importance",
+    "head_positions": "head_position_importance",
+    "positions": "position_importance",
+    "neurons": "neuron_importance",
+    "attention_neurons": "attention_neuron_importance",
+    "certificates": "certificates",
+    "curve": "curve",
+    "sums": "sums",
+}
+
+
+def of_relations(table):
+    """One table of every relation of a model, in the order of the configuration."""
+    return expand(
+        "results/facts/{{model}}/{relation}/{table}.parquet",
+        relation=FACT_RELATIONS,
+        table=table,
+    )
+
+
+def of_models(table):
+    """One facts table of every model."""
+    return expand("results/facts/{model}/{table}.parquet", model=MODELS, table=table)
+
+
+def attribution_settings(wildcards):
+    """What the importance of one relation's facts depends on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        relation=FACTS.relation(wildcards.relation),
+        filter=FACTS.filter,
+        attribution=FACTS.attribution,
+    )
 
 
 rule attribute_facts:

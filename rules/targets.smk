@@ -1,8 +1,13 @@
 # The manifest of everything that the configuration asks for.
-include: "functions/targets.smk"
-
-
 STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
+
+
+def stored_results(wildcards):
+    """With object storage every result, because there a job sees no file that it does not name;
+    else nothing: the stage reads the whole folder."""
+    if not storage_places(rules.write_manifest.output.manifest):
+        return []
+    return files_behind(workflow, [*sum(STUDY_RESULTS, []), rules.report.output.report])
 
 
 rule write_manifest:
@@ -33,7 +38,5 @@ localrules:
 
 
 # With object storage: where jobs find copies of results, and their address in those records.
-if rules.write_manifest.output.manifest.is_storage:
-    copies = rules.write_manifest.output.manifest
-    places = [copies, copies.storage_object.query]
+if places := storage_places(rules.write_manifest.output.manifest):
     os.environ[PLACES_VARIABLE] = "\n".join(map(os.path.dirname, places))

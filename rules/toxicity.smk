@@ -1,7 +1,42 @@
 # Toxicity detection and classification: spline features beside baselines, on the same folds.
 #
 # Runs on every text dataset that has labels; a dataset without any takes no part.
-include: "functions/toxicity.smk"
+TOXICITY = CONFIG.toxicity
+LABELLED = CONFIG.labelled_datasets
+HUB_CLASSIFIERS = [classifier.name for classifier in TOXICITY.baselines.hub_classifiers]
+
+
+def toxicity_tables(name, datasets=LABELLED):
+    """One table of every model and labelled dataset, model by model."""
+    return expand(
+        "results/toxicity/{model}/{dataset}/{name}.parquet",
+        model=MODELS,
+        dataset=datasets,
+        name=name,
+    )
+
+
+def fold_tables(name):
+    """One table of every labelled dataset."""
+    return expand(
+        "results/toxicity/folds/{dataset}/{name}.parquet", dataset=LABELLED, name=name
+    )
+
+
+# What the claims and the figures read beside the tables of every dataset.
+HUB_METRICS = expand(
+    "results/toxicity/folds/{dataset}/hub/{classifier}.metrics.parquet",
+    dataset=LABELLED,
+    classifier=HUB_CLASSIFIERS,
+)
+OTHER_TABLES = toxicity_tables("early_exit", LABELLED[:1]) + [
+    f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
+    for model in MODELS
+    for pair in CONFIG.hard_negatives
+]
+VERDICT_SETTINGS = settings_json(
+    models=MODELS, datasets=LABELLED, hub_classifiers=HUB_CLASSIFIERS
+)
 
 
 rule split_texts:
@@ -9,9 +44,9 @@ rule split_texts:
     input:
         texts="results/data/{dataset}.parquet",
     output:
-        folds="results/folds/{dataset}/folds.parquet",
-        labels="results/folds/{dataset}/labels.parquet",
-        duplicates="results/folds/{dataset}/duplicates.parquet",
+        folds="results/toxicity/folds/{dataset}/folds.parquet",
+        labels="results/toxicity/folds/{dataset}/labels.parquet",
+        duplicates="results/toxicity/folds/{dataset}/duplicates.parquet",
     log:
         "logs/split_texts/{dataset}.log",
     benchmark:
@@ -26,17 +61,18 @@ rule split_texts:
 
 
 rule detect_toxicity:
-    """Out-of-fold metrics of the classifiers on spline features, and of the baselines."""
+    """Out-of-fold metrics of the classifiers and the baselines, and the detector that is kept."""
     input:
         texts="results/data/{dataset}.parquet",
-        folds="results/folds/{dataset}/folds.parquet",
+        folds="results/toxicity/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
         intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
-        states=state_shards,
+        states=shard_files("states"),
     output:
         predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
         metrics="results/toxicity/{model}/{dataset}/metrics.parquet",
         choices="results/toxicity/{model}/{dataset}/choices.parquet",
+        detector="results/toxicity/{model}/{dataset}/detector.safetensors",
     log:
         "logs/detect_toxicity/{model}/{dataset}.log",
     benchmark:
@@ -46,8 +82,9 @@ rule detect_toxicity:
         **planned("detect_toxicity", CONFIG),
     params:
         *stage_code("detect_toxicity"),
-        settings=settings_json(
+        settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
+            dataset=wildcards.dataset,
             folds=TOXICITY.folds,
             classifiers=TOXICITY.classifiers,
             baselines=TOXICITY.baselines.model_dump(
@@ -57,116 +94,47 @@ rule detect_toxicity:
             early_exit=TOXICITY.early_exit.model_dump(
                 mode="json", include={"n_layers"}
             ),
+            detector=TOXICITY.detector,
         ),
     shell:
         stage_command("detect_toxicity")
 
 
-rule train_detector:
-    """The detector that is kept for use, as plain arrays (llm_anatomy.cli.score)."""
+rule probe_features:
+    """What parts of the spline features carry, what few labels suffice for, and maps."""
     input:
-        folds="results/folds/{dataset}/folds.parquet",
-        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-    output:
-        detector="results/toxicity/{model}/{dataset}/detector.safetensors",
-    log:
-        "logs/train_detector/{model}/{dataset}.log",
-    benchmark:
-        "logs/benchmarks/train_detector/{model}/{dataset}.tsv"
-    resources:
-        **planned("train_detector", CONFIG),
-    params:
-        *stage_code("train_detector"),
-        settings=lambda wildcards: settings_json(
-            seed=CONFIG.seed,
-            dataset=wildcards.dataset,
-            folds=TOXICITY.folds,
-            classifiers=TOXICITY.classifiers,
-            detector=TOXICITY.detector,
-        ),
-    shell:
-        stage_command("train_detector")
-
-
-rule ablate_features:
-    """How much single layers, the first layers and single features carry."""
-    input:
-        folds="results/folds/{dataset}/folds.parquet",
+        folds="results/toxicity/folds/{dataset}/folds.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
     output:
         ablations="results/toxicity/{model}/{dataset}/ablations.parquet",
+        self_training="results/toxicity/{model}/{dataset}/self_training.parquet",
+        maps="results/toxicity/{model}/{dataset}/maps.parquet",
     log:
-        "logs/ablate_features/{model}/{dataset}.log",
+        "logs/probe_features/{model}/{dataset}.log",
     benchmark:
-        "logs/benchmarks/ablate_features/{model}/{dataset}.tsv"
+        "logs/benchmarks/probe_features/{model}/{dataset}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        **planned("ablate_features", CONFIG),
+        **planned("probe_features", CONFIG),
     params:
-        *stage_code("ablate_features"),
+        *stage_code("probe_features"),
         settings=settings_json(
             seed=CONFIG.seed,
             folds=TOXICITY.folds,
             classifiers=TOXICITY.classifiers,
             scoring=TOXICITY.scoring,
             ablations=TOXICITY.ablations,
-        ),
-    shell:
-        stage_command("ablate_features")
-
-
-rule self_train:
-    """Detection from a few labels, with and without self-training."""
-    input:
-        folds="results/folds/{dataset}/folds.parquet",
-        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-    output:
-        self_training="results/toxicity/{model}/{dataset}/self_training.parquet",
-    log:
-        "logs/self_train/{model}/{dataset}.log",
-    benchmark:
-        "logs/benchmarks/self_train/{model}/{dataset}.tsv"
-    threads: CONFIG.compute.threads
-    resources:
-        **planned("self_train", CONFIG),
-    params:
-        *stage_code("self_train"),
-        settings=settings_json(
-            seed=CONFIG.seed,
-            classifiers=TOXICITY.classifiers,
-            scoring=TOXICITY.scoring,
             self_training=TOXICITY.self_training,
-        ),
-    shell:
-        stage_command("self_train")
-
-
-rule map_texts:
-    """PCA and t-SNE maps of the texts by their spline features."""
-    input:
-        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
-    output:
-        maps="results/toxicity/{model}/{dataset}/maps.parquet",
-    log:
-        "logs/map_texts/{model}/{dataset}.log",
-    benchmark:
-        "logs/benchmarks/map_texts/{model}/{dataset}.tsv"
-    resources:
-        **planned("map_texts", CONFIG),
-    params:
-        *stage_code("map_texts"),
-        settings=settings_json(
-            seed=CONFIG.seed,
             maps=TOXICITY.maps,
         ),
     shell:
-        stage_command("map_texts")
+        stage_command("probe_features")
 
 
 rule compare_negatives:
     """One label against hard negatives of its own source and easy ones of another."""
     input:
-        folds="results/folds/{dataset}/folds.parquet",
+        folds="results/toxicity/folds/{dataset}/folds.parquet",
         texts="results/data/{dataset}.parquet",
         spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
         easy_texts="results/data/{easy}.parquet",
@@ -187,7 +155,7 @@ rule compare_negatives:
             folds=TOXICITY.folds,
             classifiers=TOXICITY.classifiers,
             scoring=TOXICITY.scoring,
-            comparison=comparison(wildcards.dataset, wildcards.easy),
+            comparison=TOXICITY.comparison(wildcards.dataset, wildcards.easy),
         ),
     shell:
         stage_command("compare_negatives")
@@ -197,7 +165,7 @@ rule transfer_detector:
     """Train on one dataset and test on another; shared texts are an error unless allowed."""
     input:
         train_texts="results/data/{train}.parquet",
-        train_folds="results/folds/{train}/folds.parquet",
+        train_folds="results/toxicity/folds/{train}/folds.parquet",
         train_features="results/geometry/{model}/{train}/spline_features.parquet",
         test_texts="results/data/{test}.parquet",
         test_features="results/geometry/{model}/{test}/spline_features.parquet",
@@ -218,7 +186,7 @@ rule transfer_detector:
             folds=TOXICITY.folds,
             classifiers=TOXICITY.classifiers,
             scoring=TOXICITY.scoring,
-            transfer=transfer(wildcards.train, wildcards.test),
+            transfer=TOXICITY.given_split(wildcards.train, wildcards.test),
         ),
     shell:
         stage_command("transfer_detector")
@@ -228,10 +196,10 @@ rule score_hub_classifier:
     """Compare with a Hugging Face text classifier, by its score."""
     input:
         texts="results/data/{dataset}.parquet",
-        folds="results/folds/{dataset}/folds.parquet",
+        folds="results/toxicity/folds/{dataset}/folds.parquet",
     output:
-        scores="results/folds/{dataset}/hub/{classifier}.scores.parquet",
-        metrics="results/folds/{dataset}/hub/{classifier}.metrics.parquet",
+        scores="results/toxicity/folds/{dataset}/hub/{classifier}.scores.parquet",
+        metrics="results/toxicity/folds/{dataset}/hub/{classifier}.metrics.parquet",
     log:
         "logs/score_hub_classifier/{dataset}/{classifier}.log",
     benchmark:
@@ -244,7 +212,7 @@ rule score_hub_classifier:
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
             scoring=TOXICITY.scoring,
-            classifier=HUB_CLASSIFIERS[wildcards.classifier],
+            classifier=TOXICITY.hub_classifier(wildcards.classifier),
         ),
     shell:
         stage_command("score_hub_classifier")
@@ -344,7 +312,7 @@ rule toxicity:
         [
             f"results/toxicity/{model}/transfer/{pair.train}-to-{pair.test}/metrics.parquet"
             for model in MODELS
-            for pair in TRANSFERS
+            for pair in TOXICITY.transfer
         ],
         "results/toxicity/claims.parquet",
         "results/figures/toxicity",

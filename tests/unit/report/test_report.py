@@ -17,6 +17,7 @@ from llm_anatomy.report.shown import TableReader
 from llm_anatomy.stages import gather_claims
 from llm_anatomy.stages import report as report_stage
 from llm_anatomy.tables.core import write_table
+from llm_anatomy.tables.registry import ALL_TABLES
 
 from tests.unit.report.conftest import MEASURES, Run, draw
 
@@ -69,17 +70,11 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(report_stage, "all_tables", _tables)
+    monkeypatch.setitem(ALL_TABLES, MEASURES.name, MEASURES)
     gather_claims.run(
         gather_claims.GatherClaims(), claims=(small_run.claims,), gathered=small_run.gathered
     )
     return _make(small_run)
-
-
-def _tables() -> list[Any]:
-    from llm_anatomy.cli.reference import all_tables
-
-    return [*all_tables(), MEASURES]
 
 
 def _make(run: Run) -> str:

@@ -5,7 +5,8 @@ import zipfile
 import pytest
 from llm_anatomy.artefacts.files import atomic_folder, sha256_file
 from llm_anatomy.config.models import ModelSource
-from llm_anatomy.data.wheels import Wheel, download_wheel, known_wheel
+from llm_anatomy.data import wheels
+from llm_anatomy.data.wheels import Wheel, download_wheels, known_wheel
 from llm_anatomy.errors import UserError
 
 
@@ -28,25 +29,35 @@ def index(tmp_path, monkeypatch):
     return path
 
 
-def pinned(sha256: str) -> Wheel:
-    return Wheel("tiny-data==1.0", "tiny_data-1.0-py3-none-any.whl", sha256, "MIT")
+def pin(monkeypatch, sha256: str) -> None:
+    """Make the tiny wheel one of the pinned ones."""
+    tiny = Wheel("tiny-data==1.0", "tiny_data-1.0-py3-none-any.whl", sha256, "MIT")
+    monkeypatch.setattr(wheels, "WHEELS", (*wheels.WHEELS, tiny))
 
 
-def test_a_wheel_is_fetched_and_checked(index, tmp_path):
+def test_a_wheel_is_fetched_and_checked(index, tmp_path, monkeypatch):
+    pin(monkeypatch, sha256_file(index))
     target = tmp_path / "results" / "wheels" / index.name
-    download_wheel(pinned(sha256_file(index)), target)
+    download_wheels([target])
     assert target.read_bytes() == index.read_bytes()
+    pin(monkeypatch, "0" * 64)
+    monkeypatch.setattr(wheels, "WHEELS", wheels.WHEELS[-1:])
+    other = tmp_path / "other" / index.name
     with pytest.raises(UserError, match=r"is not tiny-data==1\.0 as pinned"):
-        download_wheel(pinned("0" * 64), tmp_path / "other.whl")
-    assert not (tmp_path / "other.whl").exists()
+        download_wheels([other])
+    assert not other.exists()
 
 
-def test_a_wheel_that_cannot_be_fetched(index, tmp_path):
-    index.unlink()
+def test_a_wheel_that_cannot_be_fetched(index, tmp_path, monkeypatch):
+    pin(monkeypatch, "0" * 64)
+    other = tmp_path / "pyrit-1.1.0-py3-none-any.whl"
     with pytest.raises(UserError) as caught:
-        download_wheel(pinned("0" * 64), tmp_path / "other.whl")
-    assert "pip could not download tiny-data==1.0" in str(caught.value)
+        download_wheels([tmp_path / index.name, other])
+    assert "pip could not download" in str(caught.value)
+    assert "pyrit==1.1.0" in str(caught.value)
+    assert str(other) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / index.name).exists()
 
 
 def test_only_pinned_wheels_are_known():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from llm_anatomy.config.toxicity import Classifiers
-from llm_anatomy.toxicity.classifiers import baseline_recipe, choose, recipe
+from llm_anatomy.toxicity.classifiers import baseline_recipe, choose, classifier_recipe
 from llm_anatomy.toxicity.evaluate import LabelledTexts, in_parallel, most_common, out_of_fold
 from llm_anatomy.toxicity.features import Dense, spline_set, tfidf
 from llm_anatomy.toxicity.folds import assign_folds, inner_splits
@@ -33,7 +33,9 @@ def informative(texts, seed=0):
 def test_scores_equal_a_plain_nested_loop():
     texts = labelled()
     features = informative(texts)
-    ours = out_of_fold(texts, features, recipe("logistic_regression", SETTINGS), 3, seed=0)
+    ours = out_of_fold(
+        texts, features, classifier_recipe("logistic_regression", SETTINGS), 3, seed=0
+    )
     for fold in range(4):
         train, test = np.flatnonzero(texts.folds != fold), np.flatnonzero(texts.folds == fold)
         areas = {}
@@ -66,12 +68,12 @@ def test_scores_do_not_depend_on_a_texts_own_label(name):
     """Flipping the labels of a fold's texts leaves the scores of exactly that fold unchanged."""
     texts = labelled()
     features = informative(texts)
-    before = out_of_fold(texts, features, recipe(name, SETTINGS), 3, seed=0)
+    before = out_of_fold(texts, features, classifier_recipe(name, SETTINGS), 3, seed=0)
     truth = texts.truth.copy()
     in_fold = texts.folds == 2
     truth[in_fold] = ~truth[in_fold]
     flipped = LabelledTexts("bad", texts.text_ids, texts.rows, truth, texts.folds, texts.copies)
-    after = out_of_fold(flipped, features, recipe(name, SETTINGS), 3, seed=0)
+    after = out_of_fold(flipped, features, classifier_recipe(name, SETTINGS), 3, seed=0)
     assert (before.scores[in_fold] == after.scores[in_fold]).all()
     assert (before.scores[~in_fold] != after.scores[~in_fold]).any()
 
@@ -79,10 +81,10 @@ def test_scores_do_not_depend_on_a_texts_own_label(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_signal_is_found_and_noise_is_not(name):
     texts = labelled(n=160)
-    found = out_of_fold(texts, informative(texts), recipe(name, SETTINGS), 3, seed=0)
+    found = out_of_fold(texts, informative(texts), classifier_recipe(name, SETTINGS), 3, seed=0)
     assert roc_auc_score(texts.truth, found.scores) > 0.75
     noise = Dense("noise", np.random.default_rng(5).normal(size=(160, 6)))
-    chance = out_of_fold(texts, noise, recipe(name, SETTINGS), 3, seed=0)
+    chance = out_of_fold(texts, noise, classifier_recipe(name, SETTINGS), 3, seed=0)
     assert 0.3 < roc_auc_score(texts.truth, chance.scores) < 0.7
 
 
@@ -90,8 +92,8 @@ def test_too_few_texts_for_inner_folds_take_the_middle_value():
     truth = np.array([True] + [False] * 9)
     features = Dense("x", np.random.default_rng(0).normal(size=(10, 2)))
     settings = Classifiers(c=[0.1, 1.0, 10.0])
-    made = recipe("logistic_regression", settings)
-    choice = choose(features, truth, np.arange(10), [], made, 0)
+    recipe = classifier_recipe("logistic_regression", settings)
+    choice = choose(features, truth, np.arange(10), [], recipe, 0)
     assert (choice.value, choice.inner_roc_auc, choice.n_inner_folds) == (1.0, None, 0)
 
 
@@ -102,13 +104,15 @@ def test_inner_folds_choose_the_weight_of_the_distances(signal):
     column = 0 if signal == "shares" else 6
     values[:, :, column] += 0.8 * texts.truth[:, None]
     features = spline_set("spline", values, [0.01, 1.0])
-    made = recipe("logistic_regression", Classifiers(c=[0.001, 0.01]))
+    recipe = classifier_recipe("logistic_regression", Classifiers(c=[0.001, 0.01]))
     inner = inner_splits(texts.truth, texts.copies, 4, 0)
-    choice = choose(features, texts.truth, texts.rows, inner, made, 0)
+    choice = choose(features, texts.truth, texts.rows, inner, recipe, 0)
     assert choice.distance_weight == (0.01 if signal == "shares" else 1.0)
-    scores = out_of_fold(texts, features, made, 3, seed=0).scores
+    scores = out_of_fold(texts, features, recipe, 3, seed=0).scores
     assert roc_auc_score(texts.truth, scores) > 0.9
-    forest = choose(features, texts.truth, texts.rows, inner, recipe("random_forest", SETTINGS), 0)
+    forest = choose(
+        features, texts.truth, texts.rows, inner, classifier_recipe("random_forest", SETTINGS), 0
+    )
     assert forest.distance_weight is None
 
 
@@ -122,8 +126,8 @@ def test_tfidf_tells_words_apart():
 
 def test_threads_give_the_same_scores_as_one():
     texts = labelled()
-    made = recipe("random_forest", SETTINGS)
-    calls = [(out_of_fold, (texts, informative(texts, s), made, 3, 0)) for s in range(2)]
+    recipe = classifier_recipe("random_forest", SETTINGS)
+    calls = [(out_of_fold, (texts, informative(texts, s), recipe, 3, 0)) for s in range(2)]
     one, two = (in_parallel(calls, threads, "test") for threads in (1, 2))
     for a, b in zip(one, two, strict=True):
         assert (a.scores == b.scores).all()

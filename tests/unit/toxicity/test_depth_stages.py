@@ -12,23 +12,20 @@ from llm_anatomy.config.toxicity import (
     SelfTraining,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.stages import (
-    ablate_features,
-    compare_negatives,
-    map_texts,
-    self_train,
-    split_texts,
-)
+from llm_anatomy.stages import compare_negatives, probe_features, split_texts
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.geometry import SPLINE_FEATURES
 from llm_anatomy.tables.toxicity import ABLATIONS, HARD_NEGATIVES, MAPS, SELF_TRAINING
 from llm_anatomy.toxicity.maps import shared_neighbours
+from llm_anatomy.toxicity.negatives import NegativesSettings
+from llm_anatomy.toxicity.probes import ProbeSettings
 from llm_anatomy.toxicity.self_training import keep_labels
 
 from tests.unit.toxicity.tables import N_LAYERS, write_inputs
 
 COMMON = {
     "seed": 0,
+    "folds": Folds(),
     "classifiers": Classifiers(n_trees=5, c=[0.01, 1.0], c_tfidf=[1.0]),
     "scoring": Scoring(resamples=20),
 }
@@ -51,15 +48,29 @@ def _one_thread(monkeypatch):
     monkeypatch.setenv("LLM_ANATOMY_COMPUTE", '{"threads": 1}')
 
 
-def test_ablations_find_the_layer_and_features_that_carry_the_label(made):
-    folder, inputs = made
-    ablate_features.run(
-        ablate_features.AblationStage(folds=Folds(), ablations=Ablations(), **COMMON),
-        folds=folder / "folds.parquet",
+def probe(folder, folds, inputs, **changes):
+    """Tables of the experiments that are named; the others are left out."""
+    tables = {"ablations": ABLATIONS, "self_training": SELF_TRAINING, "maps": MAPS}
+    experiments = {
+        "ablations": Ablations(classifiers=[]),
+        "self_training": SelfTraining(classifiers=[]),
+        "maps": Maps(methods=[]),
+    }
+    probe_features.run(
+        ProbeSettings(**COMMON | experiments | changes),
+        folds=folds,
         spline_features=inputs.spline_features,
-        ablations=folder / "ablations.parquet",
+        **{name: folder / f"{name}.parquet" for name in tables},
     )
-    table = read_table(folder / "ablations.parquet", ABLATIONS)
+    return {n: read_table(folder / f"{n}.parquet", schema) for n, schema in tables.items()}
+
+
+def test_ablations_find_the_layer_and_features_that_carry_the_label(made, tmp_path):
+    folder, inputs = made
+    tables = probe(tmp_path, folder / "folds.parquet", inputs, ablations=Ablations())
+    assert tables["self_training"].empty
+    assert tables["maps"].empty
+    table = tables["ablations"]
     areas = table[table["metric"] == "roc_auc"]
     assert set(areas["label"]) == {"bad"}
     by_layer = areas[areas["kind"] == "layer"].set_index("layer")["value"]
@@ -82,18 +93,14 @@ def test_few_labels_keep_both_classes_and_the_asked_share():
     assert (kept[truth].sum(), kept[~truth].sum()) == (1, 1)
 
 
-def test_self_training_is_compared_with_the_same_labels_alone(made):
+def test_self_training_is_compared_with_the_same_labels_alone(made, tmp_path):
     folder, inputs = made
-    asked = SelfTraining(
+    settings = SelfTraining(
         label_rates=[0.1, 0.9], classifiers=["logistic_regression", "random_forest"], max_labels=1
     )
-    self_train.run(
-        self_train.SelfTrainingStage(self_training=asked, **COMMON),
-        folds=folder / "folds.parquet",
-        spline_features=inputs.spline_features,
-        self_training=folder / "self_training.parquet",
-    )
-    table = read_table(folder / "self_training.parquet", SELF_TRAINING)
+    table = probe(tmp_path, folder / "folds.parquet", inputs, self_training=settings)[
+        "self_training"
+    ]
     areas = table[table["metric"] == "roc_auc"]
     assert len(areas) == 2 * 2 * 2
     assert set(areas[areas["label_rate"] == 0.1]["n_labelled"]) == {8}
@@ -105,15 +112,14 @@ def test_self_training_is_compared_with_the_same_labels_alone(made):
 
 
 def test_maps_place_every_text_once_and_are_seeded(made, tmp_path):
-    _, inputs = made
+    folder, inputs = made
     for name in ("one", "two"):
-        map_texts.run(
-            map_texts.MapStage(seed=0, maps=Maps(max_texts=60)),
-            spline_features=inputs.spline_features,
-            maps=tmp_path / name,
-        )
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    table = read_table(tmp_path / "one", MAPS)
+        (tmp_path / name).mkdir()
+        tables = probe(tmp_path / name, folder / "folds.parquet", inputs, maps=Maps(max_texts=60))
+    one, two = ((tmp_path / name / "maps.parquet").read_bytes() for name in ("one", "two"))
+    assert one == two
+    table = tables["maps"]
+    assert list(dict.fromkeys(table["method"])) == ["pca", "tsne"]
     assert table.groupby("method")["text_id"].nunique().to_dict() == {"pca": 60, "tsne": 60}
     assert table[table["method"] == "pca"]["explained_x"].notna().all()
     assert table[table["method"] == "tsne"]["explained_x"].isna().all()
@@ -134,8 +140,7 @@ def test_easy_negatives_of_another_source_raise_the_score(made, tmp_path):
     table = read_table(easy.spline_features, SPLINE_FEATURES)
     table["l0_f1"] += 6
     write_table(easy.spline_features, SPLINE_FEATURES, table, {})
-    settings = {"folds": Folds(), **COMMON}
-    asked = HardNegatives(dataset="made", label="other", easy="easy")
+    comparison = HardNegatives(dataset="made", label="other", easy="easy")
     paths = {
         "folds": folder / "folds.parquet",
         "texts": inputs.texts,
@@ -144,7 +149,7 @@ def test_easy_negatives_of_another_source_raise_the_score(made, tmp_path):
         "easy_spline_features": easy.spline_features,
         "metrics": tmp_path / "negatives.parquet",
     }
-    compare_negatives.run(compare_negatives.NegativesStage(comparison=asked, **settings), **paths)
+    compare_negatives.run(NegativesSettings(comparison=comparison, **COMMON), **paths)
     result = read_table(tmp_path / "negatives.parquet", HARD_NEGATIVES)
     areas = result[(result["metric"] == "roc_auc") & (result["feature_set"] == "spline")]
     areas = areas.set_index("negatives")
@@ -155,6 +160,4 @@ def test_easy_negatives_of_another_source_raise_the_score(made, tmp_path):
     assert areas.loc["both", "n_test"] == 100 + 60
     wrong = HardNegatives(dataset="made", label="absent", easy="easy")
     with pytest.raises(UserError, match="the label 'absent' of 'made', which has the usable"):
-        compare_negatives.run(
-            compare_negatives.NegativesStage(comparison=wrong, **settings), **paths
-        )
+        compare_negatives.run(NegativesSettings(comparison=wrong, **COMMON), **paths)

@@ -6,6 +6,7 @@ import pytest
 from llm_anatomy.config.toxicity import (
     Baselines,
     Classifiers,
+    DetectorSettings,
     EarlyExit,
     Folds,
     Scoring,
@@ -39,13 +40,16 @@ def detect(folder, inputs, folds, monkeypatch, **changes):
     monkeypatch.setenv("LLM_ANATOMY_COMPUTE", '{"threads": 1}')
     settings = {
         "seed": 0,
+        "dataset": "made",
         "folds": Folds(),
         "classifiers": FAST,
         "baselines": Baselines(state_depths=[0.5, 1.0]),
         "scoring": Scoring(resamples=50),
         "early_exit": EarlyExit(n_layers=[2]),
+        "detector": DetectorSettings(),
     }
     outputs = {name: folder / f"{name}.parquet" for name in ("predictions", "metrics", "choices")}
+    outputs["detector"] = folder / "detector.safetensors"
     detect_toxicity.run(
         detect_toxicity.DetectStage(**settings | changes),
         texts=inputs.texts,

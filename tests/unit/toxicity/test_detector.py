@@ -9,18 +9,17 @@ import pandas as pd
 import pytest
 from llm_anatomy.cli import score as score_texts
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.config.toxicity import Classifiers, Folds
-from llm_anatomy.config.toxicity import Detector as DetectorSettings
+from llm_anatomy.config.toxicity import Classifiers, DetectorSettings, Folds, Scoring
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import feature_columns, spline_features
 from llm_anatomy.model.run.batching import encode, token_budget_batches
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.model.source.record import write_record
-from llm_anatomy.stages import split_texts, train_detector
-from llm_anatomy.tables.core import write_table
+from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import SPLINE_FEATURES
+from llm_anatomy.toxicity.detection import train_detector
 from llm_anatomy.toxicity.detector import (
     Detector,
     LabelDetector,
@@ -29,6 +28,8 @@ from llm_anatomy.toxicity.detector import (
     load_detector,
     save_detector,
 )
+from llm_anatomy.toxicity.evaluate import Evaluation
+from llm_anatomy.toxicity.folds import split_texts
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -121,29 +122,23 @@ def project(tmp_path_factory) -> Path:
         {},
     )
     write_spline_features(folder / "features.parquet", loaded, texts)
-    split_texts.run(
-        split_texts.SplitStage(seed=0, folds=Folds(similarity=1.0)),
-        texts=folder / "texts.parquet",
-        **{name: folder / f"{name}.parquet" for name in ("folds", "labels", "duplicates")},
-    )
     train(folder, DetectorSettings(), "detector.safetensors")
     return folder
 
 
 def train(folder: Path, detector: DetectorSettings, name: str) -> None:
-    settings = train_detector.DetectorStage(
-        seed=0,
-        dataset="made",
-        folds=Folds(),
-        classifiers=Classifiers(n_trees=5),
-        detector=detector,
+    """Train as in a notebook: frames in, a detector out."""
+    texts = read_table(folder / "texts.parquet", TEXTS)
+    folds = split_texts(texts, Folds(similarity=1.0), seed=0, source="texts").folds
+    features = folder / "features.parquet"
+    trained = train_detector(
+        read_table(features, SPLINE_FEATURES),
+        folds,
+        detector,
+        Evaluation(seed=0, folds=Folds(), classifiers=Classifiers(n_trees=5), scoring=Scoring()),
+        {"dataset": "made", "seed": 0, "provenance": read_provenance(features)},
     )
-    train_detector.run(
-        settings,
-        folds=folder / "folds.parquet",
-        spline_features=folder / "features.parquet",
-        detector=folder / name,
-    )
+    save_detector(folder / name, trained)
 
 
 def write_spline_features(path: Path, loaded, texts) -> None:

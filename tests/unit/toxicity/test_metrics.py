@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from llm_anatomy.toxicity.metrics import bootstrap_weights, measure, ranking_metrics
+from llm_anatomy.toxicity.metrics import measure, ranking_metrics
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 RATES = [0.01, 0.05, 0.5]
@@ -40,14 +40,6 @@ def test_one_class_is_not_a_number():
     assert np.isnan(values).all()
 
 
-def test_copies_are_drawn_together():
-    copies = np.array([0, 1, 1, 2, 0])
-    weights = np.concatenate(list(bootstrap_weights(copies, 50, seed=1)))
-    assert (weights[:, 0] == weights[:, 4]).all()
-    assert (weights[:, 1] == weights[:, 2]).all()
-    assert (weights[:, 0] != weights[:, 1]).any()
-
-
 def test_interval_covers_the_true_area_as_often_as_it_says():
     """Two normals one deviation apart have an area of Phi(1 / sqrt 2) = 0.760."""
     covered = 0
@@ -70,15 +62,3 @@ def test_fold_means_are_the_folds_own_metrics():
     by_fold = [roc_auc_score(truth[folds == f], scores[folds == f]) for f in range(3)]
     assert area.fold_mean == pytest.approx(np.mean(by_fold))
     assert area.fold_sd == pytest.approx(np.std(by_fold, ddof=1))
-
-
-def test_resamples_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch):
-    from llm_anatomy.toxicity import metrics
-
-    copies = np.arange(20)
-    whole = np.concatenate(list(bootstrap_weights(copies, 30, seed=2)))
-    monkeypatch.setattr(metrics, "CHUNK_ELEMENTS", 100)
-    pieces = list(bootstrap_weights(copies, 30, seed=2))
-    assert len(pieces) == 6
-    assert (np.concatenate(pieces) == whole).all()
-    assert (whole.sum(axis=1) == 20).all()

@@ -15,7 +15,8 @@ from llm_anatomy.stages import score_hub_classifier, split_texts, transfer_detec
 from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.toxicity import HUB_METRICS, HUB_SCORES, OVERLAP, TRANSFER
-from llm_anatomy.toxicity.hub import score_with_classifier
+from llm_anatomy.toxicity.hub import HubSettings, score_with_classifier
+from llm_anatomy.toxicity.transfer import TransferSettings
 from sklearn.metrics import roc_auc_score
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -53,7 +54,7 @@ def transfer(tmp_path, shared, **asked):
         folder.mkdir()
     known = write_inputs(folders[0], 80, 0, texts=texts_of(80, 0, shared))
     held_out = write_inputs(folders[1], 60, 1, texts=texts_of(60, 1, shared))
-    settings = transfer_detector.TransferStage(
+    settings = TransferSettings(
         seed=0,
         folds=Folds(),
         classifiers=Classifiers(names=["logistic_regression"], c=[0.1], c_tfidf=[1.0]),
@@ -150,7 +151,7 @@ def test_batches_equal_one_text_at_a_time_and_the_formula(classifier):
 def test_a_classifier_is_measured_by_score_and_by_its_hard_answer(classifier, tmp_path):
     inputs = write_inputs(tmp_path, 50, labels={"bad": np.arange(50) % 2 == 0})
     outputs = {name: tmp_path / f"hub_{name}.parquet" for name in ("scores", "metrics")}
-    settings = score_hub_classifier.HubStage(
+    settings = HubSettings(
         seed=0,
         scoring=SCORING,
         classifier=HubClassifier(name="c", path=str(classifier), positive=["rude"]),

@@ -10,6 +10,7 @@ from llm_anatomy.config.toxicity import (
     Ablations,
     Baselines,
     Classifiers,
+    DetectorSettings,
     EarlyExit,
     Folds,
     HardNegatives,
@@ -23,27 +24,27 @@ from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.model.run.loading import sha256_file
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.stages import (
-    ablate_features,
     claims_toxicity,
     compare_negatives,
     detect_toxicity,
     figures_toxicity,
-    map_texts,
-    self_train,
+    probe_features,
     split_texts,
     time_early_exit,
 )
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.toxicity import EARLY_EXIT, FOLDS, HUB_METRICS, METRICS
-from llm_anatomy.toxicity.inputs import read_hub_metrics
-from llm_anatomy.toxicity.overview import ToxicityOverview
+from llm_anatomy.toxicity.negatives import NegativesSettings
+from llm_anatomy.toxicity.overview import ToxicityOverview, read_hub_metrics
+from llm_anatomy.toxicity.probes import ProbeSettings
 
 from tests.tiny import save_tiny_model
 from tests.unit.toxicity.tables import PROVENANCE, write_inputs
 
 COMMON = {
     "seed": 0,
+    "folds": Folds(),
     "classifiers": Classifiers(
         n_trees=3, boosting_iterations=3, c=[0.1], c_tfidf=[1.0], max_tree_labels=1
     ),
@@ -69,9 +70,7 @@ def project(tmp_path_factory):
         for name, inputs in (("single", single), ("domains", domains)):
             run_dataset(folder / name, inputs)
         compare_negatives.run(
-            compare_negatives.NegativesStage(
-                folds=Folds(), comparison=HardNegatives(dataset="single", easy="domains"), **COMMON
-            ),
+            NegativesSettings(comparison=HardNegatives(dataset="single", easy="domains"), **COMMON),
             folds=folder / "single/folds.parquet",
             texts=single.texts,
             spline_features=single.spline_features,
@@ -106,28 +105,28 @@ def run_dataset(folder: Path, inputs) -> None:
     common = {"folds": folder / "folds.parquet", "spline_features": inputs.spline_features}
     detect_toxicity.run(
         detect_toxicity.DetectStage(
-            folds=Folds(), baselines=Baselines(), early_exit=EarlyExit(), **COMMON
+            dataset=folder.name,
+            baselines=Baselines(),
+            early_exit=EarlyExit(),
+            detector=DetectorSettings(),
+            **COMMON,
         ),
         texts=inputs.texts,
         intrinsic_dimension=inputs.intrinsic_dimension,
         states=inputs.states,
         **common,
         **{n: folder / f"{n}.parquet" for n in ("predictions", "metrics", "choices")},
+        detector=folder / "detector.safetensors",
     )
-    ablate_features.run(
-        ablate_features.AblationStage(folds=Folds(), ablations=Ablations(), **COMMON),
-        ablations=folder / "ablations.parquet",
+    probe_features.run(
+        ProbeSettings(
+            ablations=Ablations(),
+            self_training=SelfTraining(label_rates=[0.05, 0.2]),
+            maps=Maps(methods=["pca"]),
+            **COMMON,
+        ),
         **common,
-    )
-    self_train.run(
-        self_train.SelfTrainingStage(self_training=SelfTraining(label_rates=[0.05, 0.2]), **COMMON),
-        self_training=folder / "self_training.parquet",
-        **common,
-    )
-    map_texts.run(
-        map_texts.MapStage(seed=0, maps=Maps(methods=["pca"])),
-        spline_features=inputs.spline_features,
-        maps=folder / "maps.parquet",
+        **{n: folder / f"{n}.parquet" for n in ("ablations", "self_training", "maps")},
     )
 
 

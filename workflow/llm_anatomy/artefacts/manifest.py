@@ -6,20 +6,17 @@ It holds no times, so the same run gives the same manifest.
 """
 
 import hashlib
-import json
 import os
-from base64 import urlsafe_b64decode
-from binascii import Error as Base64Error
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from llm_anatomy.artefacts.documents import read_sealed, sealed
 from llm_anatomy.artefacts.files import sha256_file
+from llm_anatomy.artefacts.records import CODE
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.artefacts.results import result_name, result_path
 from llm_anatomy.errors import UserError
-from llm_anatomy.rulebook.code import CODE
 from llm_anatomy.tables.core import read_provenance
 
 FORMAT = 1
@@ -34,7 +31,7 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
 
     Args:
         results: The folder.
-        records: Snakemake's record of every output, by name, from `read_records`.
+        records: Snakemake's record of every output, by name, from `records.read_records`.
     """
     hashes: dict[Path, str] = {}
 
@@ -77,25 +74,6 @@ def result_files(results: Path) -> list[Path]:
             if finished and name not in NOT_RESULTS and path != results / NAME:
                 found.append(path)
     return sorted(found)
-
-
-def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """Snakemake's records of finished outputs, by the result's name.
-
-    Snakemake names a record after its output, in URL-safe base64 that is split into folders
-    (marked with `@`) where it is too long for a file name.
-    """
-    records = {}
-    for path in folder.rglob("*"):
-        if path.is_file():
-            *folders, name = path.relative_to(folder).parts
-            encoded = "".join(part.removeprefix("@") for part in folders) + name
-            try:
-                output = urlsafe_b64decode(encoded).decode()
-                records[result_name(output)] = json.loads(path.read_text())
-            except (Base64Error, ValueError):
-                continue
-    return records
 
 
 def find_problems(results: Path) -> Iterator[str]:

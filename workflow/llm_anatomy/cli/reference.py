@@ -3,9 +3,7 @@
 `python -m llm_anatomy.cli.reference` rewrites them; a test checks that they are in sync.
 """
 
-import importlib
 import json
-import pkgutil
 import types
 import typing
 from collections.abc import Iterator
@@ -16,9 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-import llm_anatomy.tables
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.tables.core import TableSchema
+from llm_anatomy.tables.registry import ALL_TABLES
 
 LONGEST_DEFAULT = 70
 
@@ -26,20 +24,10 @@ LONGEST_DEFAULT = 70
 def reference_pages() -> dict[Path, str]:
     """The generated pages, by their path from the root of the project."""
     return {
-        Path("docs/tables.md"): tables_page(all_tables()),
+        Path("docs/tables.md"): tables_page(list(ALL_TABLES.values())),
         Path("config/README.md"): configuration_page(),
         Path("envs/llm_anatomy.yaml"): conda_environment(Path("envs/requirements.lock")),
     }
-
-
-def all_tables() -> list[TableSchema]:
-    """Every table that the workflow writes, by the path it lies at."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(llm_anatomy.tables.__path__))
-    found: dict[str, TableSchema] = {}
-    for module in modules:
-        tables = getattr(importlib.import_module(f"llm_anatomy.tables.{module}"), "TABLES", ())
-        found.update({schema.name: schema for schema in tables})
-    return sorted(found.values(), key=lambda schema: schema.path)
 
 
 def tables_page(schemas: list[TableSchema]) -> str:

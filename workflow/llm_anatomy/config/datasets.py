@@ -1,4 +1,4 @@
-"""Which texts and relations are read, from where, and what their labels mean."""
+"""Which data sets are read, from where, and what their columns and labels mean."""
 
 import re
 from typing import Any, Literal, Self, get_args
@@ -11,7 +11,34 @@ from llm_anatomy.config.models import NAME_PATTERN
 TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains", "refusals"]
 RelationBuiltin = Literal["capitals", "languages", "currencies", "continents", "months", "numbers"]
 Value = bool | int | float | str
+Kind = Literal["texts", "relation", "qa", "articles", "inserts", "prompts"]
 FILE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+# Questions may come in the format of SQuAD, whose objects lie inside each other.
+SQUAD_SUFFIX = ".json"
+PROMPT_ROLES = ("request", "related", "unrelated")
+# Keys that only some kinds of data sets read.
+KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
+    "text": ("texts", "prompts"),
+    "id": ("texts", "relation", "qa", "articles", "inserts"),
+    "labels": ("texts",),
+    "balance": ("texts",),
+    "parts": ("texts",),
+    "subject": ("relation",),
+    "answer": ("relation",),
+    "answers": ("relation", "qa"),
+    "prompt": ("relation",),
+    "context": ("qa",),
+    "question": ("qa",),
+    "article": ("articles",),
+    "summary": ("articles",),
+    "document": ("inserts",),
+    "insert": ("inserts",),
+    "category": ("prompts",),
+    "role": ("prompts",),
+    "duplicates": ("texts", "qa", "articles"),
+    # A sample of sentences would tear prompts apart.
+    "max_rows": ("texts", "relation", "qa", "articles", "inserts"),
+}
 
 
 class Label(Settings):
@@ -133,20 +160,24 @@ class Part(Settings):
 
 
 class Dataset(Settings):
-    """Texts with labels or a relation, from exactly one of `builtin`, `path`, `hub`, `parts`."""
+    """A data set of one kind, from exactly one of `builtin`, `path`, `hub`, `parts`."""
 
     name: str = Field(
         description="Short name, used in paths, tables and figures.", pattern=NAME_PATTERN
     )
-    kind: Literal["texts", "relation"] = Field(
-        "texts", description="`texts` with labels, or a `relation` of subjects and answers."
+    kind: Kind = Field(
+        "texts",
+        description="`texts` with labels, a `relation` of subjects and answers, `qa` (questions "
+        "about passages), `articles` with summaries, `inserts` (documents with passages to put "
+        "into them), or `prompts` (requests with sentences that may stand before them).",
     )
     builtin: TextsBuiltin | RelationBuiltin | None = Field(
         None, description="A data set that comes with the project (docs/data.md)."
     )
     path: str | None = Field(
         None,
-        description="CSV, TSV, JSONL or Parquet file, by its suffix; text may be gzipped.",
+        description="CSV, TSV, JSONL or Parquet file, by its suffix, or for `qa` SQuAD's JSON; "
+        "text may be gzipped.",
     )
     hub: str | None = Field(
         None,
@@ -169,9 +200,13 @@ class Dataset(Settings):
         "mixture or to train the classifiers of answers.",
     )
 
-    text: str = Field("text", description="Column with the text, for `texts`.", min_length=1)
+    text: str = Field(
+        "text", description="Column with the text, for `texts` and `prompts`.", min_length=1
+    )
     id: str | None = Field(
-        None, description="Column with unique ids; without it rows are numbered.", min_length=1
+        None,
+        description="Column with unique ids (names, for `inserts`); without it rows are numbered.",
+        min_length=1,
     )
     labels: list[Label] = Field(
         [],
@@ -185,11 +220,40 @@ class Dataset(Settings):
     )
     answers: str | None = Field(
         None,
-        description="Column with further accepted answers: a list, or text separated by `|`.",
+        description="Column with accepted answers: a list, text separated by `|`, or SQuAD's "
+        "`{text: [...]}`. For a `relation`, those beside `answer`; for `qa` the column `answers` "
+        "when left out.",
+        min_length=1,
     )
     prompt: str | None = Field(
         None,
         description="Column with a ready prompt per example, in place of a study's templates.",
+    )
+    context: str = Field("context", description="Column with the passage, for `qa`.", min_length=1)
+    question: str = Field(
+        "question", description="Column with the question, for `qa`.", min_length=1
+    )
+    article: str = Field(
+        "article", description="Column with the article, for `articles`.", min_length=1
+    )
+    summary: str = Field(
+        "summary", description="Column with its summary, for `articles`.", min_length=1
+    )
+    document: str = Field(
+        "document", description="Column with the clean document, for `inserts`.", min_length=1
+    )
+    insert: str = Field(
+        "insert", description="Column with the passage to insert, for `inserts`.", min_length=1
+    )
+    category: str = Field(
+        "category",
+        description="Column that says which request a sentence belongs to, for `prompts`.",
+        min_length=1,
+    )
+    role: str = Field(
+        "role",
+        description="Column with `request`, `related` or `unrelated`, for `prompts`.",
+        min_length=1,
     )
 
     encoding: str = Field(
@@ -208,7 +272,8 @@ class Dataset(Settings):
     filters: list[Filter] = Field([], description="Rows to keep or to set aside, by column values.")
     duplicates: Literal["set_aside", "keep"] = Field(
         "set_aside",
-        description="What happens to later copies of a text; kept copies leak between folds.",
+        description="What happens to later copies of a text, question or article; kept copies leak "
+        "between folds.",
     )
     max_rows: int | None = Field(
         None, ge=1, description="Most rows to use; a seeded sample is drawn from what is usable."
@@ -252,28 +317,28 @@ class Dataset(Settings):
             raise ValueError(
                 f"the data set '{self.name}' has revision, split or subset, which need 'hub'"
             )
-        if self.path and self.file_suffix not in FILE_SUFFIXES:
+        known = (*FILE_SUFFIXES, *([SQUAD_SUFFIX] if self.kind == "qa" else []))
+        if self.path and self.file_suffix not in known:
             raise ValueError(
                 f"the data set '{self.name}' has the path '{self.path}', whose suffix is not "
-                f"known; known are {', '.join(FILE_SUFFIXES)}"
+                f"known; known are {', '.join(known)}"
             )
         return self
 
     @model_validator(mode="after")
     def _kind_fits(self) -> Self:
-        if self.builtin and (self.builtin in get_args(RelationBuiltin)) != (
-            self.kind == "relation"
-        ):
-            right = "texts" if self.kind == "relation" else "relation"
-            raise ValueError(
-                f"the data set '{self.name}' has the builtin '{self.builtin}', which "
-                f"needs kind: {right}"
-            )
-        if self.builtin and (self.labels or self.filters):
-            raise ValueError(
-                f"the data set '{self.name}' is builtin and brings its labels and rows; "
-                "'labels' and 'filters' belong to 'path' and 'hub'"
-            )
+        if self.builtin:
+            right = "relation" if self.builtin in get_args(RelationBuiltin) else "texts"
+            if self.kind != right:
+                raise ValueError(
+                    f"the data set '{self.name}' has the builtin '{self.builtin}', which "
+                    f"needs kind: {right}"
+                )
+            if self.labels or self.filters:
+                raise ValueError(
+                    f"the data set '{self.name}' is builtin and brings its labels and rows; "
+                    "'labels' and 'filters' belong to 'path' and 'hub'"
+                )
         if self.parts and (self.labels or self.filters or self.kind == "relation"):
             raise ValueError(
                 f"the data set '{self.name}' mixes 'parts', which bring their labels and rows; "
@@ -283,6 +348,13 @@ class Dataset(Settings):
             raise ValueError(
                 f"the relation '{self.name}' has answers, not labels to list or balance"
             )
+        for key, kinds in KEYS_OF_KINDS.items():
+            default = type(self).model_fields[key].default
+            if self.kind not in kinds and getattr(self, key) != default:
+                raise ValueError(
+                    f"the data set '{self.name}' has '{key}', which belongs to kind: "
+                    f"{' or '.join(kinds)}, and is of kind: {self.kind}"
+                )
         names = [label.name for label in self.labels]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
@@ -295,6 +367,17 @@ class Dataset(Settings):
                 f"its labels ({', '.join(names) or 'none'})"
             )
         return self
+
+    @property
+    def answers_column(self) -> str:
+        """The column with the accepted answers of questions."""
+        return self.answers or "answers"
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether texts bring labels, as far as the configuration says."""
+        mixed = any(part.positive or part.negative for part in self.parts)
+        return bool(self.builtin or self.labels or mixed)
 
     @property
     def file_suffix(self) -> str:

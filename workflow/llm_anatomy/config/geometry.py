@@ -49,6 +49,11 @@ class Extraction(Settings):
         description="Parts that the texts of a dataset are split into, one job and one file each.",
     )
 
+    @property
+    def shard_names(self) -> list[str]:
+        """The shards' folders, in order."""
+        return [f"{k}-of-{self.shards}" for k in range(1, self.shards + 1)]
+
 
 class SplineFeatures(Settings):
     """How token traces become the seven features of a layer."""

@@ -1,5 +1,7 @@
 """Settings of the neuron study (Davies, arXiv 2501.02688): map, search, compare, clamp."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -283,6 +285,15 @@ class Edit(Settings):
     )
 
 
+@dataclass(frozen=True)
+class TunedModel:
+    """The model that the fine-tune makes: its name, and the model and texts it is made from."""
+
+    name: str
+    base: str
+    dataset: str
+
+
 class NeuronsSettings(Settings):
     """The whole neuron study."""
 
@@ -324,3 +335,23 @@ class NeuronsSettings(Settings):
                         f"lacks (it has {', '.join(known)})"
                     )
         return self
+
+    def activation_dataset(self, datasets: Sequence[str]) -> str | None:
+        """The texts that neurons are watched on; none where none are configured."""
+        return self.activation.dataset or next(iter(datasets), None)
+
+    def tuned(self, models: Sequence[str], datasets: Sequence[str]) -> TunedModel | None:
+        """The tuned counterpart, where there is to be one and texts to tune on."""
+        base = self.fine_tune.model or models[0]
+        dataset = self.fine_tune.dataset or next(iter(datasets), None)
+        if not self.comparison.fine_tuned or dataset is None:
+            return None
+        return TunedModel(f"{base}-{self.fine_tune.name}", base, dataset)
+
+    def pairs(self, models: Sequence[str], datasets: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """The models that are compared, by the name of the comparison's folder."""
+        pairs = [(pair.a, pair.b) for pair in self.comparison.pairs]
+        tuned = self.tuned(models, datasets)
+        if tuned is not None:
+            pairs.append((tuned.base, tuned.name))
+        return {f"{a}-vs-{b}": (a, b) for a, b in pairs}

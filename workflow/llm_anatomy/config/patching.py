@@ -362,6 +362,10 @@ class PatchingSettings(Settings):
             )
         ]
 
+    def sweeps(self, name: str) -> list[str]:
+        """Names of a task's sweeps, the clean run first."""
+        return [CONTROL, *(manipulation.name for manipulation in self.task_manipulations(name))]
+
     def manipulation(self, name: str) -> Manipulation | None:
         """The manipulation of this name; None for the control `none`."""
         return next((m for m in self.manipulations if m.name == name), None)

@@ -1,19 +1,18 @@
 """The whole configuration: which studies, models and data, and every study's own settings."""
 
-import difflib
-from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from llm_anatomy.config import references
 from llm_anatomy.config.base import Compute, Precision, Settings
 from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
 from llm_anatomy.config.facts import FactsSettings
-from llm_anatomy.config.geometry import GeometrySettings
+from llm_anatomy.config.geometry import AnswerScorer, GeometrySettings
 from llm_anatomy.config.models import DEFAULT_MODELS, ModelSource
 from llm_anatomy.config.neurons import NeuronsSettings
-from llm_anatomy.config.patching import PatchingSettings, RelationTask
-from llm_anatomy.config.toxicity import ToxicitySettings
+from llm_anatomy.config.patching import PatchingSettings
+from llm_anatomy.config.toxicity import HardNegatives, ToxicitySettings
 
 Study = Literal["geometry", "toxicity", "neurons", "patching", "facts"]
 ALL_STUDIES: tuple[Study, ...] = ("geometry", "toxicity", "neurons", "patching", "facts")
@@ -59,61 +58,74 @@ class Configuration(Settings):
     @field_validator("models")
     @classmethod
     def _distinct_models(cls, models: list[ModelSource]) -> list[ModelSource]:
-        _distinct([model.name for model in models], "model")
+        references.check_distinct([model.name for model in models], "model")
         return models
 
     @field_validator("datasets")
     @classmethod
     def _distinct_datasets(cls, datasets: list[Dataset]) -> list[Dataset]:
-        _distinct([dataset.name for dataset in datasets], "dataset")
+        references.check_distinct([dataset.name for dataset in datasets], "dataset")
         # A part of a mixture is a table of its own, so mixtures do not nest.
         known = [d.name for d in datasets if d.kind == "texts" and not d.parts]
         for dataset in datasets:
             for number, part in enumerate(dataset.parts):
                 for name in filter(None, (part.dataset, part.insert)):
-                    _check_known(f"{dataset.name}.parts[{number}]", name, known)
+                    references.check_texts(f"{dataset.name}.parts[{number}]", name, known)
         return datasets
 
     @model_validator(mode="after")
-    def _known_scorers(self) -> Self:
-        known = [dataset.name for dataset in self.datasets if dataset.kind == "texts"]
-        for scorer in self.geometry.prompts.scorers or []:
-            _check_known("geometry.prompts.scorers", scorer.dataset, known)
+    def _known_names(self) -> Self:
+        texts = [dataset.name for dataset in self.texts]
+        references.check_scorers(self.geometry.prompts, texts)
+        references.check_relations(self.studies, self.patching, self.facts, self.relation_names)
+        references.check_study_data(self.studies, self.dataset_names, self.labelled_datasets)
+        references.check_toxicity(self.toxicity, texts)
+        if "neurons" in self.studies:
+            references.check_neurons(self.neurons, self.model_names, self.dataset_names)
         return self
 
-    @model_validator(mode="after")
-    def _known_relations(self) -> Self:
-        """Every relation that a picked study asks for is one of the datasets."""
-        known = [dataset.name for dataset in self.datasets if dataset.kind == "relation"]
-        asked: list[tuple[str, str | None]] = []
-        if "patching" in self.studies:
-            for number, task in enumerate(self.patching.tasks):
-                key = f"patching.tasks[{number}].relation"
-                asked.append((key, task.relation if isinstance(task, RelationTask) else None))
-        if "facts" in self.studies:
-            for number, relation in enumerate(self.facts.relations):
-                asked.append((f"facts.relations[{number}].relation", relation.relation))
-        for key, name in asked:
-            if name is not None and name not in known:
-                raise ValueError(
-                    f"the key '{key}' is '{name}', which is no relation of 'datasets' (there are "
-                    f"{', '.join(known) or 'none'}); add it there, such as {{name: {name}, kind: "
-                    f"relation, ...}}, or set '{key.partition('[')[0]}', or leave "
-                    f"'{key.partition('.')[0]}' out of 'studies'"
-                )
-        return self
+    @property
+    def picked_studies(self) -> list[Study]:
+        """The picked studies in reading order, whatever the order in the file."""
+        return [study for study in ALL_STUDIES if study in self.studies]
 
+    @property
+    def model_names(self) -> list[str]:
+        """Names of the models."""
+        return [model.name for model in self.models]
 
-def _distinct(names: Sequence[str], what: str) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two entries are named '{twice}'; give every {what} its own name")
+    @property
+    def texts(self) -> list[Dataset]:
+        """The data sets of texts."""
+        return [dataset for dataset in self.datasets if dataset.kind == "texts"]
 
+    @property
+    def dataset_names(self) -> list[str]:
+        """Names of the texts that studies run on; the others serve mixtures and scorers."""
+        return [dataset.name for dataset in self.texts if dataset.study]
 
-def _check_known(key: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known) or 'none'}"
-        raise ValueError(
-            f"the key '{key}' names the data set of texts '{name}', which is not configured; {hint}"
-        )
+    @property
+    def labelled_datasets(self) -> list[str]:
+        """Names of the texts that the toxicity study runs on."""
+        return [dataset.name for dataset in self.texts if dataset.study and dataset.has_labels]
+
+    @property
+    def relation_names(self) -> list[str]:
+        """Names of the relations."""
+        return [dataset.name for dataset in self.datasets if dataset.kind == "relation"]
+
+    @property
+    def scorers(self) -> list[AnswerScorer]:
+        """The classifiers of answers; a user's own data of a default's name have other labels."""
+        builtin = [dataset.name for dataset in self.texts if dataset.builtin == dataset.name]
+        return self.geometry.prompts.scorers_among(builtin)
+
+    @property
+    def hard_negatives(self) -> list[HardNegatives]:
+        """The comparisons of negatives whose data sets are both configured."""
+        return self.toxicity.hard_negatives_among([dataset.name for dataset in self.texts])
+
+    def shown(self) -> dict[str, Any]:
+        """All that can change a number of the report, as plain values."""
+        left_out = {"compute"} | (set(ALL_STUDIES) - set(self.studies))
+        return self.model_dump(mode="json", exclude=left_out)

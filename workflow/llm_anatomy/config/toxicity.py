@@ -4,6 +4,7 @@ Source: Balestriero, Cosentino, Shekkizhar, "Characterizing Large Language Model
 Solve Toxicity Detection and Generation" (arXiv 2312.01648), sections on detection.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -243,7 +244,7 @@ class Transfer(Settings):
     )
 
 
-class Detector(Settings):
+class DetectorSettings(Settings):
     """The detector that is kept for use."""
 
     classifier: Literal["logistic_regression", "random_forest"] = Field(
@@ -277,7 +278,9 @@ class ToxicitySettings(Settings):
     transfer: list[Transfer] = Field(
         [], description="Given splits: train on one dataset, test on another."
     )
-    detector: Detector = Field(default_factory=Detector, description="The detector that is kept.")
+    detector: DetectorSettings = Field(
+        default_factory=DetectorSettings, description="The detector that is kept."
+    )
 
     @model_validator(mode="after")
     def _distinct_pairs(self) -> Self:
@@ -292,3 +295,19 @@ class ToxicitySettings(Settings):
             if same is not None:
                 raise ValueError(f"'{key}' compares '{same[0]}' with itself; name two datasets")
         return self
+
+    def hard_negatives_among(self, datasets: Sequence[str]) -> list[HardNegatives]:
+        """The comparisons of negatives whose data sets are both among these."""
+        return [c for c in self.hard_negatives if c.dataset in datasets and c.easy in datasets]
+
+    def comparison(self, dataset: str, easy: str) -> HardNegatives:
+        """The comparison of these negatives."""
+        return next(c for c in self.hard_negatives if (c.dataset, c.easy) == (dataset, easy))
+
+    def given_split(self, train: str, test: str) -> Transfer:
+        """The given split between these data sets."""
+        return next(t for t in self.transfer if (t.train, t.test) == (train, test))
+
+    def hub_classifier(self, name: str) -> HubClassifier:
+        """The Hugging Face classifier of this name."""
+        return next(c for c in self.baselines.hub_classifiers if c.name == name)

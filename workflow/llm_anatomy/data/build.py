@@ -11,18 +11,30 @@ import pyarrow as pa
 
 from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.config.datasets import Dataset
-from llm_anatomy.data import relations, texts
+from llm_anatomy.data import records, relations, texts
 from llm_anatomy.data.builtin.registry import BUILTINS
 from llm_anatomy.data.hub import hub_rows, source_name
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.readers import Row, read_rows
 from llm_anatomy.data.relations import Example
+from llm_anatomy.data.rows import text_fault
 from llm_anatomy.data.sampling import count_undrawn, lowest
 from llm_anatomy.data.texts import Candidate
 from llm_anatomy.data.wheels import known_wheel
 from llm_anatomy.errors import UserError
+from llm_anatomy.tables.data import TABLE_OF_KIND
 
 logger = logging.getLogger(__name__)
+
+
+def build_table(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tuple[pa.Table, Intake]:
+    """Read, check, sample and count a data set of any kind; see `build_texts`.
+
+    Returns:
+        Columns of the table of its kind (`TABLE_OF_KIND`), and the balanced tally.
+    """
+    kinds = {"texts": build_texts, "relation": build_relation}
+    return kinds.get(dataset.kind, build_records)(dataset, paths, seed)
 
 
 def build_texts(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tuple[pa.Table, Intake]:
@@ -70,6 +82,24 @@ def build_relation(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tupl
     return relations.relation_table(dataset, drawn, dataset.builtin or dataset.name), intake
 
 
+def build_records(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tuple[pa.Table, Intake]:
+    """Questions, articles, inserts or prompts; arguments and errors as in `build_texts`."""
+    intake = Intake()
+    source = source_of(dataset)
+    rows = _rows(dataset, records.needed_columns(dataset))
+    found = list(records.records(dataset, rows, source, intake))
+    drawn, total = lowest(found, dataset.max_rows, _seed(dataset, seed))
+    count_undrawn(total - len(drawn), dataset, intake)
+    finish(dataset, intake, len(drawn))
+    if dataset.kind == "prompts":
+        records.check_prompts(drawn, source)
+    columns = {
+        column.name: pa.array([item.values[column.name] for item in drawn], column.type)
+        for column in TABLE_OF_KIND[dataset.kind].columns
+    }
+    return pa.table(columns), intake
+
+
 def data_provenance(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> dict[str, Any]:
     """What a data table says of its making: source, hashes, licence, seed, settings."""
     record: dict[str, Any] = {
@@ -103,7 +133,7 @@ def _rows(dataset: Dataset, columns: list[str]) -> Iterator[Row]:
 
 def _sound(items: Iterable[Candidate], intake: Intake) -> Iterator[Candidate]:
     for item in items:
-        fault = texts.text_fault(item.text)
+        fault = text_fault(item.text)
         if fault:
             intake.set_aside(fault, item.place)
         else:

@@ -5,13 +5,13 @@ Only the first rows of a user's file are read; nothing is fetched.
 
 import importlib.util
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 from llm_anatomy.config.datasets import Dataset
-from llm_anatomy.data import relations, texts
+from llm_anatomy.data import records, relations, texts
 from llm_anatomy.data.intake import Intake
-from llm_anatomy.data.readers import read_rows
+from llm_anatomy.data.readers import Row, read_rows
 from llm_anatomy.errors import UserError
 
 CHECKED_ROWS = 5000
@@ -31,13 +31,8 @@ def check_dataset(dataset: Dataset) -> None:
     if dataset.path is None:
         return
     intake = Intake()
-    if dataset.kind == "relation":
-        rows = read_rows(dataset, relations.needed_columns(dataset))
-        used = sum(
-            1 for _ in relations.examples(dataset, islice(rows, CHECKED_ROWS), dataset.path, intake)
-        )
-    else:
-        used = _check_texts(dataset, intake)
+    check = {"texts": _check_texts, "relation": _check_relation}.get(dataset.kind, _check_records)
+    used = check(dataset, dataset.path, intake)
     if intake.rows_in == 0:
         raise UserError(f"the data set '{dataset.name}': {dataset.path} holds no rows")
     if used == 0:
@@ -47,12 +42,28 @@ def check_dataset(dataset: Dataset) -> None:
         )
 
 
-def _check_texts(dataset: Dataset, intake: Intake) -> int:
-    source = str(Path(dataset.path or ""))
-    rows = islice(read_rows(dataset, texts.needed_columns(dataset)), CHECKED_ROWS)
+def _first_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
+    return islice(read_rows(dataset, columns), CHECKED_ROWS)
+
+
+def _check_texts(dataset: Dataset, source: str, intake: Intake) -> int:
+    rows = _first_rows(dataset, texts.needed_columns(dataset))
     seen: dict[str, Counter[str]] = {}
     items = list(texts.candidates(dataset, rows, source, intake, seen))
     if items and intake.rows_in < CHECKED_ROWS:
         # The whole file was read, so that a label without both classes is certain.
         texts.texts_table(dataset, items, seen)
+    return len(items)
+
+
+def _check_relation(dataset: Dataset, source: str, intake: Intake) -> int:
+    rows = _first_rows(dataset, relations.needed_columns(dataset))
+    return sum(1 for _ in relations.examples(dataset, rows, source, intake))
+
+
+def _check_records(dataset: Dataset, source: str, intake: Intake) -> int:
+    rows = _first_rows(dataset, records.needed_columns(dataset))
+    items = list(records.records(dataset, rows, source, intake))
+    if items and dataset.kind == "prompts" and intake.rows_in < CHECKED_ROWS:
+        records.check_prompts(items, source)
     return len(items)

@@ -1,4 +1,4 @@
-"""Rows out of a user's CSV, TSV, JSONL or Parquet file, streamed, each with its place in the file.
+"""Rows out of a user's CSV, TSV, JSONL or Parquet file, streamed, or SQuAD file, with their places.
 
 A row that cannot be read without doubt about its neighbours is an error; a row that is merely
 malformed in itself is handed on with its fault, to be set aside and counted.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.config.datasets import SQUAD_SUFFIX, Dataset
 from llm_anatomy.data.values import shorten, suggest
 from llm_anatomy.errors import UserError
 
@@ -22,6 +22,7 @@ from llm_anatomy.errors import UserError
 FIELD_LIMIT = 1 << 27
 RAGGED = "another number of fields than the header"
 BATCH_ROWS = 8192
+SQUAD_COLUMNS = ("id", "context", "question", "answers")
 UTF8 = ("utf-8", "utf8", "utf_8", "utf-8-sig")
 
 
@@ -59,6 +60,8 @@ def read_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
         yield from _parquet_rows(path, columns)
     elif dataset.file_suffix in (".jsonl", ".ndjson"):
         yield from _jsonl_rows(path, dataset, columns)
+    elif dataset.file_suffix == SQUAD_SUFFIX:
+        yield from _squad_rows(path, dataset, columns)
     else:
         yield from _csv_rows(path, dataset, columns)
 
@@ -182,6 +185,34 @@ def _jsonl_rows(path: Path, dataset: Dataset, columns: Sequence[str]) -> Iterato
     # JSON objects may leave keys out, so that only the end of the file shows a wrong name.
     if number:
         check_columns(path, list(seen), columns)
+
+
+def _squad_rows(path: Path, dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
+    """The questions of a SQuAD file, version 1.1 or 2.0, each with its passage.
+
+    Passages and questions may stand one level higher than in SQuAD, as some converters write them.
+    """
+    try:
+        document = json.loads("".join(_Lines(path, dataset)))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(document, dict) or not isinstance(document.get("data"), list):
+        raise UserError(f"{path} has no list 'data', which SQuAD's format begins with")
+    check_columns(path, SQUAD_COLUMNS, columns)
+    number = 0
+    for article in document["data"]:
+        for paragraph in _inside(path, article, "paragraphs"):
+            for question in _inside(path, paragraph, "qas"):
+                number += 1
+                values = {**paragraph, **question}
+                yield Row(number, f"question {number}", {c: values.get(c) for c in SQUAD_COLUMNS})
+
+
+def _inside(path: Path, outer: Any, key: str) -> list[dict[str, Any]]:
+    found = outer.get(key, [outer]) if isinstance(outer, dict) else None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise UserError(f"{path}: '{key}' is no list of objects, as SQuAD's format has it")
+    return found
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:

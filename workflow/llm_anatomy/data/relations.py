@@ -3,17 +3,14 @@
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.readers import Row
-from llm_anatomy.data.texts import filtered_out, row_id, text_fault
-from llm_anatomy.data.values import look_up
-
-ANSWER_SEPARATOR = "|"
+from llm_anatomy.data.rows import row_id, text_fault, usable_rows
+from llm_anatomy.data.values import as_texts, is_absent, look_up
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,7 @@ def examples(
     """
     ids: dict[str, str] = {}
     first: dict[tuple[str, str | None], str] = {}
-    for row in rows:
-        intake.read()
-        if row.fault:
-            intake.set_aside(row.fault, row.place)
-            continue
-        dropped = filtered_out(dataset.filters, row)
-        if dropped:
-            intake.set_aside(dropped, row.place)
-            continue
+    for row in usable_rows(dataset, rows, intake):
         subject = _cell(row, dataset.subject)
         prompt = _cell(row, dataset.prompt) if dataset.prompt else ""
         answer = _cell(row, dataset.answer)
@@ -84,7 +73,8 @@ def examples(
             continue
         first[key] = answer
         example_id = row_id(dataset, row, source, ids)
-        answers = accepted([answer, *_further(row, dataset.answers)])
+        further = look_up(row.values, dataset.answers) if dataset.answers else None
+        answers = accepted([answer, *as_texts(further)])
         yield Example(row.number, row.place, example_id, subject, answers, prompt or None)
 
 
@@ -116,7 +106,7 @@ def relation_table(dataset: Dataset, items: Sequence[Example], relation: str) ->
 
 def _cell(row: Row, column: str | None) -> str:
     value = look_up(row.values, column) if column else None
-    return "" if value is None or value != value else str(value).strip()
+    return "" if is_absent(value) else str(value).strip()
 
 
 def _fault(dataset: Dataset, subject: str, prompt: str, answer: str) -> str:
@@ -128,11 +118,3 @@ def _fault(dataset: Dataset, subject: str, prompt: str, answer: str) -> str:
         return "no subject"
     faults = (text_fault(value) for value in (subject, prompt, answer) if value)
     return next((fault for fault in faults if fault), "")
-
-
-def _further(row: Row, column: str | None) -> list[str]:
-    value: Any = look_up(row.values, column) if column else None
-    if value is None or value != value:
-        return []
-    parts = value if isinstance(value, list | tuple) else str(value).split(ANSWER_SEPARATOR)
-    return [str(part).strip() for part in parts if part is not None]

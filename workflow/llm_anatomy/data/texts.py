@@ -1,7 +1,6 @@
 """From rows to the table of texts: label, set aside what cannot be used, sample, count."""
 
 import hashlib
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,24 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from llm_anatomy.config.datasets import Dataset, Filter, Label
+from llm_anatomy.config.datasets import Dataset, Label
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.readers import Row
+from llm_anatomy.data.rows import read_text, row_id, text_fault, usable_rows
 from llm_anatomy.data.sampling import Sample, count_undrawn, lowest
-from llm_anatomy.data.values import (
-    LabelValue,
-    canonical,
-    is_missing,
-    look_up,
-    read_label,
-    shorten,
-)
+from llm_anatomy.data.values import LabelValue, look_up, read_label, shorten
 from llm_anatomy.errors import UserError
 
-logger = logging.getLogger(__name__)
-
 MOST_VALUES = 100
-REPORT_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -77,24 +67,9 @@ def candidates(
         UserError: An id is missing or repeated, a text is no text, or a label cannot be read.
     """
     ids: dict[str, str] = {}
-    for row in rows:
-        intake.read()
-        if row.number % REPORT_ROWS == 0:
-            logger.info("%s: %d rows read", dataset.name, row.number)
-        if row.fault:
-            intake.set_aside(row.fault, row.place)
-            continue
-        dropped = filtered_out(dataset.filters, row)
-        if dropped:
-            intake.set_aside(dropped, row.place)
-            continue
+    for row in usable_rows(dataset, rows, intake):
         text_id = row_id(dataset, row, source, ids)
-        text = look_up(row.values, dataset.text)
-        if text is not None and not isinstance(text, str) and text == text:
-            raise UserError(
-                f"{source}: {row.place}, column '{dataset.text}', holds {type(text).__name__} "
-                f"'{shorten(text)}' where a text belongs; name the column of the text under 'text'"
-            )
+        text = read_text(row, dataset.text, "text", source)
         unusable = text_fault(text)
         if unusable:
             intake.set_aside(unusable, row.place)
@@ -103,20 +78,7 @@ def candidates(
         if labels and all(value is None for value in labels.values()):
             intake.set_aside("no label has a value", row.place)
             continue
-        yield Candidate(row.number, row.place, text_id, str(text), labels)
-
-
-def text_fault(text: Any) -> str:
-    """Why a text cannot be used; empty for a usable one."""
-    if not isinstance(text, str) or not text.strip():
-        return "empty text"
-    if "\0" in text:
-        return "text with a NUL byte"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "text with half a surrogate pair"
-    return ""
+        yield Candidate(row.number, row.place, text_id, text, labels)
 
 
 def unique_texts(items: Iterable[Candidate], keep: bool, intake: Intake) -> Iterator[Candidate]:
@@ -201,37 +163,6 @@ def label_name(value: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", value).strip("_") or "_"
 
 
-def row_id(dataset: Dataset, row: Row, source: str, ids: dict[str, str]) -> str:
-    """A row's id: its own, checked to be there once, or one from its number.
-
-    Args:
-        dataset: Says which column holds ids, if any does.
-        row: The row.
-        source: The file or hub id, for messages.
-        ids: Places of the ids so far; the row's is added.
-
-    Raises:
-        UserError: The id is missing or stands in an earlier row too.
-    """
-    if dataset.id is None:
-        return f"row-{row.number}"
-    value = look_up(row.values, dataset.id)
-    if is_missing(value):
-        raise UserError(
-            f"{source}: {row.place} has no id in column '{dataset.id}'; fill it, or leave 'id' out "
-            "to number the rows"
-        )
-    text_id = str(value).strip()
-    if text_id in ids:
-        raise UserError(
-            f"{source}: the id '{shorten(text_id)}' in column '{dataset.id}' stands in "
-            f"{ids[text_id]} and in {row.place}; make ids unique, or leave 'id' out to "
-            "number the rows"
-        )
-    ids[text_id] = row.place
-    return text_id
-
-
 def _labels(
     labels: Sequence[Label], row: Row, source: str, seen: dict[str, Counter[str]]
 ) -> dict[str, LabelValue]:
@@ -248,17 +179,6 @@ def _labels(
         if shorten(value) in counts or len(counts) < MOST_VALUES:
             counts[shorten(value)] += 1
     return found
-
-
-def filtered_out(filters: Sequence[Filter], row: Row) -> str:
-    """The reason for which a row is filtered out; empty if it passes."""
-    for rule in filters:
-        value = canonical(look_up(row.values, rule.column))
-        if rule.keep is not None and value not in {canonical(v) for v in rule.keep}:
-            return f"filtered: '{rule.column}' is none of the values to keep"
-        if rule.drop is not None and value in {canonical(v) for v in rule.drop}:
-            return f"filtered: '{rule.column}' is one of the values to drop"
-    return ""
 
 
 def _balance_side(item: Candidate, balance: str) -> bool | None:

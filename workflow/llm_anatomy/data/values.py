@@ -1,6 +1,7 @@
 """What a cell of a user's table means: missing, a boolean, a class, a score, a list."""
 
 import difflib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,17 +11,22 @@ from llm_anatomy.config.datasets import Label
 MISSING_WORDS = {"", "nan", "null", "none", "na", "n/a", "<na>"}
 TRUE_WORDS = {"true", "yes", "t", "y", "1", "1.0"}
 FALSE_WORDS = {"false", "no", "f", "n", "0", "0.0"}
+ANSWER_SEPARATOR = "|"
 
 LabelValue = bool | frozenset[str] | None
 
 
+def is_absent(value: Any) -> bool:
+    """Whether there is no cell, or nothing in it: None or NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: absent, NaN, or a word that spreadsheets write for it."""
-    if value is None:
-        return True
-    if isinstance(value, float):
-        return math.isnan(value)
-    return isinstance(value, str) and value.strip().lower() in MISSING_WORDS
+    """Whether a cell says nothing: absent, empty, or a word that spreadsheets write for it.
+
+    For cells that hold a value. In a text, `None` or `null` may be what somebody wrote.
+    """
+    return is_absent(value) or (isinstance(value, str) and value.strip().lower() in MISSING_WORDS)
 
 
 def canonical(value: Any) -> str:
@@ -115,6 +121,24 @@ def as_members(value: Any, separator: str | None) -> frozenset[str] | None:
     return frozenset({canonical(value)})
 
 
+def as_texts(value: Any) -> tuple[str, ...]:
+    """The texts of a cell that may hold several, each once and stripped; empty ones are left out.
+
+    A cell is a list, text separated by `|`, or one of SQuAD's forms: `{"text": [...]}` or a list of
+    `{"text": ...}`. Lists and SQuAD's forms may be written as JSON, in a CSV file for example.
+    """
+    if isinstance(value, str):
+        value = _from_json(value)
+    if isinstance(value, Mapping):
+        value = value.get("text")
+    if isinstance(value, str):
+        value = value.split(ANSWER_SEPARATOR)
+    parts = value if isinstance(value, list | tuple) else [value]
+    found = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    texts = (str(part).strip() for part in found if not is_absent(part))
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
 def look_up(values: Mapping[str, Any], column: str) -> Any:
     """A column's value in a row; `a.b` reaches into an object unless a column is called that."""
     if column in values or "." not in column:
@@ -141,3 +165,13 @@ def shorten(value: Any, length: int = 40) -> str:
     """A value as it appears in a message."""
     text = str(value)
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _from_json(text: str) -> Any:
+    """What a cell that begins like a JSON list or object holds; other text as it is."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

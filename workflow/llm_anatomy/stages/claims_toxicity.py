@@ -22,8 +22,7 @@ from llm_anatomy.toxicity.claims import (
     negatives_claim,
     untested_claims,
 )
-from llm_anatomy.toxicity.inputs import read_hub_metrics
-from llm_anatomy.toxicity.overview import ToxicityOverview
+from llm_anatomy.toxicity.overview import ToxicityOverview, read_hub_metrics
 
 
 def run(

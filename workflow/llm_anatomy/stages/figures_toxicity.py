@@ -18,8 +18,7 @@ from llm_anatomy.tables.toxicity import (
     METRICS,
     SELF_TRAINING,
 )
-from llm_anatomy.toxicity.inputs import read_hub_metrics
-from llm_anatomy.toxicity.overview import ToxicityOverview
+from llm_anatomy.toxicity.overview import ToxicityOverview, read_hub_metrics
 
 
 def run(

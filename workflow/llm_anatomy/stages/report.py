@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from llm_anatomy.cli.reference import all_tables
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.figures.exhibit import read_exhibits
@@ -13,6 +12,7 @@ from llm_anatomy.report.shown import TableReader
 from llm_anatomy.report.tested import read_claims
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import atomic_path
+from llm_anatomy.tables.registry import ALL_TABLES
 
 
 class ReportSettings(Settings):
@@ -32,7 +32,7 @@ def run(
     report: Path,
 ) -> None:
     """Read every study's exhibits, the tables they name, and the claims; write the page."""
-    reader = TableReader({schema.name: schema for schema in all_tables()})
+    reader = TableReader(ALL_TABLES)
     sections = make_sections([read_exhibits(folder) for folder in figures], reader)
     tested = read_claims(claims)
     reader.record(claims)

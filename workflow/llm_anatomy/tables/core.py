@@ -74,11 +74,35 @@ class TableSchema:
     description: str
     columns: tuple[Column, ...]
 
+    @property
+    def wildcards(self) -> tuple[str, ...]:
+        """The wildcards of its path, in order: what tells its files apart."""
+        return tuple(re.findall(r"\{(\w+)\}", self.path))
+
+    def owner(self, path: Path) -> dict[str, str] | None:
+        """The wildcards that the path of one file of this table names; nothing for another path.
+
+        Raises:
+            UserError: The path can be read in two ways, such as `a-to-b-to-c` by `{x}-to-{y}`.
+        """
+        readings = []
+        for some in ("[^/]+", "[^/]+?"):
+            pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{some})", re.escape(self.path))
+            match = re.search(rf"(?:^|/){pattern}$", result_name(path))
+            if match is None:
+                return None
+            readings.append(match.groupdict())
+        if readings[0] != readings[1]:
+            raise UserError(
+                f"{path} can be read in two ways as {self.path}: as {readings[0]} and as "
+                f"{readings[1]}; give the configuration's entries other names"
+            )
+        return readings[0]
+
     def rule_of(self, path: Path) -> str:
         """The rule that makes one file of this table, with the wildcards that its path names."""
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
-        found = re.search(rf"(^|/){pattern}$", path.as_posix())
-        return self.rule.format_map(found.groupdict()) if found else self.rule
+        owner = self.owner(path)
+        return self.rule if owner is None else self.rule.format_map(owner)
 
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Rows as a frame of the declared columns, in their order; without rows an empty one."""

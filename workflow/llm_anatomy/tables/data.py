@@ -1,4 +1,4 @@
-"""Tables of the data: texts with labels, what was set aside, relations with answers."""
+"""Tables of the data, one for each kind of data set, and what was set aside."""
 
 import pyarrow as pa
 
@@ -40,7 +40,7 @@ INTAKE = TableSchema(
 RELATION = TableSchema(
     name="data/relation",
     path="results/data/{relation}.parquet",
-    rule="build_relation",
+    rule="build_dataset",
     description="One row per subject of a relation, such as a country and its capital.",
     columns=(
         Column("example_id", pa.string(), "Unique id of the example."),
@@ -57,12 +57,72 @@ RELATION = TableSchema(
     ),
 )
 
-RELATION_INTAKE = TableSchema(
-    name="data/relation_intake",
-    path="results/data/{relation}.intake.parquet",
-    rule="build_relation",
-    description="What became of every row of a relation: `in` = `used` + all that was `set aside`.",
-    columns=INTAKE.columns,
+QUESTIONS = TableSchema(
+    name="data/questions",
+    path="results/data/{dataset}.parquet",
+    rule="build_dataset",
+    description="One row per question about a passage.",
+    columns=(
+        Column("example_id", pa.string(), "Unique id of the question."),
+        Column("context", pa.string(), "The passage."),
+        Column("question", pa.string(), "The question."),
+        Column(
+            "answers",
+            pa.list_(pa.string()),
+            "Accepted answers, the canonical one first; none where the passage holds none.",
+        ),
+    ),
 )
 
-TABLES: tuple[TableSchema, ...] = (TEXTS, INTAKE, RELATION, RELATION_INTAKE)
+ARTICLES = TableSchema(
+    name="data/articles",
+    path="results/data/{dataset}.parquet",
+    rule="build_dataset",
+    description="One row per article with a summary.",
+    columns=(
+        Column("example_id", pa.string(), "Unique id of the article."),
+        Column("article", pa.string(), "The article."),
+        Column("summary", pa.string(), "Its reference summary."),
+    ),
+)
+
+INSERTS = TableSchema(
+    name="data/inserts",
+    path="results/data/{dataset}.parquet",
+    rule="build_dataset",
+    description="One row per document with a passage to put into it.",
+    columns=(
+        Column("name", pa.string(), "Unique short name."),
+        Column("document", pa.string(), "The clean document."),
+        Column("insert", pa.string(), "The passage that is put into it, at a sentence break."),
+    ),
+)
+
+PROMPT_TEXTS = TableSchema(
+    name="data/prompt_texts",
+    path="results/data/{dataset}.parquet",
+    rule="build_dataset",
+    description="One row per sentence that prompts are built from, in the order of its source.",
+    columns=(
+        Column(
+            "category",
+            pa.string(),
+            "Which request it belongs to; missing for unrelated sentences.",
+            nullable=True,
+        ),
+        Column("role", pa.string(), "`request`, `related` or `unrelated`."),
+        Column("text", pa.string(), "The sentence."),
+    ),
+)
+
+# What a data set is read into, by its kind.
+TABLE_OF_KIND: dict[str, TableSchema] = {
+    "texts": TEXTS,
+    "relation": RELATION,
+    "qa": QUESTIONS,
+    "articles": ARTICLES,
+    "inserts": INSERTS,
+    "prompts": PROMPT_TEXTS,
+}
+
+TABLES: tuple[TableSchema, ...] = (INTAKE, *TABLE_OF_KIND.values())

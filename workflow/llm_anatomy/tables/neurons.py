@@ -76,7 +76,8 @@ VOCABULARY = TableSchema(
     path="results/neurons/{model}/vocabulary.parquet",
     rule="map_neurons",
     description="One of the k tokens at one end of one neuron's weight vector, decoded through "
-    "the LM head; the normalisation is in the file's provenance.",
+    "the LM head; the normalisation is in the file's provenance. "
+    "`join_neurons` joins a map in several parts.",
     columns=_VOCABULARY,
 )
 STATISTICS = TableSchema(

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from llm_anatomy.tables.core import Column, TableSchema
 
-_FOLDS = "results/folds/{dataset}"
+_FOLDS = "results/toxicity/folds/{dataset}"
 _TOXICITY = "results/toxicity/{model}/{dataset}"
 
 _TEXT_ID = Column("text_id", pa.string(), "The text, as in the dataset's table")
@@ -160,7 +160,7 @@ CHOICES = TableSchema(
 SELF_TRAINING = TableSchema(
     "toxicity/self_training",
     f"{_TOXICITY}/self_training.parquet",
-    "self_train",
+    "probe_features",
     "One share of labels, training method, label and metric, on the spline features",
     (
         Column("label_rate", pa.float64(), "Share of the training texts that keep their label"),
@@ -180,7 +180,7 @@ SELF_TRAINING = TableSchema(
 ABLATIONS = TableSchema(
     "toxicity/ablations",
     f"{_TOXICITY}/ablations.parquet",
-    "ablate_features",
+    "probe_features",
     "One part of the spline features, classifier, label and metric",
     (
         Column(
@@ -200,7 +200,7 @@ ABLATIONS = TableSchema(
 MAPS = TableSchema(
     "toxicity/maps",
     f"{_TOXICITY}/maps.parquet",
-    "map_texts",
+    "probe_features",
     "One text and kind of map: its place on a two-dimensional map of the spline features",
     (
         _TEXT_ID,

@@ -334,8 +334,8 @@ def _few_labels(tables: DatasetTables, label: str, sample: str) -> Claim | None:
 
 def _domains(tables: DatasetTables) -> Claim:
     areas = {label: tables.area("spline", LINEAR, label) for label in tables.labels}
-    found = {label: row["value"] for label, row in areas.items() if row is not None}
-    worst = min(found, key=lambda label: found[label])
+    values = {label: row["value"] for label, row in areas.items() if row is not None}
+    worst = min(values, key=lambda label: values[label])
     row = areas[worst]
     assert row is not None
     return _almost_perfect(
@@ -343,8 +343,8 @@ def _domains(tables: DatasetTables) -> Claim:
         tables,
         row,
         "99.14 to 100 % per domain (Mistral-7B), 99.63 to 100 % (Llama-2-7B)",
-        f"{tables.dataset}: the worst of {len(found)} domains against the rest, {worst}; "
-        f"mean {100 * float(np.mean(list(found.values()))):.1f} %.",
+        f"{tables.dataset}: the worst of {len(values)} domains against the rest, {worst}; "
+        f"mean {100 * float(np.mean(list(values.values()))):.1f} %.",
     )
 
 

@@ -6,7 +6,7 @@ choose the value; the test texts take no part.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from llm_anatomy.config.toxicity import ClassifierName, Classifiers
 from llm_anatomy.toxicity import newton
+from llm_anatomy.toxicity.detector import Logistic, from_logistic
 from llm_anatomy.toxicity.features import Dense, FeatureSet, Tfidf
 from llm_anatomy.toxicity.folds import Split
 from llm_anatomy.toxicity.metrics import ranking_metrics
@@ -36,20 +37,12 @@ class LogisticRecipe:
     scale_matters: bool = True
 
     def path(self, x: Any, y: ndarray, test: Any, values: Sequence[float], seed: int) -> ndarray:
-        """Scores at every value; a fit starts from the solution of the next stronger penalty."""
-        scores = np.empty((len(values), test.shape[0]))
+        """Scores at every value."""
         order = np.argsort(values, kind="stable")
-        if isinstance(x, ndarray) and x.shape[1] <= newton.MAX_WIDTH:
-            weights = None
-            for index in order:
-                weights = newton.fit(x, y, values[index], self.max_iter, weights)
-                scores[index] = newton.probabilities(test, weights)
-            return scores
-        model = logistic_regression(1.0, self.max_iter, warm_start=True)
-        for index in order:
-            model.C = values[index]
-            fit_logistic(model, x, y)
-            scores[index] = model.predict_proba(test)[:, 1]
+        fits = logistic_fits(x, y, [values[index] for index in order], self.max_iter)
+        scores = np.empty((len(values), test.shape[0]))
+        for index, fit in zip(order, fits, strict=True):
+            scores[index] = fit.score(test)
         return scores
 
 
@@ -99,7 +92,7 @@ class BoostingRecipe:
 Recipe = LogisticRecipe | ForestRecipe | BoostingRecipe
 
 
-def recipe(name: ClassifierName, settings: Classifiers) -> Recipe:
+def classifier_recipe(name: ClassifierName, settings: Classifiers) -> Recipe:
     """The recipe of a classifier on dense features."""
     if name == "logistic_regression":
         return LogisticRecipe(tuple(settings.c), settings.max_iter)
@@ -114,21 +107,41 @@ def baseline_recipe(features: FeatureSet, settings: Classifiers) -> Recipe:
     return LogisticRecipe(tuple(values), settings.max_iter)
 
 
+def logistic_fits(
+    x: Any, y: Bool[ndarray, " texts"], values: Sequence[float], max_iter: int
+) -> Iterator[Logistic]:
+    """Balanced logistic regression at several strengths of its penalty, one after the other.
+
+    Whatever is chosen, measured or kept as a detector is fitted here. A fit starts from the
+    solution of the one before it.
+
+    Args:
+        x: Features of the training texts, dense or sparse.
+        y: Their labels; both classes occur.
+        values: Inverse strengths of the L2 penalty, ascending.
+        max_iter: Most iterations of a fit. One that runs out of them is a ranking all the same, so
+            it only costs accuracy.
+    """
+    if isinstance(x, ndarray) and x.shape[1] <= newton.MAX_WIDTH:
+        weights = None
+        for c in values:
+            weights = newton.fit(x, y, c, max_iter, weights)
+            yield Logistic(weights[:-1], weights[-1:])
+        return
+    model = logistic_regression(1.0, max_iter, warm_start=True)
+    for c in values:
+        model.C = c
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x, y)
+        yield from_logistic(model)
+
+
 def logistic_regression(c: float, max_iter: int, warm_start: bool = False) -> LogisticRegression:
     """Balanced logistic regression; C is the inverse strength of the L2 penalty."""
     return LogisticRegression(
         C=c, class_weight="balanced", max_iter=max_iter, warm_start=warm_start
     )
-
-
-def fit_logistic(model: LogisticRegression, x: Any, y: ndarray) -> None:
-    """Fit; a fit that runs out of iterations is a ranking all the same, so it only costs accuracy.
-
-    The limit is a setting, `toxicity.classifiers.max_iter`.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x, y)
 
 
 def random_forest(min_samples_leaf: int, n_trees: int, seed: int) -> RandomForestClassifier:
@@ -160,13 +173,13 @@ class Choice:
     n_inner_folds: int
 
 
-def is_choice(features: FeatureSet, made: Recipe) -> bool:
+def is_choice(features: FeatureSet, recipe: Recipe) -> bool:
     """Whether inner folds have anything to choose."""
-    return len(made.values) > 1 or len(_variants(features, made)) > 1
+    return len(recipe.values) > 1 or len(_variants(features, recipe)) > 1
 
 
-def _variants(features: FeatureSet, made: Recipe) -> tuple[FeatureSet, ...]:
-    return features.variants() if made.scale_matters else features.variants()[:1]
+def _variants(features: FeatureSet, recipe: Recipe) -> tuple[FeatureSet, ...]:
+    return features.variants() if recipe.scale_matters else features.variants()[:1]
 
 
 def choose(
@@ -174,7 +187,7 @@ def choose(
     truth: Bool[ndarray, " train"],
     train: ndarray,
     inner: Sequence[Split],
-    made: Recipe,
+    recipe: Recipe,
     seed: int,
 ) -> Choice:
     """Choose hyperparameter and weights with the largest mean ROC-AUC over the inner folds.
@@ -187,17 +200,17 @@ def choose(
         truth: Labels of the training texts.
         train: Rows of the training texts in `features`.
         inner: Positions among the training texts.
-        made: The classifier.
+        recipe: The classifier.
         seed: Seed of the classifier.
     """
-    values, variants = tuple(sorted(made.values)), _variants(features, made)
-    if not is_choice(features, made) or not inner:
+    values, variants = tuple(sorted(recipe.values)), _variants(features, recipe)
+    if not is_choice(features, recipe) or not inner:
         return Choice(variants[0], values[len(values) // 2], None, None, 0)
     areas = np.zeros((len(inner), len(variants), len(values)))
     for number, (known, held_out) in enumerate(inner):
         for which, variant in enumerate(variants):
             x, test = variant.split(train[known], train[held_out])
-            for index, scores in enumerate(made.path(x, truth[known], test, values, seed)):
+            for index, scores in enumerate(recipe.path(x, truth[known], test, values, seed)):
                 areas[number, which, index] = roc_auc(scores, truth[held_out])
     means = areas.mean(axis=0)
     which, index = (int(i) for i in np.unravel_index(means.argmax(), means.shape))

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy import sparse
 from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -36,7 +37,9 @@ class Logistic:
     weights: Float[ndarray, " features"]
     intercept: Float[ndarray, "1"]
 
-    def score(self, x: Float[ndarray, "texts features"]) -> Float[ndarray, " texts"]:
+    def score(
+        self, x: Float[ndarray, "texts features"] | sparse.csr_matrix
+    ) -> Float[ndarray, " texts"]:
         """Probability of the label."""
         scores: ndarray = expit(x @ self.weights + self.intercept)
         return scores
@@ -174,7 +177,7 @@ def load_detector(path: Path) -> Detector:
     Raises:
         UserError: The file is missing, damaged or no detector.
     """
-    remake = f"make it with: {remake_command('train_detector', path)}"
+    remake = f"make it with: {remake_command('detect_toxicity', path)}"
     if not path.is_file():
         raise UserError(f"there is no detector at {path}; {remake}")
     try:

@@ -63,13 +63,13 @@ def find_copies(texts: Sequence[str], similarity: float) -> list[Copies]:
         similarity: Least Jaccard index of a pair.
     """
     sets = [shingles(text) for text in texts]
-    found: list[Copies] = []
+    pairs: list[Copies] = []
     for first, second in sorted(_candidates(sets)):
         shared = len(np.intersect1d(sets[first], sets[second], assume_unique=True))
         index = shared / (len(sets[first]) + len(sets[second]) - shared)
         if index >= similarity:
-            found.append(Copies(first, second, index))
-    return found
+            pairs.append(Copies(first, second, index))
+    return pairs
 
 
 def copy_sets(n_texts: int, pairs: Iterable[Copies]) -> Int[ndarray, " texts"]:

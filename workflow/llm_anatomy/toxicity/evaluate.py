@@ -11,7 +11,8 @@ from joblib import Parallel, delayed
 from numpy import ndarray
 from threadpoolctl import threadpool_limits
 
-from llm_anatomy.config.toxicity import Scoring
+from llm_anatomy.config.base import Settings
+from llm_anatomy.config.toxicity import Classifiers, Folds, Scoring
 from llm_anatomy.progress import Progress
 from llm_anatomy.toxicity.classifiers import Choice, Recipe, choose, is_choice
 from llm_anatomy.toxicity.features import FeatureSet
@@ -19,7 +20,25 @@ from llm_anatomy.toxicity.folds import Split, inner_splits
 from llm_anatomy.toxicity.metrics import measure
 
 T = TypeVar("T")
-Row = dict[str, Any]
+TableRow = dict[str, Any]
+# A function and its arguments.
+Call = tuple[Callable[..., T], tuple[Any, ...]]
+
+
+class Evaluation(Settings):
+    """How classifiers are trained and measured, alike in every experiment.
+
+    Attributes:
+        seed: Seed of inner folds, classifiers and bootstrap.
+        folds: Inner folds that choose a hyperparameter, and what counts as a copy.
+        classifiers: Their hyperparameters.
+        scoring: Metrics and intervals.
+    """
+
+    seed: int
+    folds: Folds
+    classifiers: Classifiers
+    scoring: Scoring
 
 
 @dataclass(frozen=True)
@@ -97,7 +116,7 @@ def most_common(labels: Sequence[LabelledTexts], most: int) -> list[LabelledText
 
 
 def out_of_fold(
-    texts: LabelledTexts, features: FeatureSet, made: Recipe, n_inner: int, seed: int
+    texts: LabelledTexts, features: FeatureSet, recipe: Recipe, n_inner: int, seed: int
 ) -> OutOfFold:
     """Score every text with a classifier trained on the other folds.
 
@@ -109,17 +128,15 @@ def out_of_fold(
         train, test = texts.fold_split(fold)
         truth = texts.truth[train]
         copies = texts.copies[train]
-        inner = inner_splits(truth, copies, n_inner, seed) if is_choice(features, made) else []
-        choice = choose(features, truth, texts.rows[train], inner, made, seed)
+        inner = inner_splits(truth, copies, n_inner, seed) if is_choice(features, recipe) else []
+        choice = choose(features, truth, texts.rows[train], inner, recipe, seed)
         x, held_out = choice.features.split(texts.rows[train], texts.rows[test])
-        scores[test] = made.path(x, truth, held_out, [choice.value], seed)[0]
+        scores[test] = recipe.path(x, truth, held_out, [choice.value], seed)[0]
         choices.append(choice)
-    return OutOfFold(features.name, made.name, made.hyperparameter, texts, scores, choices)
+    return OutOfFold(features.name, recipe.name, recipe.hyperparameter, texts, scores, choices)
 
 
-def in_parallel(
-    calls: Sequence[tuple[Callable[..., T], tuple[Any, ...]]], threads: int, task: str
-) -> list[T]:
+def in_parallel(calls: Sequence[Call[T]], threads: int, task: str) -> list[T]:
     """Results of independent calls, in order, with progress; each call computes on one thread.
 
     One thread per call keeps the numbers independent of how many run at once. Threads rather than
@@ -134,7 +151,7 @@ def in_parallel(
     return results
 
 
-def measured_rows(result: OutOfFold, scoring: Scoring, seed: int, **columns: Any) -> list[Row]:
+def measured_rows(result: OutOfFold, scoring: Scoring, seed: int, **columns: Any) -> list[TableRow]:
     """Rows of a table of metrics; `columns` go in front of the common ones."""
     texts = result.texts
     trained = [len(texts.truth) - int((texts.folds == f).sum()) for f in texts.fold_numbers]

@@ -4,10 +4,12 @@
 learned from the training rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy import sparse
@@ -15,7 +17,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.spline import N_FEATURES
+from llm_anatomy.tables.geometry import INTRINSIC_DIMENSION, STATES
+from llm_anatomy.toxicity.inputs import SplineTable, rows_of
 
+Summary = Literal["last", "mean"]
 MIN_TRAINING_TEXTS = 2
 # Features 1 to 4 are statistics of the active share, the others of the distance.
 N_SHARES = 4
@@ -100,9 +105,9 @@ class Tfidf:
         """Matrices of training and test rows."""
         known = self.counts[train]
         document_frequency = np.bincount(known.indices, minlength=known.shape[1])
-        kept = np.flatnonzero(document_frequency >= MIN_TRAINING_TEXTS)
-        idf = 1 + np.log((1 + len(train)) / (1 + document_frequency[kept]))
-        return _weighted(known[:, kept], idf), _weighted(self.counts[test][:, kept], idf)
+        terms = np.flatnonzero(document_frequency >= MIN_TRAINING_TEXTS)
+        idf = 1 + np.log((1 + len(train)) / (1 + document_frequency[terms]))
+        return _weighted(known[:, terms], idf), _weighted(self.counts[test][:, terms], idf)
 
 
 FeatureSet = Dense | Tfidf
@@ -133,6 +138,70 @@ def length_features(
     counts = np.array([[len(text), len(text.split())] for text in texts], dtype=np.float64)
     logs = np.log1p(np.column_stack([counts, n_tokens]))
     return np.concatenate([logs, logs**2], axis=1)
+
+
+def compared_sets(
+    tables: Sequence[SplineTable], texts: Sequence[str], distance_weights: Sequence[float]
+) -> list[FeatureSet]:
+    """Spline features, length and TF-IDF of the texts of several datasets, one behind the other."""
+    features = np.concatenate([table.features for table in tables])
+    n_tokens = np.concatenate([table.n_tokens for table in tables])
+    return [
+        spline_set("spline", features, distance_weights),
+        Dense("length", length_features(texts, n_tokens)),
+        tfidf(texts),
+    ]
+
+
+def state_sets(
+    stored_ids: Sequence[str],
+    states: Mapping[tuple[Summary, int], Float[ndarray, "stored d_model"]],
+    kinds: Sequence[Summary],
+    depths: Sequence[float] | str,
+    n_layers: int,
+    text_ids: Sequence[str],
+) -> list[Dense]:
+    """Mean or last-token hidden states as feature sets, one per layer.
+
+    Args:
+        stored_ids: The texts whose states are stored.
+        states: Their states, by summary and layer.
+        kinds: `mean` and `last`, or one of them.
+        depths: Layers, as shares of the model's depth, or `all`.
+        n_layers: Layers of the model.
+        text_ids: The texts, in the order wanted.
+
+    Raises:
+        UserError: No state is stored.
+    """
+    stored = sorted({layer for _, layer in states})
+    if not stored:
+        raise UserError(
+            "the key 'toxicity.baselines.names' asks for hidden states, but "
+            "'geometry.extraction.state_layers' is []; name layers there, or leave mean_state and "
+            "last_state out of the baselines"
+        )
+    order = rows_of(text_ids, stored_ids, STATES.name)
+    return [
+        Dense(f"{kind}_state_layer_{layer}", states[kind, layer][order])
+        for kind in kinds
+        for layer in state_layers_at(depths, stored, n_layers)
+    ]
+
+
+def dimension_set(table: pd.DataFrame, text_ids: Sequence[str]) -> Dense:
+    """Intrinsic dimension of every layer and threshold at the last token of every text.
+
+    Args:
+        table: The table of intrinsic dimensions.
+        text_ids: The texts, in the order wanted.
+    """
+    last = table.groupby("text_id")["position"].transform("max")
+    wide = table[table["position"] == last].pivot_table(
+        index="text_id", columns=["threshold", "layer"], values="dimension", sort=True
+    )
+    order = rows_of(text_ids, list(wide.index), INTRINSIC_DIMENSION.name)
+    return Dense("intrinsic_dimension", wide.to_numpy(dtype=np.float64)[order])
 
 
 def state_layers_at(

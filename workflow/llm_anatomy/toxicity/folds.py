@@ -1,11 +1,19 @@
 """Which labels can be learned, and in which fold each text is tested."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 from numpy import ndarray
+
+from llm_anatomy.config.toxicity import Folds
+from llm_anatomy.errors import UserError
+from llm_anatomy.tables.toxicity import DUPLICATES, LABELS
+from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
+
+logger = logging.getLogger(__name__)
 
 LABEL_PREFIX = "label_"
 Split = tuple[ndarray, ndarray]
@@ -21,6 +29,82 @@ class LabelCounts:
     n_positive: int
     n_negative: int
     why: str
+
+
+@dataclass(frozen=True)
+class SplitTexts:
+    """Folds, labels and copies of a dataset, as in the tables of these names."""
+
+    folds: pd.DataFrame
+    labels: pd.DataFrame
+    duplicates: pd.DataFrame
+
+
+def split_texts(texts: pd.DataFrame, settings: Folds, seed: int, source: str) -> SplitTexts:
+    """Find copies among a dataset's texts and assign every labelled text to a test fold.
+
+    Args:
+        texts: The dataset's table.
+        settings: Number of folds and similarity of copies.
+        seed: Seed of the folds.
+        source: What messages call the table.
+
+    Raises:
+        UserError: There is no label, or none that can be learned.
+    """
+    names = label_names(texts)
+    if not names:
+        raise UserError(
+            f"{source} has no label, so there is nothing to detect; give the dataset 'labels' in "
+            "the configuration, or take 'toxicity' out of 'studies'"
+        )
+    pairs = find_copies(list(texts["text"]), settings.similarity)
+    copies = copy_sets(len(texts), pairs)
+    logger.info("%d pairs of copies among %d texts", len(pairs), len(texts))
+    counts = [count_label(texts, name, copies, settings.n_folds) for name in names]
+    if all(count.why for count in counts):
+        first = counts[0]
+        raise UserError(
+            f"{source}: no label can be learned; the label '{first.label}' has {first.n_positive} "
+            f"positive, {first.n_negative} negative and {first.n_missing} missing values: "
+            f"{first.why}; give more texts, other labels, or fewer 'toxicity.folds.n_folds'"
+        )
+    for count in counts:
+        if count.why:
+            logger.warning("%s: the label '%s' is set aside: %s", source, count.label, count.why)
+    ids = texts["text_id"]
+    parts = [
+        _label_folds(texts, count.label, copies, settings.n_folds, seed)
+        for count in counts
+        if not count.why
+    ]
+    return SplitTexts(
+        pd.concat(parts),
+        LABELS.frame(vars(count) | {"used": not count.why} for count in counts),
+        DUPLICATES.frame(
+            {
+                "text_id": ids.iloc[pair.first],
+                "other_text_id": ids.iloc[pair.second],
+                "similarity": pair.similarity,
+            }
+            for pair in pairs
+        ),
+    )
+
+
+def _label_folds(
+    texts: pd.DataFrame, label: str, copies: Int[ndarray, " texts"], n_folds: int, seed: int
+) -> pd.DataFrame:
+    rows, truth = label_values(texts, label)
+    return pd.DataFrame(
+        {
+            "text_id": texts["text_id"].iloc[rows].to_numpy(),
+            "label": label,
+            "truth": truth,
+            "copies": copies[rows],
+            "fold": assign_folds(truth, copies[rows], n_folds, seed),
+        }
+    )
 
 
 def label_names(texts: pd.DataFrame) -> list[str]:

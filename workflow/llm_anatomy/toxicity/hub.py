@@ -10,16 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from llm_anatomy.config.base import Settings
 from llm_anatomy.config.models import ModelSource
-from llm_anatomy.config.toxicity import HubClassifier
+from llm_anatomy.config.toxicity import HubClassifier, Scoring
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.batching import context_length
 from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
 from llm_anatomy.progress import Progress
+from llm_anatomy.tables.toxicity import HUB_METRICS
+from llm_anatomy.toxicity.evaluate import (
+    LabelledTexts,
+    OutOfFold,
+    TableRow,
+    labelled_texts,
+    measured_rows,
+)
+
+
+class HubSettings(Settings):
+    """Which classifier is compared with, and how it is measured."""
+
+    seed: int
+    scoring: Scoring
+    classifier: HubClassifier
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,47 @@ class ClassifierScores:
     top_is_positive: Bool[ndarray, " texts"]
     n_tokens: list[int]
     truncated: list[bool]
+
+    def table(self, text_ids: Sequence[str]) -> pd.DataFrame:
+        """The scores by text, as in the table of a classifier's scores."""
+        return pd.DataFrame(
+            {
+                "text_id": text_ids,
+                "score": self.scores,
+                "top_is_positive": self.top_is_positive,
+                "n_tokens": self.n_tokens,
+                "truncated": self.truncated,
+            }
+        )
+
+    def metrics(
+        self, text_ids: Sequence[str], folds: pd.DataFrame, settings: HubSettings
+    ) -> pd.DataFrame:
+        """Metrics of every label, by the score and, as the paper has it, by the yes-or-no answer.
+
+        Args:
+            text_ids: The texts that were scored.
+            folds: The table of folds, labels and copies.
+            settings: The classifier's name, and the metrics.
+        """
+        rows: list[TableRow] = []
+        answers = self.top_is_positive.astype(np.float64)
+        for label in labelled_texts(folds, text_ids):
+            rows += _measured(settings, label, self.scores)
+            rows += [
+                row | {"metric": "roc_auc_hard_label"}
+                for row in _measured(settings, label, answers)
+                if row["metric"] == "roc_auc"
+            ]
+        return HUB_METRICS.frame(rows)
+
+
+def _measured(
+    settings: HubSettings, label: LabelledTexts, scores: Float[ndarray, " texts"]
+) -> list[TableRow]:
+    name = f"hub:{settings.classifier.name}"
+    result = OutOfFold(name, "none", "", label, scores[label.rows], [])
+    return measured_rows(result, settings.scoring, settings.seed)
 
 
 def load_classifier(settings: HubClassifier, device: str) -> tuple[Any, Any, list[int]]:
@@ -72,8 +131,8 @@ def load_classifier(settings: HubClassifier, device: str) -> tuple[Any, Any, lis
 
 
 def _fetched(settings: HubClassifier) -> Path:
-    asked = ModelSource(name=settings.name, hub=settings.hub, revision=settings.revision)
-    return fetch_weights(asked, fetch_configuration(asked).commit)
+    source = ModelSource(name=settings.name, hub=settings.hub, revision=settings.revision)
+    return fetch_weights(source, fetch_configuration(source).commit)
 
 
 def score_with_classifier(

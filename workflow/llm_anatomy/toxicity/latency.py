@@ -5,13 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 
+from llm_anatomy.config.toxicity import EarlyExit
+from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features
 from llm_anatomy.model.parts.architecture import Decoder
-from llm_anatomy.model.run.batching import Batch
+from llm_anatomy.model.run.batching import Batch, context_length, encode, token_budget_batches
+from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
+from llm_anatomy.tables.toxicity import EARLY_EXIT
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,39 @@ class Timed:
     median_ms: float
     p95_ms: float
     share_of_plain: float
+
+
+def time_early_exit(
+    loaded: LoadedModel, texts: Sequence[str], settings: EarlyExit, max_length: int, seed: int
+) -> pd.DataFrame:
+    """Time the features of the first layers beside the plain pass, on a sample of texts.
+
+    Args:
+        loaded: The model.
+        texts: The texts that the sample is drawn from.
+        settings: Numbers of first layers, and of texts.
+        max_length: Most tokens of a text.
+        seed: Seed of the sample.
+
+    Returns:
+        Rows of the table of early exits.
+
+    Raises:
+        UserError: The model has fewer layers than asked for.
+    """
+    decoder = loaded.decoder
+    outside = [n for n in settings.n_layers if not 1 <= n <= decoder.n_layers]
+    if outside:
+        raise UserError(
+            f"the key 'toxicity.early_exit.n_layers' names {outside[0]}, but the model has "
+            f"{decoder.n_layers} layers"
+        )
+    rows = np.random.default_rng(seed).permutation(len(texts))[: settings.timed_texts]
+    longest = min(max_length, context_length(decoder.config) or max_length)
+    encoded = encode(loaded.tokenizer, [texts[row] for row in sorted(rows)], longest)
+    batches = list(token_budget_batches(encoded.ids, 1, device=decoder.device))
+    timed = time_texts(decoder, batches, [*settings.n_layers, decoder.n_layers])
+    return EARLY_EXIT.frame(vars(row) for row in timed)
 
 
 def time_texts(decoder: Decoder, batches: Sequence[Batch], depths: Sequence[int]) -> list[Timed]:

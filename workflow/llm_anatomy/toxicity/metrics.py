@@ -5,15 +5,14 @@ weight per text, so one pass serves the plain value (weights 1) and all bootstra
 (weights: how often a text was drawn).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-# Resamples are drawn in pieces of this many weights, to bound memory.
-CHUNK_ELEMENTS = 1 << 20
+from llm_anatomy.statistics.intervals import bootstrap_weights, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -97,23 +96,6 @@ def _from_counts(
     return values
 
 
-def bootstrap_weights(
-    copies: Int[ndarray, " texts"], resamples: int, seed: int
-) -> Iterator[Float[ndarray, "some texts"]]:
-    """How often each text is drawn, some resamples at a time.
-
-    Sets of near-duplicates are drawn together, with replacement, as many as there are.
-    """
-    _, member = np.unique(copies, return_inverse=True)
-    sets = int(member.max()) + 1
-    rng = np.random.default_rng(seed)
-    step = max(1, CHUNK_ELEMENTS // len(copies))
-    for first in range(0, resamples, step):
-        count = min(step, resamples - first)
-        drawn = [np.bincount(rng.integers(sets, size=sets), minlength=sets) for _ in range(count)]
-        yield np.stack(drawn)[:, member].astype(np.float64)
-
-
 def measure(
     scores: Float[ndarray, " texts"],
     truth: Bool[ndarray, " texts"],
@@ -127,23 +109,18 @@ def measure(
     """Metrics over all texts, with percentile bootstrap intervals and the spread over folds.
 
     The interval says how much the value would move with other test texts; it holds the trained
-    classifiers fixed. Resamples without both classes are left out.
+    classifiers fixed. Sets of near-duplicates are drawn together; resamples without both classes
+    are left out.
     """
     once = np.ones((1, len(scores)))
     values = ranking_metrics(scores, truth, once, false_positive_rates)[0]
     drawn = np.concatenate(
         [
             ranking_metrics(scores, truth, weights, false_positive_rates)
-            for weights in bootstrap_weights(copies, resamples, seed)
+            for weights in bootstrap_weights(copies, resamples, np.random.default_rng(seed))
         ]
     )
-    drawn = drawn[~np.isnan(drawn[:, 0])]
-    tail = (1 - level) / 2
-    bounds = (
-        np.quantile(drawn, [tail, 1 - tail], axis=0)
-        if len(drawn)
-        else np.full((2, len(values)), np.nan)
-    )
+    bounds = percentile_interval(drawn[~np.isnan(drawn[:, 0])], level)
     by_fold = np.concatenate(
         [
             ranking_metrics(

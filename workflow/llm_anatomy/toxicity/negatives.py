@@ -4,15 +4,109 @@ The paper's headline score has toxic comments against clean texts of other sourc
 comments of the same source it is far lower. This shows the same on any data.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 
+from llm_anatomy.config.toxicity import HardNegatives
+from llm_anatomy.errors import UserError
+from llm_anatomy.tables.toxicity import HARD_NEGATIVES
+from llm_anatomy.toxicity.classifiers import baseline_recipe
 from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
-from llm_anatomy.toxicity.evaluate import LabelledTexts
+from llm_anatomy.toxicity.evaluate import (
+    Call,
+    Evaluation,
+    LabelledTexts,
+    OutOfFold,
+    in_parallel,
+    labelled_texts,
+    measured_rows,
+    out_of_fold,
+)
+from llm_anatomy.toxicity.features import compared_sets
 from llm_anatomy.toxicity.folds import assign_folds
+from llm_anatomy.toxicity.transfer import DatasetOfTexts
 
 Negatives = Literal["hard", "easy", "both"]
+
+
+class NegativesSettings(Evaluation):
+    """Which label and negatives are compared, and how classifiers are trained and measured."""
+
+    comparison: HardNegatives
+
+
+def compare_negatives(
+    own: DatasetOfTexts,
+    folds: pd.DataFrame,
+    easy: DatasetOfTexts,
+    settings: NegativesSettings,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """The same label with hard and with easy negatives.
+
+    Args:
+        own: Texts and features of the label's dataset; its negatives are the hard ones.
+        folds: Its table of folds, labels and copies.
+        easy: Texts and features of the easy negatives.
+        settings: Label, classifiers and metrics.
+        threads: Fits that run at once; they change no number.
+
+    Returns:
+        Rows of the table of hard negatives.
+
+    Raises:
+        UserError: The dataset has no such label that can be learned.
+    """
+    comparison, seed = settings.comparison, settings.seed
+    label = find_label(labelled_texts(folds, own.spline.text_ids), comparison)
+    own_texts, easy_texts = list(own.texts["text"]), list(easy.texts["text"])
+    weights = settings.classifiers.distance_weights
+    sets = compared_sets([own.spline, easy.spline], own_texts + easy_texts, weights)
+    calls: list[Call[OutOfFold]] = []
+    names = []
+    for negatives in get_args(Negatives):
+        chosen = with_negatives(
+            label,
+            own_texts,
+            easy.spline.text_ids,
+            easy_texts,
+            negatives,
+            settings.folds.similarity,
+            settings.folds.n_folds,
+            seed,
+        )
+        for features in sets:
+            recipe = baseline_recipe(features, settings.classifiers)
+            n_inner = settings.folds.n_inner_folds
+            calls.append((out_of_fold, (chosen, features, recipe, n_inner, seed)))
+            names.append({"negatives": negatives})
+    datasets = {"dataset": comparison.dataset, "easy": comparison.easy}
+    results = in_parallel(calls, threads, "compare_negatives")
+    return HARD_NEGATIVES.frame(
+        row
+        for name, result in zip(names, results, strict=True)
+        for row in measured_rows(result, settings.scoring, seed, **datasets, **name)
+    )
+
+
+def find_label(labels: Sequence[LabelledTexts], settings: HardNegatives) -> LabelledTexts:
+    """The label that the configuration asks for.
+
+    Raises:
+        UserError: The dataset has no such label that can be learned.
+    """
+    names = [label.label for label in labels]
+    if settings.label is None:
+        return labels[0]
+    if settings.label not in names:
+        raise UserError(
+            f"the key 'toxicity.hard_negatives' names the label '{settings.label}' of "
+            f"'{settings.dataset}', which has the usable labels {', '.join(names)}"
+        )
+    return labels[names.index(settings.label)]
 
 
 def with_negatives(

@@ -1,8 +1,8 @@
 """L2-penalised logistic regression by Newton's method, for narrow dense features.
 
 Minimises  |w|² / 2 + C sum_i s_i log(1 + exp(-t_i (w · x_i + b))),  t_i = ±1,  s_i the class
-weights n / (2 n_class): the objective of scikit-learn's balanced `LogisticRegression`, which needs
-several times longer for the hundreds of small fits of an ablation.
+weights n / (2 n_class): the objective of scikit-learn's balanced `LogisticRegression`, whose calls
+alone cost more than a fit of a few dozen features: see docs/toxicity.md.
 """
 
 import numpy as np
@@ -66,11 +66,3 @@ def fit(
             break
         w, value = candidate, new
     return w
-
-
-def probabilities(
-    x: Float[ndarray, "texts features"], weights: Float[ndarray, " weights"]
-) -> Float[ndarray, " texts"]:
-    """Probability of the label under fitted weights."""
-    scores: ndarray = expit(x @ weights[:-1] + weights[-1])
-    return scores

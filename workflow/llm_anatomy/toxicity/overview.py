@@ -1,8 +1,20 @@
 """Which of a study's tables belongs to which model and dataset."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from llm_anatomy.config.base import Settings
+from llm_anatomy.tables.core import read_table
+from llm_anatomy.tables.toxicity import HUB_METRICS
+
+
+def read_hub_metrics(paths: Sequence[Path]) -> pd.DataFrame:
+    """The metrics of a dataset's hub classifiers in one table; empty where there are none."""
+    if not paths:
+        return HUB_METRICS.frame([])
+    return pd.concat([read_table(path, HUB_METRICS) for path in paths], ignore_index=True)
 
 
 class ToxicityOverview(Settings):

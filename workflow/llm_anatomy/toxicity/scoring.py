@@ -42,12 +42,12 @@ def score_texts(
             read = read_activations(decoder, planes, batch, request)
             real = batch.mask.cpu().numpy()
             active, distance = read.active.numpy()[:, real], read.distance.numpy()[:, real]
-            lengths = kept = batch.lengths.cpu().numpy()
+            lengths = counted = batch.lengths.cpu().numpy()
             if bos is not None:
                 has_bos = (batch.input_ids[:, 0] == bos).cpu().numpy() & (lengths > 1)
-                active, kept = without_bos(active, lengths, has_bos)
+                active, counted = without_bos(active, lengths, has_bos)
                 distance, _ = without_bos(distance, lengths, has_bos)
-            values = spline_features(active, distance, kept).reshape(len(batch.rows), -1)
+            values = spline_features(active, distance, counted).reshape(len(batch.rows), -1)
             rows = [readable[row] for row in batch.rows]
             for column, trained in enumerate(detector.labels.values()):
                 scores[rows, column] = trained.score(values)

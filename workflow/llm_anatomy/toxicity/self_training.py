@@ -4,18 +4,27 @@ In every round the classifier labels the texts of which it is surest, a tenth of
 unlabelled at first, and is trained again (the paper's scheme, with k_best = masked / 10).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from llm_anatomy.config.toxicity import Classifiers, SelfTraining
 from llm_anatomy.toxicity.classifiers import Choice, logistic_regression, random_forest
-from llm_anatomy.toxicity.evaluate import LabelledTexts, OutOfFold
-from llm_anatomy.toxicity.features import Dense
+from llm_anatomy.toxicity.evaluate import (
+    Call,
+    Evaluation,
+    LabelledTexts,
+    OutOfFold,
+    TableRow,
+    measured_rows,
+    most_common,
+)
+from llm_anatomy.toxicity.features import Dense, spline_set
 
 Name = Literal["logistic_regression", "random_forest"]
 UNLABELLED = -1
@@ -38,15 +47,58 @@ class FewLabels:
     result: OutOfFold
 
 
+def self_trainings(
+    features: Float[ndarray, "texts layers 7"],
+    labels: Sequence[LabelledTexts],
+    settings: SelfTraining,
+    evaluation: Evaluation,
+) -> list[Call[list[TableRow]]]:
+    """Calls that train on few labels; each gives rows of the table of self-training.
+
+    Too poor in labels to choose a weight of the distances, they take the first.
+    """
+    values = spline_set("spline", features, evaluation.classifiers.distance_weights[:1])
+    return [
+        (train_on_few, (label, values, name, rate, settings, evaluation))
+        for label in most_common(labels, settings.max_labels)
+        for name in settings.classifiers
+        for rate in settings.label_rates
+    ]
+
+
+def train_on_few(
+    label: LabelledTexts,
+    features: Dense,
+    name: Name,
+    rate: float,
+    settings: SelfTraining,
+    evaluation: Evaluation,
+) -> list[TableRow]:
+    """Metrics at one share of labels, with self-training and without."""
+    classifiers, seed = evaluation.classifiers, evaluation.seed
+    return [
+        row
+        for few in few_labels(label, features, name, rate, settings, classifiers, seed)
+        for row in measured_rows(
+            few.result,
+            evaluation.scoring,
+            seed,
+            label_rate=few.rate,
+            training=few.training,
+            n_labelled=int(np.rint(few.n_labelled)),
+        )
+    ]
+
+
 def keep_labels(truth: Bool[ndarray, " train"], rate: float, seed: int) -> Bool[ndarray, " train"]:
     """A stratified random share of the texts; at least one of each class."""
     rng = np.random.default_rng(seed)
-    kept = np.zeros(len(truth), dtype=bool)
+    labelled = np.zeros(len(truth), dtype=bool)
     for value in (False, True):
         rows = np.flatnonzero(truth == value)
         count = max(1, round(rate * len(rows)))
-        kept[rng.permutation(rows)[:count]] = True
-    return kept
+        labelled[rng.permutation(rows)[:count]] = True
+    return labelled
 
 
 def few_labels(
@@ -68,13 +120,13 @@ def few_labels(
         train, test = texts.fold_split(fold)
         x, held_out = features.split(texts.rows[train], texts.rows[test])
         truth = texts.truth[train]
-        kept = keep_labels(truth, rate, seed + fold)
-        counts.append(int(kept.sum()))
+        labelled = keep_labels(truth, rate, seed + fold)
+        counts.append(int(labelled.sum()))
         alone = _classifier(name, settings, classifiers, seed)
-        alone.fit(x[kept], truth[kept])
+        alone.fit(x[labelled], truth[labelled])
         scores[0, test] = alone.predict_proba(held_out)[:, 1]
-        partly: Int[ndarray, " train"] = np.where(kept, truth.astype(int), UNLABELLED)
-        per_round = max(1, -(-int((~kept).sum()) // settings.rounds))
+        partly: Int[ndarray, " train"] = np.where(labelled, truth.astype(int), UNLABELLED)
+        per_round = max(1, -(-int((~labelled).sum()) // settings.rounds))
         trained = SelfTrainingClassifier(
             _classifier(name, settings, classifiers, seed),
             criterion="k_best",

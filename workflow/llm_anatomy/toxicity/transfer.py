@@ -1,5 +1,6 @@
 """Train on one dataset, test on another, and know which texts they share."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,13 +9,32 @@ import pandas as pd
 from jaxtyping import Int
 from numpy import ndarray
 
-from llm_anatomy.config.toxicity import Folds
+from llm_anatomy.config.toxicity import Classifiers, Folds, Transfer
 from llm_anatomy.errors import UserError
-from llm_anatomy.toxicity.classifiers import Recipe, choose
+from llm_anatomy.tables.toxicity import OVERLAP, TRANSFER
+from llm_anatomy.toxicity.classifiers import Recipe, baseline_recipe, choose, classifier_recipe
 from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
-from llm_anatomy.toxicity.evaluate import LabelledTexts, OutOfFold
-from llm_anatomy.toxicity.features import FeatureSet
-from llm_anatomy.toxicity.folds import inner_splits, label_values
+from llm_anatomy.toxicity.evaluate import (
+    Call,
+    Evaluation,
+    LabelledTexts,
+    OutOfFold,
+    TableRow,
+    in_parallel,
+    labelled_texts,
+    measured_rows,
+)
+from llm_anatomy.toxicity.features import FeatureSet, compared_sets
+from llm_anatomy.toxicity.folds import inner_splits, label_names, label_values
+from llm_anatomy.toxicity.inputs import SplineTable, aligned_texts, spline_table
+
+logger = logging.getLogger(__name__)
+
+
+class TransferSettings(Evaluation):
+    """A given split: which datasets, and how the classifiers are trained and measured."""
+
+    transfer: Transfer
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,131 @@ class Overlap:
     test: int
     train: int
     similarity: float
+
+
+@dataclass(frozen=True)
+class DatasetOfTexts:
+    """A dataset's texts in the order of their spline features."""
+
+    texts: pd.DataFrame
+    spline: SplineTable
+
+
+def dataset_of_texts(texts: pd.DataFrame, spline_features: pd.DataFrame) -> DatasetOfTexts:
+    """Align a dataset's table of texts with its table of spline features."""
+    spline = spline_table(spline_features)
+    return DatasetOfTexts(aligned_texts(texts, spline.text_ids), spline)
+
+
+def overlap_table(train: DatasetOfTexts, test: DatasetOfTexts, similarity: float) -> pd.DataFrame:
+    """Test texts that are copies of training texts, as in the table of overlaps."""
+    shared = find_overlap(list(train.texts["text"]), list(test.texts["text"]), similarity)
+    return OVERLAP.frame(
+        {
+            "text_id": test.texts["text_id"].iloc[pair.test],
+            "train_text_id": train.texts["text_id"].iloc[pair.train],
+            "similarity": pair.similarity,
+        }
+        for pair in shared
+    )
+
+
+def check_overlap(overlap: pd.DataFrame, settings: Transfer) -> None:
+    """Refuse a split whose sides share texts, unless the configuration allows it.
+
+    Raises:
+        UserError: Test texts are copies of training texts.
+    """
+    if overlap.empty or settings.allow_overlap:
+        return
+    # The workflow removes the table of a failed stage, so the log names the pairs.
+    for row in overlap.itertuples():
+        logger.info("copy: '%s' of '%s' (%.3f)", row.text_id, row.train_text_id, row.similarity)
+    first = overlap.iloc[0]
+    raise UserError(
+        f"{overlap['text_id'].nunique()} texts of '{settings.test}' are copies of texts of "
+        f"'{settings.train}', such as '{first['text_id']}' of '{first['train_text_id']}' (the log "
+        "names all); remove them, or set toxicity.transfer.allow_overlap to true to measure with "
+        "and without them"
+    )
+
+
+def transfer_detector(
+    train: DatasetOfTexts,
+    train_folds: pd.DataFrame,
+    test: DatasetOfTexts,
+    overlap: pd.DataFrame,
+    settings: TransferSettings,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Train on one dataset and measure on another, with the texts that they share and without.
+
+    Args:
+        train: Texts and features to train on.
+        train_folds: Their table of folds, labels and copies.
+        test: Texts and features to test on.
+        overlap: `overlap_table` of both.
+        settings: Labels, classifiers and metrics.
+        threads: Fits that run at once; they change no number.
+
+    Returns:
+        Rows of the table of transfers.
+
+    Raises:
+        UserError: The datasets share texts and may not, or have no wanted label in common.
+    """
+    check_overlap(overlap, settings.transfer)
+    texts = [*train.texts["text"], *test.texts["text"]]
+    weights = settings.classifiers.distance_weights
+    sets = compared_sets([train.spline, test.spline], texts, weights)
+    labels = labelled_texts(train_folds, train.spline.text_ids)
+    wanted = wanted_labels(labels, test.texts, settings.transfer)
+    n_train = len(train.texts)
+    calls: list[Call[tuple[OutOfFold, int]]] = [
+        (
+            train_and_test,
+            (label, test.texts, n_train, features, recipe, settings.folds, settings.seed),
+        )
+        for label in labels
+        if label.label in wanted
+        for features in sets
+        for recipe in _recipes(features, settings.classifiers)
+    ]
+    copies = np.flatnonzero(test.texts["text_id"].isin(overlap["text_id"]))
+    rows: list[TableRow] = []
+    for result, n_texts in in_parallel(calls, threads, "transfer_detector"):
+        for name, tested in (("all", result), ("no_copies", restricted(result, copies))):
+            names = {"test_texts": name, "n_copies": len(copies)}
+            measured = measured_rows(tested, settings.scoring, settings.seed, **names)
+            rows += [row | {"n_train": n_texts} for row in measured]
+    return TRANSFER.frame(rows)
+
+
+def wanted_labels(
+    labels: Sequence[LabelledTexts], test: pd.DataFrame, settings: Transfer
+) -> list[str]:
+    """The labels to train and test on: the configured ones, or all that both datasets have.
+
+    Raises:
+        UserError: They have no label in common, or not the configured one.
+    """
+    known = {label.label for label in labels}
+    common = [name for name in label_names(test) if name in known]
+    wanted = settings.labels or common
+    wrong = next((name for name in wanted if name not in common), None)
+    if wrong is not None or not wanted:
+        raise UserError(
+            f"'{settings.train}' and '{settings.test}' have the common labels "
+            f"{', '.join(common) or '(none)'}; 'toxicity.transfer' asks for {wrong or 'any'}"
+        )
+    return wanted
+
+
+def _recipes(features: FeatureSet, settings: Classifiers) -> list[Recipe]:
+    """Every classifier on spline features, logistic regression on the baselines."""
+    if features.name == "spline":
+        return [classifier_recipe(name, settings) for name in settings.names]
+    return [baseline_recipe(features, settings)]
 
 
 def find_overlap(
@@ -44,7 +189,7 @@ def train_and_test(
     test: pd.DataFrame,
     n_train: int,
     features: FeatureSet,
-    made: Recipe,
+    recipe: Recipe,
     folds: Folds,
     seed: int,
 ) -> tuple[OutOfFold, int]:
@@ -55,7 +200,7 @@ def train_and_test(
         test: The test dataset's table.
         n_train: Texts of the training dataset; test texts follow in `features`.
         features: Features of both datasets.
-        made: The classifier.
+        recipe: The classifier.
         folds: Number of inner folds and similarity of copies.
         seed: Seed of folds and classifier.
 
@@ -72,9 +217,9 @@ def train_and_test(
             f"{int((~truth).sum())} negative test texts; both are needed to measure anything"
         )
     inner = inner_splits(label.truth, label.copies, folds.n_inner_folds, seed)
-    choice = choose(features, label.truth, label.rows, inner, made, seed)
+    choice = choose(features, label.truth, label.rows, inner, recipe, seed)
     x, held_out = choice.features.split(label.rows, rows + n_train)
-    scores = made.path(x, label.truth, held_out, [choice.value], seed)[0]
+    scores = recipe.path(x, label.truth, held_out, [choice.value], seed)[0]
     texts = list(test["text"].iloc[rows])
     copies = copy_sets(len(texts), find_copies(texts, folds.similarity))
     tested = LabelledTexts(
@@ -85,7 +230,7 @@ def train_and_test(
         np.zeros(len(rows), dtype=np.int64),
         copies,
     )
-    result = OutOfFold(features.name, made.name, made.hyperparameter, tested, scores, [choice])
+    result = OutOfFold(features.name, recipe.name, recipe.hyperparameter, tested, scores, [choice])
     return result, len(label.truth)
 
 
@@ -93,7 +238,7 @@ def restricted(result: OutOfFold, without: Int[ndarray, " copies"]) -> OutOfFold
     """The same scores without some test texts."""
     keep = ~np.isin(result.texts.rows, without)
     texts = result.texts
-    kept = replace(
+    remaining = replace(
         texts,
         text_ids=[text for text, k in zip(texts.text_ids, keep, strict=True) if k],
         rows=texts.rows[keep],
@@ -101,4 +246,4 @@ def restricted(result: OutOfFold, without: Int[ndarray, " copies"]) -> OutOfFold
         folds=texts.folds[keep],
         copies=texts.copies[keep],
     )
-    return replace(result, texts=kept, scores=result.scores[keep])
+    return replace(result, texts=remaining, scores=result.scores[keep])

@@ -7,7 +7,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.parts.projection import Projection
-from llm_anatomy.model.source.shards import tensor_files as tensor_files
+from llm_anatomy.model.source.shards import tensor_files
 
 
 def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:

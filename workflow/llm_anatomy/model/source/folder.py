@@ -4,12 +4,12 @@ Standard library only, so that a mistake is found while the workflow is being re
 """
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.source.shards import read_header
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -141,22 +141,18 @@ def check_complete(file: Path, name: str) -> None:
         UserError: It is shorter, or has no readable header.
     """
     try:
-        with file.open("rb") as stream:
-            (size,) = struct.unpack("<Q", stream.read(8))
-            if size > file.stat().st_size:
-                raise ValueError("header longer than the file")
-            header = json.loads(stream.read(size))
-        end = max(
-            (t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0
+        header = read_header(file)
+        end = header.data_start + max(
+            (tensor["data_offsets"][1] for tensor in header.tensors.values()), default=0
         )
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"the model '{name}': {file} is not a readable safetensors file; copy or "
             "download it again"
         ) from error
-    if file.stat().st_size < 8 + size + end:
+    if file.stat().st_size < end:
         raise UserError(
-            f"the model '{name}': {file} is cut short ({file.stat().st_size} of {8 + size + end} "
+            f"the model '{name}': {file} is cut short ({file.stat().st_size} of {end} "
             "bytes); copy or download it again"
         )
 

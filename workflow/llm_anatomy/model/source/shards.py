@@ -2,10 +2,24 @@
 
 import json
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_anatomy.errors import UserError
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What a safetensors file says about itself.
+
+    Attributes:
+        tensors: Per tensor `dtype`, `shape` and `data_offsets`.
+        data_start: Byte at which the tensors' data begin; offsets count from there.
+    """
+
+    tensors: dict[str, dict[str, Any]]
+    data_start: int
 
 
 def tensor_files(weights: Path) -> dict[str, str]:
@@ -25,15 +39,28 @@ def tensor_files(weights: Path) -> dict[str, str]:
     files = sorted(weights.glob("*.safetensors"))
     if not files:
         raise UserError(f"{weights} holds no safetensors file; convert the weights to safetensors")
-    return {name: file.name for file in files for name in _header(file) if name != "__metadata__"}
+    names: dict[str, str] = {}
+    for file in files:
+        try:
+            names |= dict.fromkeys(read_header(file).tensors, file.name)
+        except ValueError as error:
+            raise UserError(f"{file} is not a readable safetensors file") from error
+    return names
 
 
-def _header(file: Path) -> dict[str, Any]:
+def read_header(file: Path) -> ShardHeader:
+    """The header of a safetensors file: 8 bytes that say how long it is, then JSON.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
     with file.open("rb") as stream:
         prefix = stream.read(8)
         size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        try:
-            header: dict[str, Any] = json.loads(stream.read(size))
-        except (ValueError, OverflowError, MemoryError) as error:
-            raise UserError(f"{file} is not a readable safetensors file") from error
-    return header
+        if size > file.stat().st_size:
+            raise ValueError("header longer than the file")
+        header = json.loads(stream.read(size))
+    if not isinstance(header, dict):
+        raise ValueError("header is not a JSON object")
+    header.pop("__metadata__", None)
+    return ShardHeader(header, 8 + size)

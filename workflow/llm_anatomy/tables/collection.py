@@ -1,0 +1,182 @@
+"""Many tables, asked by what they hold and whose they are.
+
+A table's schema stands in the file, and whose it is in its path: the collection never goes by the
+order in which paths are given.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm_anatomy.artefacts.remake import remake_command
+from llm_anatomy.errors import UserError
+from llm_anatomy.tables.core import TABLE_KEY, TableSchema, read_arrow, read_provenance, read_table
+
+Owner: TypeAlias = dict[str, str]
+# One value of a wildcard, or several in the order wanted.
+Wanted: TypeAlias = str | Sequence[str]
+
+
+class Collection:
+    """Tables by schema and owner; each is read, and verified, when it is asked for.
+
+    An owner is what the wildcards of the schema's path stand for. Where a question leaves wildcards
+    open, answers come in the order of their values; a list of values gives its own order:
+    `tables.each(CURVE, model="m", relation=["b", "a"])`.
+
+    Args:
+        paths: The files, in any order; two that are the same count once.
+        schemas: The tables that can be among them.
+
+    Raises:
+        UserError: A file is missing, damaged, of none of these schemas or not where its schema
+            lies, or two files are one owner's.
+    """
+
+    def __init__(self, paths: Iterable[Path], schemas: Iterable[TableSchema]) -> None:
+        self._schemas = {schema.name: schema for schema in schemas}
+        self._paths: dict[str, dict[tuple[str, ...], Path]] = {name: {} for name in self._schemas}
+        for path in sorted(set(paths)):
+            schema, owner = self._recognise(path)
+            others = self._paths[schema.name]
+            if owner in others:
+                raise UserError(
+                    f"{others[owner]} and {path} are both the table {_named(schema, owner)}; "
+                    "give one of them"
+                )
+            others[owner] = path
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file, sorted by schema and owner."""
+        return [each[owner] for _, each in sorted(self._paths.items()) for owner in sorted(each)]
+
+    def owners(self, schema: TableSchema, **wanted: Wanted) -> list[Owner]:
+        """Whose tables of a schema there are, in order.
+
+        Raises:
+            UserError: An owner that the question names in full has none.
+        """
+        return [
+            dict(zip(schema.wildcards, owner, strict=True))
+            for owner in self._owners(schema, wanted)
+        ]
+
+    def path(self, schema: TableSchema, **wanted: str) -> Path:
+        """The file of one owner's table.
+
+        Raises:
+            UserError: There is none.
+            ValueError: The question leaves a wildcard open.
+        """
+        if missing := sorted(set(schema.wildcards) - set(wanted)):
+            raise ValueError(f"the table {schema.name} is told apart by {missing}, too")
+        (owner,) = self._owners(schema, wanted)
+        return self._paths[schema.name][owner]
+
+    def frame(self, schema: TableSchema, **wanted: str) -> pd.DataFrame:
+        """One owner's table; raises as `path` and `read_table` do."""
+        return read_table(self.path(schema, **wanted), schema)
+
+    def each(self, schema: TableSchema, **wanted: Wanted) -> Iterator[tuple[Owner, pd.DataFrame]]:
+        """Tables of several owners, one after the other; raises as `owners` and `read_table` do."""
+        for owner in self.owners(schema, **wanted):
+            yield owner, self.frame(schema, **owner)
+
+    def joined(self, schema: TableSchema, **wanted: Wanted) -> pd.DataFrame:
+        """Tables of several owners in one, with columns that tell the owners apart.
+
+        Those are the wildcards that the question does not fix to one value, but for columns that
+        the table has of its own. Without any table the frame is empty.
+        """
+        open_ = [name for name in schema.wildcards if not isinstance(wanted.get(name), str)]
+        frames = [
+            frame.assign(**{name: owner[name] for name in open_ if name not in frame})
+            for owner, frame in self.each(schema, **wanted)
+        ]
+        if not frames:
+            return schema.frame([]).assign(**{name: pd.Series(dtype=object) for name in open_})
+        return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+    def provenance(self, schema: TableSchema, **wanted: str) -> dict[str, Any]:
+        """What the numbers of one owner's table depend on, as stored in it."""
+        return read_provenance(self.path(schema, **wanted))
+
+    def _owners(self, schema: TableSchema, wanted: dict[str, Any]) -> list[tuple[str, ...]]:
+        there = self._paths.get(schema.name)
+        if there is None:
+            raise ValueError(f"this collection was not told of the table {schema.name}")
+        if unknown := sorted(set(wanted) - set(schema.wildcards)):
+            raise ValueError(f"the table {schema.name} is not told apart by {unknown}")
+
+        def order(owner: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+            return tuple(
+                (listed[name].index(value) if name in listed else 0, value)
+                for name, value in zip(schema.wildcards, owner, strict=True)
+            )
+
+        listed = {
+            name: [value] if isinstance(value, str) else list(value)
+            for name, value in wanted.items()
+        }
+        found = [
+            owner
+            for owner in there
+            if all(
+                value in listed.get(name, [value])
+                for name, value in zip(schema.wildcards, owner, strict=True)
+            )
+        ]
+        if set(listed) == set(schema.wildcards):
+            for owner in product(*(listed[name] for name in schema.wildcards)):
+                if owner not in there:
+                    self._refuse(schema, owner)
+        return sorted(found, key=order)
+
+    def _refuse(self, schema: TableSchema, owner: tuple[str, ...]) -> NoReturn:
+        values = dict(zip(schema.wildcards, owner, strict=True))
+        path = Path(schema.path.format_map(values))
+        others = ", ".join(_named(schema, other) for other in sorted(self._paths[schema.name]))
+        rule = schema.rule_of(path)
+        raise UserError(
+            f"the table {_named(schema, owner)} is not among those given "
+            f"({others or 'none of this kind'}); it is made by the rule {rule}; make it with: "
+            f"{remake_command(rule, path)}"
+        )
+
+    def _recognise(self, path: Path) -> tuple[TableSchema, tuple[str, ...]]:
+        """The schema and owner of a file; raises as the class does."""
+        placed = [schema for schema in self._schemas.values() if schema.owner(path) is not None]
+        if not placed:
+            names = ", ".join(sorted(self._schemas))
+            raise UserError(f"{path} does not lie where any table lies that is read here: {names}")
+        # `{manipulation}.parquet` is any file of its folder but those that have names of their own.
+        fewest = min(len(schema.wildcards) for schema in placed)
+        candidates = [schema for schema in placed if len(schema.wildcards) == fewest]
+        stored = _stored_name(path)
+        schema = next((each for each in candidates if each.name == stored), None)
+        if schema is None:
+            read_arrow(path, candidates[0])  # says what is wrong
+            raise UserError(f"{path} changed while it was read; run the same command again")
+        owner = schema.owner(path) or {}
+        return schema, tuple(owner[name] for name in schema.wildcards)
+
+
+def _stored_name(path: Path) -> str:
+    """The schema's name in a file; empty where there is no readable file."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return ""
+    return str(metadata.get(TABLE_KEY, b"").decode(errors="replace"))
+
+
+def _named(schema: TableSchema, owner: tuple[str, ...]) -> str:
+    """A table and its owner, in words."""
+    words = [f"{name} {value}" for name, value in zip(schema.wildcards, owner, strict=True)]
+    return f"{schema.name} of {', '.join(words)}" if words else schema.name
