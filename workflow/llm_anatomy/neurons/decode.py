@@ -103,8 +103,8 @@ class HeadDecoder:
     ) -> None:
         self.vocab, self.d_model = head.shape
         # The margin needs a second token even where one is kept.
-        self.kept = max(top_k, 2)
-        if self.kept > self.vocab:
+        self.count = max(top_k, 2)
+        if self.count > self.vocab:
             raise ValueError(f"top_k is {top_k}, but the head has only {self.vocab} tokens")
         self.head, self.screen = head.float(), screen
         self.mean = self.head.mean(0, dtype=torch.float64)
@@ -114,7 +114,7 @@ class HeadDecoder:
         )
         if not math.isfinite(self.farthest):
             raise ValueError("the head holds numbers that are not finite")
-        candidates = min(2 * self.kept, self.vocab) if screen else self.kept
+        candidates = min(2 * self.count, self.vocab) if screen else self.count
         kind = "cuda" if head.is_cuda else "cpu"
         tiled = TiledHead(self.head, TILE[kind], screen)
         self.scanner: Scanner
@@ -201,7 +201,7 @@ class HeadDecoder:
             right, wrong = logits - shift[:, None], screened - shift[:, None]
             total = total + (right.exp() - wrong.exp()).sum(1)
             weighted = weighted + (right.exp() * right - wrong.exp() * wrong).sum(1)
-        ids, logits = _ranked(candidates, logits, self.kept)
+        ids, logits = _ranked(candidates, logits, self.count)
         return Pole(
             ids=ids,
             logits=logits,
@@ -211,11 +211,11 @@ class HeadDecoder:
         )
 
 
-def _ranked(ids: Tensor, logits: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-    """The `kept` largest logits in descending order; equal logits by token id."""
+def _ranked(ids: Tensor, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest logits in descending order; equal logits by token id."""
     by_id = ids.argsort(dim=1)
     ids, logits = ids.gather(1, by_id), logits.gather(1, by_id)
-    order = logits.argsort(dim=1, descending=True, stable=True)[:, :kept]
+    order = logits.argsort(dim=1, descending=True, stable=True)[:, :count]
     return ids.gather(1, order), logits.gather(1, order)
 
 

@@ -28,12 +28,12 @@ def sampled_tokens(vocabulary: pa.Table, count: int, seed: int) -> DecodedTokens
     # One number for both: the map has millions of rows, and tuples of them take seconds.
     width = int(neurons.max()) + 1
     last = vocabulary.group_by("layer").aggregate([("neuron", "max")]).to_pydict()
-    wanted = [
+    sampled = [
         layer * width + neuron
         for layer, largest in zip(last["layer"], last["neuron_max"], strict=True)
         for neuron in sample_neurons(largest + 1, count, seed, layer)
     ]
-    rows = vocabulary.filter(pa.array(np.isin(layers * width + neurons, wanted)))
+    rows = vocabulary.filter(pa.array(np.isin(layers * width + neurons, sampled)))
     keys = ["layer", "matrix", "neuron", "sign"]
     tokens = rows.select([*keys, "token_id"]).to_pandas().groupby(keys)["token_id"]
     return {

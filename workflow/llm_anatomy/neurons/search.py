@@ -43,7 +43,7 @@ class NeuronVectors:
 
 
 @dataclass(frozen=True)
-class FoundConcepts:
+class ConceptNeurons:
     """What a search for concepts gives.
 
     Attributes:
@@ -63,7 +63,7 @@ def find_concepts(
     search: ConceptSearch,
     decoding: VocabularyMap,
     seed: int,
-) -> FoundConcepts:
+) -> ConceptNeurons:
     """The most specific neurons of every concept, from the weights alone.
 
     Args:
@@ -101,7 +101,7 @@ def find_concepts(
         for rank, (row, place) in enumerate(zip(neurons, placed, strict=True), 1):
             token = vocabulary.text(row["token_id"])
             rows.append({"concept": concept.name, "rank": rank} | row | {"token": token} | place)
-    return FoundConcepts(CONCEPTS.frame(rows), _spellings(vocabulary, search), len(reference))
+    return ConceptNeurons(CONCEPTS.frame(rows), _spellings(vocabulary, search), len(reference))
 
 
 def _spellings(vocabulary: Vocabulary, search: ConceptSearch) -> pd.DataFrame:

@@ -93,11 +93,11 @@ def loss_of(model: Any, rows: Sequence[list[int]]) -> tuple[Tensor, int]:
         ids[index, : len(row)] = targets[index, : len(row)] = torch.tensor(row)
     ids, targets = ids.to(model.device), targets.to(model.device)
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    wanted = targets[:, 1:]
+    labels = targets[:, 1:]
     loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORE
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE
     )
-    return loss, int((wanted != IGNORE).sum())
+    return loss, int((labels != IGNORE).sum())
 
 
 def train(

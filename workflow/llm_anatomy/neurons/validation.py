@@ -190,8 +190,8 @@ def layer_sign_tests(validation: pd.DataFrame) -> pd.DataFrame:
     means = cases[["logprob_change", "control_logprob_change"]].mean().reset_index()
     rows = []
     for (layer, matrix), group in means.groupby(["layer", "matrix"], sort=True):
-        told = group[group["logprob_change"] != 0]
-        raised, count = int((told["logprob_change"] > 0).sum()), len(told)
+        changed = group[group["logprob_change"] != 0]
+        raised, count = int((changed["logprob_change"] > 0).sum()), len(changed)
         low, high = exact_interval(raised, count)
         control = group["control_logprob_change"]
         rows.append(
