@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.facts.importance import Explained, best_ffn_neurons
-from llm_anatomy.facts.readout import Target, Unembedding
+from llm_anatomy.config.facts import Attribution
+from llm_anatomy.facts.importance import best_ffn_neurons, fact_of
+from llm_anatomy.facts.readout import TargetToken
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.search import Best
 from llm_anatomy.facts.subvalues import Subvalues
@@ -32,16 +33,15 @@ def main() -> None:
     loaded = load_model(options.model, Precision(), Compute(threads=options.threads))
     torch.set_grad_enabled(False)
     decoder, tokenizer = loaded.decoder, loaded.tokenizer
-    subvalues, unembedding = Subvalues(decoder), Unembedding(decoder)
+    subvalues = Subvalues(decoder)
     ids = [tokenizer(options.prompt)["input_ids"]]
-    ((_, recording),) = record_prompts(decoder, ids, 2048, torch.float32)
-    target = Target(tokenizer(options.answer, add_special_tokens=False)["input_ids"][0])
+    ((_, recording),) = record_prompts(decoder, ids, 2048)
+    target = TargetToken(tokenizer(options.answer, add_special_tokens=False)["input_ids"][0])
 
     def search(certify: bool) -> tuple[Best, float]:
         # A new object each time: nothing that was computed before is reused.
-        fact = Explained(
-            recording, unembedding.readout(recording.states()[-1]), target, subvalues, certify
-        )
+        settings = Attribution(search="certified" if certify else "exhaustive")
+        fact = fact_of(recording, target, subvalues, settings)
         start = time.process_time()
         return best_ffn_neurons(fact, options.neurons), time.process_time() - start
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.clean import clean_run
@@ -99,7 +100,7 @@ def measure(replay: Replay, tokens: Tensor, repeats: int) -> list[dict[str, obje
         for _ in range(repeats):
             seconds, expected = _timed(lambda naive=naive: torch.cat([naive(k) for k in layers]))
             naive_seconds.append(seconds)
-            seconds, final = _timed(lambda fast=fast: decoder.logits(fast()))
+            seconds, final = _timed(lambda fast=fast: unembedding_of(decoder).logits(fast()))
             fast_seconds.append(seconds / count)
             difference = max(difference, float((final[::count] - expected).abs().max()))
         results.append(_row(name, tokens, naive_seconds, fast_seconds, difference))

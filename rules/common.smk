@@ -1,5 +1,4 @@
 # The validated configuration, and the functions that every rule file shares.
-import gc
 import os
 import sys
 from pathlib import Path
@@ -20,10 +19,6 @@ from llm_anatomy.rulebook.private import (
     starts_the_run,
     storage_places,
 )
-
-# Jobs and their inputs, hundreds of thousands of objects, live to the end: looking through them for
-# garbage after every seven hundred new ones takes a tenth of a dry run of a thousand jobs.
-gc.set_threshold(100_000, 10, 10)
 
 # A configuration file that the user names stands for itself: merging the default file into it
 # would keep the default models and datasets beside the user's own.

@@ -1,27 +1,27 @@
 # Where facts come from: importance of layers, heads and neurons, queries, knock-outs.
 FACTS = CONFIG.facts
 FACT_RELATIONS = [item.relation for item in FACTS.relations]
-FACT_TABLES = {
-    "facts": "facts",
-    "intake": "intake",
-    "layers": "layer_importance",
-    "heads": "head_importance",
-    "head_positions": "head_position_importance",
-    "positions": "position_importance",
-    "neurons": "neuron_importance",
-    "attention_neurons": "attention_neuron_importance",
-    "certificates": "certificates",
-    "curve": "curve",
-    "sums": "sums",
-}
+FACT_TABLES = [
+    "facts",
+    "intake",
+    "layer_importance",
+    "head_importance",
+    "head_position_importance",
+    "position_importance",
+    "neuron_importance",
+    "attention_neuron_importance",
+    "certificates",
+    "curve",
+    "sums",
+]
 
 
-def of_relations(table):
-    """One table of every relation of a model, in the order of the configuration."""
+def of_relations(*tables):
+    """Tables of every relation of a model."""
     return expand(
         "results/facts/{{model}}/{relation}/{table}.parquet",
         relation=FACT_RELATIONS,
-        table=table,
+        table=tables,
     )
 
 
@@ -48,10 +48,9 @@ rule attribute_facts:
         model="results/models/{model}/provenance.json",
         relation="results/data/{relation}.parquet",
     output:
-        **{
-            name: f"results/facts/{{model}}/{{relation}}/{table}.parquet"
-            for name, table in FACT_TABLES.items()
-        },
+        results=expand(
+            "results/facts/{{model}}/{{relation}}/{table}.parquet", table=FACT_TABLES
+        ),
     log:
         "logs/attribute_facts/{model}/{relation}.log",
     benchmark:
@@ -73,12 +72,12 @@ rule trace_queries:
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        facts=of_relations("facts"),
-        neurons=of_relations("neuron_importance"),
-        attention_neurons=of_relations("attention_neuron_importance"),
+        tables=of_relations("facts", "neuron_importance", "attention_neuron_importance"),
     output:
-        query_layers="results/facts/{model}/query_layers.parquet",
-        query_neurons="results/facts/{model}/query_neurons.parquet",
+        results=[
+            "results/facts/{model}/query_layers.parquet",
+            "results/facts/{model}/query_neurons.parquet",
+        ],
     log:
         "logs/trace_queries/{model}.log",
     benchmark:
@@ -88,7 +87,9 @@ rule trace_queries:
         **planned("trace_queries", CONFIG),
     params:
         *stage_code("trace_queries"),
-        settings=settings_json(precision=CONFIG.precision, queries=FACTS.queries),
+        settings=settings_json(
+            precision=CONFIG.precision, relations=FACT_RELATIONS, queries=FACTS.queries
+        ),
     shell:
         stage_command("trace_queries")
 
@@ -98,15 +99,21 @@ rule knock_out:
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        facts=of_relations("facts"),
-        layers=of_relations("layer_importance"),
-        heads=of_relations("head_importance"),
-        neurons=of_relations("neuron_importance"),
-        attention_neurons=of_relations("attention_neuron_importance"),
-        query_neurons="results/facts/{model}/query_neurons.parquet",
+        tables=[
+            *of_relations(
+                "facts",
+                "layer_importance",
+                "head_importance",
+                "neuron_importance",
+                "attention_neuron_importance",
+            ),
+            "results/facts/{model}/query_neurons.parquet",
+        ],
     output:
-        knock_out="results/facts/{model}/knock_out.parquet",
-        method_layers="results/facts/{model}/method_layers.parquet",
+        results=[
+            "results/facts/{model}/knock_out.parquet",
+            "results/facts/{model}/method_layers.parquet",
+        ],
     log:
         "logs/knock_out/{model}.log",
     benchmark:
@@ -121,6 +128,7 @@ rule knock_out:
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
+            relations=FACT_RELATIONS,
             attribution=FACTS.attribution,
             knock_out=FACTS.knock_out,
         ),
@@ -131,16 +139,18 @@ rule knock_out:
 rule summarise_facts:
     """Means over the facts of every relation: layers, heads, knock-outs, shared neurons."""
     input:
-        layers=of_relations("layer_importance"),
-        heads=of_relations("head_importance"),
-        neurons=of_relations("neuron_importance"),
-        query_layers="results/facts/{model}/query_layers.parquet",
-        query_neurons="results/facts/{model}/query_neurons.parquet",
-        knock_out="results/facts/{model}/knock_out.parquet",
+        tables=[
+            *of_relations("layer_importance", "head_importance", "neuron_importance"),
+            "results/facts/{model}/query_layers.parquet",
+            "results/facts/{model}/query_neurons.parquet",
+            "results/facts/{model}/knock_out.parquet",
+        ],
     output:
-        layer_summary="results/facts/{model}/layer_summary.parquet",
-        knock_out_summary="results/facts/{model}/knock_out_summary.parquet",
-        shared_neurons="results/facts/{model}/shared_neurons.parquet",
+        results=[
+            "results/facts/{model}/layer_summary.parquet",
+            "results/facts/{model}/knock_out_summary.parquet",
+            "results/facts/{model}/shared_neurons.parquet",
+        ],
     log:
         "logs/summarise_facts/{model}.log",
     benchmark:
@@ -149,7 +159,7 @@ rule summarise_facts:
         **planned("summarise_facts", CONFIG),
     params:
         *stage_code("summarise_facts"),
-        settings=settings_json(),
+        settings=settings_json(relations=FACT_RELATIONS),
     shell:
         stage_command("summarise_facts")
 
@@ -159,12 +169,16 @@ rule read_case:
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
-        facts=of_relations("facts"),
-        query_neurons="results/facts/{model}/query_neurons.parquet",
+        tables=[
+            *of_relations("facts"),
+            "results/facts/{model}/query_neurons.parquet",
+        ],
     output:
-        case_study="results/facts/{model}/case_study.parquet",
-        contrasts="results/facts/{model}/case_contrasts.parquet",
-        attention="results/facts/{model}/case_attention.parquet",
+        results=[
+            "results/facts/{model}/case_study.parquet",
+            "results/facts/{model}/case_contrasts.parquet",
+            "results/facts/{model}/case_attention.parquet",
+        ],
     log:
         "logs/read_case/{model}.log",
     benchmark:

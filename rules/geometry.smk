@@ -28,6 +28,16 @@ def own_file(section):
     return [] if section.file is None else local([str(section.file)])
 
 
+def of_datasets(name):
+    """One geometry table of every dataset; the model is left open."""
+    return expand(
+        "results/geometry/{model}/{dataset}/{name}.parquet",
+        dataset=DATASETS,
+        name=name,
+        allow_missing=True,
+    )
+
+
 def per_dataset(name):
     """One geometry table of every model and dataset."""
     return expand(
@@ -108,85 +118,41 @@ rule intrinsic_dimension:
         stage_command("intrinsic_dimension")
 
 
-rule check_regions:
-    """Check the convex-hull and the affine-region statement on some texts of a dataset."""
-    input:
-        model_parts("{model}"),
-        model="results/models/{model}/provenance.json",
-        texts="results/data/{dataset}.parquet",
-    output:
-        hull_checks="results/geometry/{model}/{dataset}/hull_checks.parquet",
-        region_checks="results/geometry/{model}/{dataset}/region_checks.parquet",
-    log:
-        "logs/check_regions/{model}/{dataset}.log",
-    benchmark:
-        "logs/benchmarks/check_regions/{model}/{dataset}.tsv"
-    threads: CONFIG.compute.threads
-    resources:
-        **planned("check_regions", CONFIG),
-    params:
-        *stage_code("check_regions"),
-        settings=settings_json(
-            precision=CONFIG.precision,
-            checks=GEOMETRY.checks,
-            relative_threshold=GEOMETRY.extraction.relative_threshold,
-        ),
-    shell:
-        stage_command("check_regions")
-
-
-rule trace_inserts:
-    """Spline features of every prefix of documents with an inserted passage."""
+rule experiments_geometry:
+    """The experiments on a few texts: the theory checked, inserts traced, prompts asked."""
     input:
         model_parts("{model}"),
         own_file(GEOMETRY.inserts),
-        model="results/models/{model}/provenance.json",
-    output:
-        prefix_features="results/geometry/{model}/inserts/prefix_features.parquet",
-        insert_starts="results/geometry/{model}/inserts/insert_starts.parquet",
-    log:
-        "logs/trace_inserts/{model}.log",
-    benchmark:
-        "logs/benchmarks/trace_inserts/{model}.tsv"
-    threads: CONFIG.compute.threads
-    resources:
-        **planned("trace_inserts", CONFIG),
-    params:
-        *stage_code("trace_inserts"),
-        settings=settings_json(
-            seed=CONFIG.seed, precision=CONFIG.precision, inserts=GEOMETRY.inserts
-        ),
-    shell:
-        stage_command("trace_inserts")
-
-
-rule prompt_dimension:
-    """Intrinsic dimension of prompts of growing context, and the model's greedy answers."""
-    input:
-        model_parts("{model}"),
         own_file(GEOMETRY.prompts),
         model="results/models/{model}/provenance.json",
+        texts=expand("results/data/{dataset}.parquet", dataset=DATASETS),
     output:
+        hull_checks=of_datasets("hull_checks"),
+        region_checks=of_datasets("region_checks"),
+        prefix_features="results/geometry/{model}/inserts/prefix_features.parquet",
+        insert_starts="results/geometry/{model}/inserts/insert_starts.parquet",
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
     log:
-        "logs/prompt_dimension/{model}.log",
+        "logs/experiments_geometry/{model}.log",
     benchmark:
-        "logs/benchmarks/prompt_dimension/{model}.tsv"
+        "logs/benchmarks/experiments_geometry/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        **planned("prompt_dimension", CONFIG),
+        **planned("experiments_geometry", CONFIG),
     params:
-        *stage_code("prompt_dimension"),
+        *stage_code("experiments_geometry"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
+            checks=GEOMETRY.checks,
+            inserts=GEOMETRY.inserts,
             prompts=GEOMETRY.prompts.model_dump(mode="json", exclude={"scorers"}),
             relative_threshold=GEOMETRY.extraction.relative_threshold,
             absolute_threshold=GEOMETRY.extraction.absolute_threshold,
         ),
     shell:
-        stage_command("prompt_dimension")
+        stage_command("experiments_geometry")
 
 
 rule prompt_outcomes:

@@ -23,38 +23,18 @@ def patching_task_settings(wildcards):
         seed=CONFIG.seed,
         task=PATCHING.task(wildcards.task),
         switches=any(manipulation.kind == "switch" for manipulation in manipulations),
-        layers=PATCHING.layers,
     )
 
 
 def patching_sweep_settings(wildcards):
-    """What one sweep depends on."""
+    """What the sweeps of a task depend on."""
     return settings_json(
         seed=CONFIG.seed,
         precision=CONFIG.precision,
         task=PATCHING.task(wildcards.task),
-        manipulation=PATCHING.manipulation(wildcards.manipulation),
+        manipulations=PATCHING.task_manipulations(wildcards.task),
         layers=PATCHING.layers,
         method=PATCHING.method,
-    )
-
-
-def patching_summary_settings(wildcards):
-    """What the curves of a task depend on."""
-    return settings_json(
-        seed=CONFIG.seed,
-        summary=PATCHING.summary,
-        manipulations=PATCHING.task_manipulations(wildcards.task),
-    )
-
-
-def patching_sweeps(wildcards):
-    """The sweeps of a task, the clean run first."""
-    return expand(
-        "results/patching/{model}/{task}/{name}.parquet",
-        model=wildcards.model,
-        task=wildcards.task,
-        name=PATCHING.sweeps(wildcards.task),
     )
 
 
@@ -93,20 +73,18 @@ rule build_tasks:
 
 
 rule sweep_layers:
-    """One manipulation of previous tokens at every layer; `none` is the clean model."""
+    """The clean model and every manipulation of previous tokens at every layer, one load each task."""
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
         examples="results/patching/{model}/{task}/examples.parquet",
         pairs="results/patching/{model}/{task}/pairs.parquet",
     output:
-        sweep="results/patching/{model}/{task}/{manipulation}.parquet",
+        sweeps="results/patching/{model}/{task}/sweeps.parquet",
     log:
-        "logs/sweep_layers/{model}/{task}/{manipulation}.log",
+        "logs/sweep_layers/{model}/{task}.log",
     benchmark:
-        "logs/benchmarks/sweep_layers/{model}/{task}/{manipulation}.tsv"
-    wildcard_constraints:
-        manipulation=one_of(["none", *(each.name for each in PATCHING.manipulations)]),
+        "logs/benchmarks/sweep_layers/{model}/{task}.tsv"
     # Long, so never last.
     priority: 1
     threads: CONFIG.compute.threads
@@ -123,7 +101,7 @@ rule summarise_sweeps:
     """Score curves with intervals, and the layers at which they change."""
     input:
         floors="results/patching/{model}/{task}/floors.parquet",
-        sweeps=patching_sweeps,
+        sweeps="results/patching/{model}/{task}/sweeps.parquet",
     output:
         curves="results/patching/{model}/{task}/curves.parquet",
         depths="results/patching/{model}/{task}/depths.parquet",
@@ -135,7 +113,7 @@ rule summarise_sweeps:
         **planned("summarise_sweeps", CONFIG),
     params:
         *stage_code("summarise_sweeps"),
-        settings=patching_summary_settings,
+        settings=settings_json(seed=CONFIG.seed, summary=PATCHING.summary),
     shell:
         stage_command("summarise_sweeps")
 
@@ -166,7 +144,7 @@ rule figures_patching:
         project_files(package_files("patching")),
         curves=per_patching_run("curves"),
         depths=per_patching_run("depths"),
-        clean=per_patching_run("none"),
+        sweeps=per_patching_run("sweeps"),
         intake=per_patching_run("intake"),
         pairs=per_patching_run("pairs"),
     output:

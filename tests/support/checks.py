@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from llm_anatomy.facts.importance import Explained, best_ffn_neurons, layer_importance
-from llm_anatomy.facts.readout import Target, Unembedding
+from llm_anatomy.facts.importance import Fact, best_ffn_neurons, layer_importance
+from llm_anatomy.facts.readout import Readout, TargetToken
 from llm_anatomy.facts.record import record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
@@ -19,6 +19,7 @@ from llm_anatomy.geometry.spline import spline_features
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.batching import token_budget_batches
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.neurons.clamping import Clamp
 from llm_anatomy.neurons.decode import HeadDecoder
@@ -112,22 +113,23 @@ def check_patching(family: str, folder: Path) -> None:
     skipped = [sweeps.skipped_logits(decoder, tokens, k, None) for k in layers]
     pairs.append((sweep_skip(replay, clean, layers, None), skipped))
     for swept, expected in pairs:
-        torch.testing.assert_close(decoder.logits(swept.final), torch.cat(expected), **TOLERANCE)
+        torch.testing.assert_close(
+            unembedding_of(decoder).logits(swept.final), torch.cat(expected), **TOLERANCE
+        )
 
 
 def check_facts(family: str, folder: Path) -> None:
     """Parts that sum to the model's states, telescoping importance, and the certified search."""
-    decoder, target = decoder_of(family), Target(42)
-    subvalues = Subvalues(decoder, torch.float64)
-    unembedding = Unembedding(decoder, torch.float64)
-    for index, recording in record_prompts(decoder, TEXTS, 64, torch.float64):
+    decoder, target = decoder_of(family), TargetToken(42)
+    subvalues = Subvalues(decoder)
+    for index, recording in record_prompts(decoder, TEXTS, 64):
         for layer, state in enumerate(residual_stream(decoder, TEXTS[index])):
             total = recording.start + (recording.attention + recording.ffn)[:layer].sum(0)
             torch.testing.assert_close(total, state, **TOLERANCE)
         own = decoder.model(torch.tensor([TEXTS[index]])).logits[0, -1].log_softmax(-1)
-        readout = unembedding.readout(recording.states()[-1], "frozen")
+        readout = Readout(unembedding_of(decoder), recording.states()[-1])
         fast, slow = (
-            Explained(recording, readout, target, subvalues, certify) for certify in (True, False)
+            Fact(recording, readout, target, subvalues, certify) for certify in (True, False)
         )
         gained = readout.scores(recording.states()[:1], target)
         torch.testing.assert_close(

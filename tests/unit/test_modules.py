@@ -143,7 +143,7 @@ def whole(text):
     return imports(ast.walk(ast.parse(text))) - hidden
 
 
-def test_parsing_imports_alone_finds_what_whole_modules_hold():
+def test_every_import_of_the_package_that_can_run_is_found():
     for file in sorted(modules.package_root().rglob("*.py")):
         text = file.read_text()
         assert imports(modules.running_statements(text, str(file))) == whole(text), file

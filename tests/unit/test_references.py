@@ -152,8 +152,10 @@ def test_the_tuned_model_is_compared_with_its_base_beside_the_named_pairs():
 def test_shards_and_sweeps_have_their_names_in_order():
     configuration = configured("geometry: {extraction: {shards: 3}}")
     assert configuration.geometry.extraction.shard_names == ["1-of-3", "2-of-3", "3-of-3"]
-    sweeps = configuration.patching.sweeps("capitals")
-    assert sweeps == ["none", "noise", "shuffle", "freeze", "skip", "switch"]
+    sweeps = [
+        manipulation.name for manipulation in configuration.patching.task_manipulations("capitals")
+    ]
+    assert sweeps == ["noise", "shuffle", "freeze", "skip", "switch"]
 
 
 def test_the_report_shows_all_that_changes_its_numbers():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from llm_anatomy.config.datasets import Dataset
-from llm_anatomy.data.readers import RAGGED, read_rows
+from llm_anatomy.data.readers import RAGGED, read_lines, read_rows
 from llm_anatomy.errors import UserError
 
 
@@ -162,3 +162,13 @@ def test_a_damaged_parquet_file(tmp_path):
     path = tmp_path / "d.parquet"
     pd.DataFrame({"text": ["x"] * 1000}).to_parquet(path)
     assert "not a readable Parquet" in message(write(path, path.read_bytes()[:-30]))
+
+
+def test_plain_lines_are_rows_and_only_a_line_feed_ends_one():
+    content = "\ufeffone\r\n\ntwo\u2028halves\x0bthree\n".encode()
+    rows = read_lines(content, "text", "standard input")
+    assert [row.values["text"] for row in rows] == ["one", "", "two\u2028halves\x0bthree"]
+    assert [(row.number, row.place) for row in rows][1:] == [(2, "line 2"), (3, "line 3")]
+    assert read_lines(b"", "text", "standard input") == []
+    with pytest.raises(UserError, match="mine: line 2 is not UTF-8 text"):
+        read_lines(b"fine\nna\xefve\n", "text", "mine")

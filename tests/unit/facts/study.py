@@ -23,6 +23,19 @@ from llm_anatomy.stages import (
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.data import RELATION
 
+TABLES = (
+    "facts",
+    "intake",
+    "layer_importance",
+    "head_importance",
+    "head_position_importance",
+    "position_importance",
+    "neuron_importance",
+    "attention_neuron_importance",
+    "certificates",
+    "curve",
+    "sums",
+)
 CAPITALS = [("France", ["Paris"]), ("Italy", ["Rome"]), ("Spain", ["Madrid"]), ("Peru", ["Lima"])]
 NONE: list[tuple[str, list[str]]] = [("x", ["Rome"])]
 # The tiny tokenizer writes most words letter by letter, behind the same space.
@@ -52,7 +65,7 @@ def attribute(
     templates: tuple[str, ...] = ("The capital of {subject} is",),
     **asked: object,
 ) -> Path:
-    home = folder / "tiny" / name
+    home = folder / "results" / "facts" / "tiny" / name
     settings = {"neurons": 30, "attention_neurons": 20, "head_positions": 5, "sums": 1} | asked
     attribute_facts.run(
         attribute_facts.AttributionStage(
@@ -64,17 +77,7 @@ def attribute(
         ),
         model=model,
         relation=relation_file(folder, name, rows),
-        facts=home / "facts.parquet",
-        intake=home / "intake.parquet",
-        layers=home / "layer_importance.parquet",
-        heads=home / "head_importance.parquet",
-        head_positions=home / "head_position_importance.parquet",
-        positions=home / "position_importance.parquet",
-        neurons=home / "neuron_importance.parquet",
-        attention_neurons=home / "attention_neuron_importance.parquet",
-        certificates=home / "certificates.parquet",
-        curve=home / "curve.parquet",
-        sums=home / "sums.parquet",
+        results=tuple(home / f"{table}.parquet" for table in TABLES),
     )
     return home
 
@@ -84,17 +87,12 @@ def later_stages(
 ) -> Path:
     """Run every stage after `attribute_facts` on some relations; return the model's folder."""
     root = homes[0].parent
-    facts, layers, heads, neurons, attention, curve = (
-        tuple(home / f"{name}.parquet" for home in homes)
-        for name in (
-            "facts",
-            "layer_importance",
-            "head_importance",
-            "neuron_importance",
-            "attention_neuron_importance",
-            "curve",
-        )
-    )
+    names = [home.name for home in homes]
+
+    def of(*tables: str) -> tuple[Path, ...]:
+        return tuple(home / f"{name}.parquet" for name in tables for home in homes)
+
+    units = ("neuron_importance", "attention_neuron_importance")
     query_layers, query_neurons = root / "query_layers.parquet", root / "query_neurons.parquet"
     answers, methods = root / "knock_out.parquet", root / "method_layers.parquet"
     summaries = {
@@ -102,37 +100,30 @@ def later_stages(
         for name in ("layer_summary", "knock_out_summary", "shared_neurons")
     }
     trace_queries.run(
-        trace_queries.QueryStage(precision=Precision(), queries=queries),
+        trace_queries.QueryStage(precision=Precision(), relations=names, queries=queries),
         model=model,
-        facts=facts,
-        neurons=neurons,
-        attention_neurons=attention,
-        query_layers=query_layers,
-        neuron_queries=query_neurons,
+        tables=of("facts", *units),
+        results=(query_layers, query_neurons),
     )
     knock_out.run(
         knock_out.KnockOutStage(
-            seed=0, precision=Precision(), attribution=Attribution(), knock_out=knock_outs
+            seed=0,
+            precision=Precision(),
+            relations=names,
+            attribution=Attribution(),
+            knock_out=knock_outs,
         ),
         model=model,
-        facts=facts,
-        layers=layers,
-        heads=heads,
-        neurons=neurons,
-        attention_neurons=attention,
-        query_neurons=query_neurons,
-        knock_out=answers,
-        method_layers=methods,
+        tables=(*of("facts", "layer_importance", "head_importance", *units), query_neurons),
+        results=(answers, methods),
     )
     summarise_facts.run(
-        summarise_facts.SummaryStage(),
-        layers=layers,
-        heads=heads,
-        neurons=neurons,
-        query_layers=query_layers,
-        query_neurons=query_neurons,
-        knock_out=answers,
-        **summaries,
+        summarise_facts.FactSummaryStage(relations=names),
+        tables=(
+            *of("layer_importance", "head_importance", "neuron_importance"),
+            *(query_layers, query_neurons, answers),
+        ),
+        results=tuple(summaries.values()),
     )
     cases = {
         name: root / f"{name}.parquet"
@@ -141,17 +132,14 @@ def later_stages(
     read_case.run(
         read_case.CaseStage(precision=Precision(), attribution=Attribution(), case_study=case),
         model=model,
-        facts=facts,
-        query_neurons=query_neurons,
-        case_study=cases["case_study"],
-        contrasts=cases["case_contrasts"],
-        attention=cases["case_attention"],
+        tables=(*of("facts"), query_neurons),
+        results=tuple(cases.values()),
     )
     claims_facts.run(
         claims_facts.ClaimsStage(),
-        facts=facts,
-        curves=curve,
-        neurons=neurons,
+        facts=of("facts"),
+        curves=of("curve"),
+        neurons=of("neuron_importance"),
         layer_summary=(summaries["layer_summary"],),
         knock_out=(answers,),
         query_neurons=(query_neurons,),
@@ -161,8 +149,8 @@ def later_stages(
     )
     figures_facts.run(
         figures_facts.FigureStage(),
-        facts=facts,
-        curves=curve,
+        facts=of("facts"),
+        curves=of("curve"),
         method_layers=(methods,),
         query_neurons=(query_neurons,),
         **{name: (path,) for name, path in (summaries | cases).items()},

@@ -1,13 +1,13 @@
 """The default model: the Paris prompt's decomposition, and knock-outs of five capitals."""
 
 import pytest
-import torch
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.facts.importance import Explained, best_ffn_neurons, layer_importance
+from llm_anatomy.config.facts import Attribution
+from llm_anatomy.facts.importance import best_ffn_neurons, fact_of, layer_importance
 from llm_anatomy.facts.knockout import Units, answers_without, ffn_units
-from llm_anatomy.facts.readout import Target, Unembedding
+from llm_anatomy.facts.readout import TargetToken
 from llm_anatomy.facts.record import record_prompts
-from llm_anatomy.facts.selections import Randomly
+from llm_anatomy.facts.selections import RandomUnits
 from llm_anatomy.facts.subvalues import Subvalues, split_units
 from llm_anatomy.model.run.loading import load_model
 
@@ -28,11 +28,10 @@ def test_capitals_of_the_default_model():
     decoder, tokenizer = loaded.decoder, loaded.tokenizer
     prompts = [tokenizer(f"The capital of {country} is")["input_ids"] for country in CAPITALS]
     tokens = [tokenizer(answer)["input_ids"][0] for answer in CAPITALS.values()]
-    subvalues, unembedding = Subvalues(decoder), Unembedding(decoder)
+    subvalues = Subvalues(decoder)
     best: list[Units] = [Units()] * len(prompts)
-    for row, recording in record_prompts(decoder, prompts, 2048, torch.float32):
-        readout = unembedding.readout(recording.states()[-1])
-        fact = Explained(recording, readout, Target(tokens[row]), subvalues)
+    for row, recording in record_prompts(decoder, prompts, 2048):
+        fact = fact_of(recording, TargetToken(tokens[row]), subvalues, Attribution())
         sums = layer_importance(fact).double().sum(0)
         gain = recording.log_probabilities[tokens[row]] - fact.scores[0]
         assert float(sums.sum()) == pytest.approx(float(gain), abs=1e-4)
@@ -44,8 +43,8 @@ def test_capitals_of_the_default_model():
         if row == 0:
             assert (int(layers[0]), int(neurons[0])) == (27, 846)
         best[row] = ffn_units(zip(layers.tolist(), neurons.tolist(), strict=True))
-    randomly = Randomly(decoder, 0)
-    control = [ffn_units(randomly.ffn(10, row)) for row in range(len(prompts))]
+    random_units = RandomUnits(decoder, 0)
+    control = [ffn_units(random_units.ffn(10, row)) for row in range(len(prompts))]
 
     def mean(units):
         answers = answers_without(decoder, prompts, tokens, units, 2048)

@@ -1,6 +1,8 @@
 """Every row of a relation is used, or set aside with a reason."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from llm_anatomy.config.facts import FactFilter
@@ -72,11 +74,15 @@ def test_an_answer_outside_the_vocabulary_is_set_aside() -> None:
         """Knows the words of the prompt and one answer."""
 
         unk_token_id = 0
-        eos_token_id = None
+        all_special_ids = (0,)
 
-        def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        def __call__(self, text: str, return_offsets_mapping: bool) -> dict[str, list[Any]]:
             known = {"capital": 1, "of": 2, "France": 3, "Paris": 4}
-            return {"input_ids": [known.get(word, 0) for word in text.split()]}
+            words = list(re.finditer(r"\S+", text))
+            return {
+                "input_ids": [known.get(word[0], 0) for word in words],
+                "offset_mapping": [word.span() for word in words],
+            }
 
     row = {"example_id": "x", "subject": "France", "answers": ["Lutetia", "Paris"], "prompt": None}
     question = ask(Words(), row, "capital of {subject}")

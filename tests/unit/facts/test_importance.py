@@ -18,9 +18,10 @@ from llm_anatomy.facts.importance import (
     position_importance,
 )
 from llm_anatomy.facts.methods import METHODS, TokenRanks, best_by_method
-from llm_anatomy.facts.readout import Target, Unembedding, interpolated_scores
+from llm_anatomy.facts.readout import Readout, TargetToken, interpolated_scores
 from llm_anatomy.facts.search import certified_best, exhaustive_best
 from llm_anatomy.facts.subvalues import head_position_vectors, split_units, value_scalars
+from llm_anatomy.model.run.readout import Unembedding, unembedding_of
 
 from tests.unit.facts.tools import (
     DTYPE,
@@ -31,7 +32,7 @@ from tests.unit.facts.tools import (
     fact_of,
     readout_of,
     recordings_of,
-    shared_of,
+    subvalues_of,
 )
 
 # Soft-capped logits are not affine, so that the bound does not hold there.
@@ -49,16 +50,16 @@ AFFINE = tuple(family for family in FAMILIES if family != "gemma2")
     ],
 )
 def test_the_papers_toy_table(added, expected):
-    toy = Unembedding(decoder_of("llama"), DTYPE)
-    toy.head, toy.constant = torch.eye(4, dtype=DTYPE), torch.zeros(4, dtype=DTYPE)
+    toy = Unembedding(decoder_of("llama"))
+    toy.weight = torch.eye(4, dtype=DTYPE)
     x = torch.tensor([[1.0, 2, 3, 4]], dtype=DTYPE)
-    readout = toy.readout(x[0], "none")
+    readout = Readout(toy, x[0], "none")
     # The paper cuts some digits instead of rounding them.
     before = torch.tensor([[0.03, 0.09, 0.24, 0.64]], dtype=DTYPE)
     torch.testing.assert_close(readout.log_probabilities(x).exp(), before, rtol=0, atol=0.0075)
     found = readout.log_probabilities(x + torch.tensor([added], dtype=DTYPE)).exp()
     torch.testing.assert_close(found, torch.tensor([expected], dtype=DTYPE), rtol=0, atol=0.0075)
-    score = readout.scores(x, Target(2))
+    score = readout.scores(x, TargetToken(2))
     torch.testing.assert_close(score.exp(), before[:, 2], rtol=0, atol=0.0075)
 
 
@@ -76,7 +77,9 @@ def test_per_vector_mode_is_the_logit_lens():
     decoder, recording = decoder_of("gpt2"), recordings_of("gpt2")[0]
     states = recording.states()
     found = readout_of("gpt2", mode="per_vector").log_probabilities(states)
-    torch.testing.assert_close(found, decoder.logits(states).log_softmax(-1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        found, unembedding_of(decoder).logits(states).log_softmax(-1), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("mode", ["frozen", "per_vector", "none"])
@@ -123,7 +126,7 @@ def test_importance_is_equation_13_written_out(family):
             assert math.isclose(float(positions[layer, position]), expected, abs_tol=1e-9)
         state = state + recording.attention[layer, -1]
         for neuron in (0, 17, block.n_neurons - 1):
-            subvalue = shared_of(family)[0].ffn[layer][:, neuron]
+            subvalue = subvalues_of(family).ffn[layer][:, neuron]
             expected = log_p(state + coefficients[start + neuron] * subvalue) - log_p(state)
             found = ffn_increase(fact, coefficients, torch.tensor([start + neuron]))
             assert math.isclose(float(found), expected, abs_tol=1e-9)
@@ -131,7 +134,7 @@ def test_importance_is_equation_13_written_out(family):
         state = state + recording.ffn[layer, -1]
 
 
-@pytest.mark.parametrize("target", [TARGET, Target(42, contrast=7)])
+@pytest.mark.parametrize("target", [TARGET, TargetToken(42, contrast=7)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_certified_equals_exhaustive(family, target):
     fast = fact_of(family, 2, target=target)
@@ -161,7 +164,7 @@ def test_the_bound_is_never_violated(family):
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_are_the_papers_formulas(family, method):
     fact = fact_of(family)
-    subvalues, unembedding = shared_of(family)
+    subvalues = subvalues_of(family)
     m = ffn_coefficients(fact)
     v = torch.cat([columns.T for columns in subvalues.ffn])
     layers, _ = split_units(torch.arange(len(m)), subvalues.widths)
@@ -184,7 +187,7 @@ def test_methods_are_the_papers_formulas(family, method):
         "coefficient_norm": m.abs() * v.norm(dim=1),
         "coefficient_rank": m.abs() / rank(v),
     }[method]
-    ranks = TokenRanks(unembedding, subvalues, [TARGET.token])
+    ranks = TokenRanks(subvalues, [TARGET.token])
     best = best_by_method(fact, method, 10, ranks)
     reference = expected.topk(10).values.to(best.values.dtype)
     torch.testing.assert_close(best.values, reference, rtol=1e-6, atol=1e-9)
@@ -193,12 +196,12 @@ def test_methods_are_the_papers_formulas(family, method):
 
 def test_signed_ranks_read_m_v():
     fact = fact_of("llama")
-    subvalues, unembedding = shared_of("llama")
+    subvalues = subvalues_of("llama")
     m = ffn_coefficients(fact)
     bs = fact.readout.bs_values(m[:, None] * torch.cat([c.T for c in subvalues.ffn]))
     expected = (bs > bs[:, 42, None]).sum(-1) + 1
     assert (m < 0).any()
-    assert TokenRanks(unembedding, subvalues, [42]).of(42, m).tolist() == expected.tolist()
+    assert TokenRanks(subvalues, [42]).of(42, m).tolist() == expected.tolist()
 
 
 @settings(max_examples=50, deadline=None)

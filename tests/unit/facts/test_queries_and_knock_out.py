@@ -22,7 +22,7 @@ from llm_anatomy.facts.queries import (
     ffn_query_layers,
     query_neurons,
 )
-from llm_anatomy.facts.selections import Randomly
+from llm_anatomy.facts.selections import RandomUnits
 from llm_anatomy.facts.subvalues import AttentionUnits, split_units, through_head
 
 from tests.unit.facts.tools import (
@@ -33,7 +33,7 @@ from tests.unit.facts.tools import (
     fact_of,
     recordings_of,
     replay_of,
-    shared_of,
+    subvalues_of,
 )
 
 EPS = 1e-12
@@ -124,7 +124,7 @@ def test_query_neurons_are_the_formula(family):
     decoder, recording = decoder_of(family), recordings_of(family)[0]
     units = AttentionUnits(*torch.tensor([[2, 2, 1], [3, 0, 1], [4, 1, 4], [5, 2, 7]]))
     importance = torch.tensor([0.5, 0.25, 0.125], dtype=DTYPE)
-    subvalues, _ = shared_of(family)
+    subvalues = subvalues_of(family)
     found = query_neurons(recording, subvalues, units, importance, EPS)
     expected = [torch.zeros(width, dtype=DTYPE) for width in subvalues.widths]
     for n in range(3):
@@ -223,10 +223,10 @@ def test_scaling_by_one_changes_nothing_and_by_zero_is_zeroing():
 
 def test_random_units_are_distinct_and_seeded():
     decoder = decoder_of("llama")
-    first, again = (Randomly(decoder, 3).ffn(20, 5) for _ in range(2))
+    first, again = (RandomUnits(decoder, 3).ffn(20, 5) for _ in range(2))
     assert first == again
     assert len(set(first)) == 20
-    assert first != Randomly(decoder, 4).ffn(20, 5)
+    assert first != RandomUnits(decoder, 4).ffn(20, 5)
     assert all(layer < 3 and neuron < 48 for layer, neuron in first)
 
 

@@ -14,7 +14,7 @@ from tests.unit.facts.tools import (
     decoder_of,
     readout_of,
     recordings_of,
-    shared_of,
+    subvalues_of,
 )
 
 
@@ -59,7 +59,7 @@ def test_heads_and_positions_sum_to_attention(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_neurons_sum_to_ffn_and_attention(family):
     decoder, recording = decoder_of(family), recordings_of(family)[2]
-    subvalues, _ = shared_of(family)
+    subvalues = subvalues_of(family)
     for block in decoder.blocks:
         layer = block.index
         from llm_anatomy.facts.record import added_attention, added_ffn
@@ -93,4 +93,4 @@ def test_a_stream_with_something_else_is_refused():
     model = tiny_model("llama")
     model.model.layers[1].register_forward_hook(lambda m, a, output: output + 0.5)
     with pytest.raises(UserError, match="beside attention and MLP"):
-        list(record_prompts(resolve(model), PROMPTS, 64, torch.float32))
+        list(record_prompts(resolve(model), PROMPTS, 64))

@@ -3,12 +3,13 @@
 from functools import cache
 
 import torch
-from llm_anatomy.facts.importance import Explained
-from llm_anatomy.facts.readout import Readout, Target, Unembedding
+from llm_anatomy.facts.importance import Fact
+from llm_anatomy.facts.readout import Readout, TargetToken
 from llm_anatomy.facts.record import Recording, record_prompts
 from llm_anatomy.facts.subvalues import Subvalues
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 
 from tests.tiny import tiny_model
@@ -18,7 +19,7 @@ from tests.tiny import tiny_model
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma", "gemma2", "olmo2", "granite", "falcon")
 PROMPTS = [[5, 9, 20, 31, 7], [3, 8, 250], [11, 12, 13, 14, 15, 16, 17]]
 DTYPE = torch.float64
-TARGET = Target(42)
+TARGET = TargetToken(42)
 
 
 @cache
@@ -33,30 +34,30 @@ def replay_of(family: str) -> Replay:
 
 @cache
 def recordings_of(family: str) -> dict[int, Recording]:
-    return dict(record_prompts(decoder_of(family), PROMPTS, 64, DTYPE))
+    return dict(record_prompts(decoder_of(family), PROMPTS, 64))
 
 
 @cache
-def shared_of(family: str) -> tuple[Subvalues, Unembedding]:
-    return Subvalues(decoder_of(family), DTYPE), Unembedding(decoder_of(family), DTYPE)
+def subvalues_of(family: str) -> Subvalues:
+    return Subvalues(decoder_of(family))
 
 
 def readout_of(family: str, prompt: int = 0, mode: str = "frozen") -> Readout:
     final = recordings_of(family)[prompt].states()[-1]
-    return shared_of(family)[1].readout(final, mode)
+    return Readout(unembedding_of(decoder_of(family)), final, mode)
 
 
 def fact_of(
     family: str,
     prompt: int = 0,
     mode: str = "frozen",
-    target: Target = TARGET,
+    target: TargetToken = TARGET,
     certify: bool = True,
-) -> Explained:
-    return Explained(
+) -> Fact:
+    return Fact(
         recordings_of(family)[prompt],
         readout_of(family, prompt, mode),
         target,
-        shared_of(family)[0],
+        subvalues_of(family),
         certify,
     )

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from llm_anatomy.config.load import load_configuration
 from llm_anatomy.geometry.claims import ModelTables, auc, bootstrap_interval, geometry_claims
-from llm_anatomy.stages.prompt_outcomes import correlation_table
+from llm_anatomy.geometry.correlation import correlation_frame
 
 RELATED_UP = (
     "Related sentences raise the last layer's intrinsic dimension more than unrelated ones."
@@ -63,7 +63,7 @@ def tables(*, effect: float, rank: int = 5, harmful: bool = True) -> ModelTables
         prompts=prompts,
         prompt_dimension=dimension,
         prompt_outcomes=outcomes,
-        prompt_correlations=correlation_table(prompts, dimension, outcomes),
+        prompt_correlations=correlation_frame(prompts, dimension, outcomes),
     )
 
 

@@ -5,17 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from llm_anatomy.config.geometry import PromptCategory, PromptDimension
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.correlation import correlate
-from llm_anatomy.geometry.generation import greedy_answers
 from llm_anatomy.geometry.outcomes import train_scorer
-from llm_anatomy.geometry.prompts import build_prompts, formatted_ids
+from llm_anatomy.geometry.prompts import FORMATS, build_prompts
 from llm_anatomy.geometry.user_files import prompts_of
-from llm_anatomy.model.parts.resolve import resolve
 
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_tokenizer
 
 CATEGORY = PromptCategory(
     name="boat", request="Sell the boat.", related=["It is old.", "It leaks."]
@@ -66,25 +63,8 @@ def test_the_same_seed_gives_the_same_prompts() -> None:
 
 def test_chat_format_uses_the_models_template() -> None:
     tokenizer = tiny_tokenizer()
-    assert tokenizer.decode(formatted_ids(tokenizer, "Hi", "chat")) == "user: Hi\nassistant:"
-    assert tokenizer.decode(formatted_ids(tokenizer, "Hi", "raw")) == "Hi"
-
-
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
-def test_batched_answers_equal_one_prompt_at_a_time(family: str) -> None:
-    decoder = resolve(tiny_model(family, dtype=torch.float64))
-    tokenizer = tiny_tokenizer()
-    prompts = [[5, 9, 30], [7, 7, 40, 12, 90, 33], [61]]
-    answers = greedy_answers(decoder, tokenizer, prompts, max_new_tokens=6, batch_tokens=64)
-    for prompt, answer in zip(prompts, answers, strict=True):
-        ids = list(prompt)
-        for _ in range(6):
-            with torch.no_grad():
-                logits = decoder.model(input_ids=torch.tensor([ids])).logits[0, -1]
-            if int(logits.argmax()) == tokenizer.eos_token_id:
-                break
-            ids.append(int(logits.argmax()))
-        assert answer == ids[len(prompt) :]
+    assert tokenizer.decode(FORMATS["chat"](tokenizer, "Hi")) == "user: Hi\nassistant:"
+    assert tokenizer.decode(FORMATS["raw"](tokenizer, "Hi")) == "Hi"
 
 
 def test_a_scorer_separates_what_it_was_trained_on() -> None:

@@ -23,13 +23,11 @@ from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.runner import compute_settings
 from llm_anatomy.stages import (
-    check_regions,
+    experiments_geometry,
     extract_activations,
     intrinsic_dimension,
-    prompt_dimension,
     prompt_outcomes,
     spline_features,
-    trace_inserts,
 )
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
@@ -72,7 +70,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _load_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One built and proven model serves every test."""
-    for stage in (check_regions, extract_activations, prompt_dimension, trace_inserts):
+    for stage in (experiments_geometry, extract_activations):
         monkeypatch.setattr(stage, "load_model", loaded_once)
 
 
@@ -83,7 +81,7 @@ def loaded_once(path: Path, precision: Precision, compute: Compute) -> LoadedMod
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    path = tmp_path / "texts.parquet"
+    path = tmp_path / "results/data/texts.parquet"
     ids = [f"t{i}" for i in range(len(SENTENCES))]
     write_table(path, TEXTS, {"text_id": ids, "text": SENTENCES}, {})
     return path
@@ -209,26 +207,17 @@ def test_a_layer_out_of_range_is_named(model: Path, texts: Path, tmp_path: Path)
 def test_checks_prompts_and_inserts_run_on_a_tiny_model(
     model: Path, texts: Path, tmp_path: Path
 ) -> None:
-    hull, regions = tmp_path / "hull.parquet", tmp_path / "regions.parquet"
-    check_regions.run(
-        check_regions.CheckStage(
-            precision=Precision(), checks=RegionChecks(texts=3), relative_threshold=0.1
-        ),
-        model=model,
-        texts=texts,
-        hull_checks=hull,
-        region_checks=regions,
-    )
-    assert (read_table(hull, HULL_CHECKS)["hull_error"] < 1e-5).all()
-    checked = read_table(regions, REGION_CHECKS)
-    assert len(checked) == 3 * 3 * 2
-    exact = checked.query("activation == 'relu'")
-    assert (exact[["reconstruction_error", "neighbour_error"]] < 1e-5).all(axis=None)
+    folder = tmp_path / "results/geometry/tiny"
+    hulls, regions = folder / "texts/hull_checks.parquet", folder / "texts/region_checks.parquet"
     prompts, dimension = tmp_path / "prompts.parquet", tmp_path / "dimension.parquet"
-    prompt_dimension.run(
-        prompt_dimension.PromptStage(
+    starts = tmp_path / "starts.parquet"
+    document = "The city is Rome. Dogs bark at night. The sun is up again today. Snow fell."
+    experiments_geometry.run(
+        experiments_geometry.ExperimentStage(
             seed=0,
             precision=Precision(),
+            checks=RegionChecks(texts=3),
+            inserts=Inserts(texts=[{"name": "d", "document": document, "insert": "Oh no!"}]),
             prompts=PromptDimension(
                 categories=[{"name": "a", "request": "Go.", "related": ["Rome is far."]}],
                 unrelated=["Snow."],
@@ -238,14 +227,27 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
             absolute_threshold=0.0,
         ),
         model=model,
+        texts=(texts,),
+        hull_checks=(hulls,),
+        region_checks=(regions,),
+        prefix_features=tmp_path / "prefix.parquet",
+        insert_starts=starts,
         prompts=prompts,
         prompt_dimension=dimension,
     )
+    assert (read_table(hulls, HULL_CHECKS)["hull_error"] < 1e-5).all()
+    checked = read_table(regions, REGION_CHECKS)
+    assert len(checked) == 3 * 3 * 2
+    exact = checked.query("activation == 'relu'")
+    assert (exact[["reconstruction_error", "neighbour_error"]] < 1e-5).all(axis=None)
     written = read_table(prompts, PROMPTS)
     assert len(written) == 2 * 6
     absolute = read_table(dimension, PROMPT_DIMENSION).query("threshold == 'absolute'")
     lengths = written.set_index("prompt_id")["context_length"]
     assert (absolute["dimension"] == 4 * absolute["prompt_id"].map(lengths)).all()
+    jumps = read_table(starts, INSERT_STARTS)
+    assert jumps["feature"].tolist() == list(range(1, 8))
+    assert (jumps["end"] - jumps["start"] == len("Oh no! ")).all()
     unjudged = {name: tmp_path / f"{name}.parquet" for name in ("outcomes", "scorers", "links")}
     prompt_outcomes.run(
         prompt_outcomes.OutcomeStage(seed=0, scorers=[]),
@@ -265,18 +267,3 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
         written, read_table(dimension, PROMPT_DIMENSION), outcomes, "m", dimension, tmp_path
     )
     assert "not judged" in drawn.caption
-    starts = tmp_path / "starts.parquet"
-    document = "The city is Rome. Dogs bark at night. The sun is up again today. Snow fell."
-    trace_inserts.run(
-        trace_inserts.InsertStage(
-            seed=0,
-            precision=Precision(),
-            inserts=Inserts(texts=[{"name": "d", "document": document, "insert": "Oh no!"}]),
-        ),
-        model=model,
-        prefix_features=tmp_path / "prefix.parquet",
-        insert_starts=starts,
-    )
-    found = read_table(starts, INSERT_STARTS)
-    assert found["feature"].tolist() == list(range(1, 8))
-    assert (found["end"] - found["start"] == len("Oh no! ")).all()

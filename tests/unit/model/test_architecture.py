@@ -9,6 +9,7 @@ from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked
 from llm_anatomy.model.run.proof import prove
+from llm_anatomy.model.run.readout import unembedding_of
 
 from tests.tiny import FAMILIES, tiny_model
 
@@ -63,7 +64,9 @@ def test_the_residual_stream_is_embeddings_plus_every_attention_and_mlp_output(d
         logits = decoder.model(input_ids=ids, use_cache=False).logits
     assert len(added) == 2 * decoder.n_layers
     torch.testing.assert_close(ends["first"] + sum(added), ends["last"], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(decoder.logits(ends["last"]), logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        unembedding_of(decoder).logits(ends["last"]), logits, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_frozen_norm_is_linear_and_sums_to_the_norm(decoder):

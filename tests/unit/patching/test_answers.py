@@ -10,7 +10,7 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.patching.metrics import exact_match, f1, rouge, starts_with_answer
 from llm_anatomy.patching.pairs import align, make_pairs
-from llm_anatomy.patching.prompts import Example, Limits, make_example, sample
+from llm_anatomy.patching.prompts import Limits, TaskExample, make_example, sample
 from llm_anatomy.patching.tasks import arithmetic_items, relation_items
 from pydantic import ValidationError
 
@@ -25,12 +25,12 @@ ROWS = [
 ]
 
 
-def examples_of(task: RelationTask) -> list[Example]:
+def examples_of(task: RelationTask) -> list[TaskExample]:
     made = [
         make_example(tiny_tokenizer(), i, LIMITS) for i in relation_items(task, ROWS, "x").items
     ]
-    assert all(isinstance(example, Example) for example in made)
-    return [example for example in made if isinstance(example, Example)]
+    assert all(isinstance(example, TaskExample) for example in made)
+    return [example for example in made if isinstance(example, TaskExample)]
 
 
 def test_squad_scores_follow_the_official_normalisation() -> None:
@@ -88,7 +88,7 @@ def test_the_space_before_a_number_belongs_to_the_prompt() -> None:
     limits = Limits(context=200, max_new_tokens=3, whole_answer=True)
     for item in arithmetic_items(ArithmeticTask(name="sums", shots=1), 0).items[:5]:
         example = make_example(tokenizer, item, limits)
-        assert isinstance(example, Example)
+        assert isinstance(example, TaskExample)
         assert tokenizer.decode([example.gold_token]) == item.answers[0][0]
         assert tokenizer.decode(example.tokens) == item.prompt + " "
 
@@ -138,7 +138,7 @@ def test_a_sample_keeps_the_subjects_asked_for_and_counts_the_rest() -> None:
             {"tasks": [{"kind": "relation", "name": "c", "relation": "c", "prompt": "x"}]},
             "no {subject}",
         ),
-        ({"manipulations": [{"kind": "noise", "name": "none"}]}, "another table"),
+        ({"manipulations": [{"kind": "noise", "name": "none"}]}, "the clean run"),
         (
             {"tasks": [{"kind": "arithmetic", "name": "a", "manipulations": ["switch"]}]},
             "only relation tasks",

@@ -4,6 +4,7 @@ import pytest
 import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.clean import clean_run
@@ -49,11 +50,11 @@ def test_the_default_model() -> None:
         ),
     ]
     for swept, expected in pairs:
-        actual, wanted = decoder.logits(swept.final), torch.cat(expected)
+        actual, wanted = unembedding_of(decoder).logits(swept.final), torch.cat(expected)
         torch.testing.assert_close(actual, wanted, rtol=TOLERANCE, atol=TOLERANCE)
         assert torch.equal(actual.argmax(-1), wanted.argmax(-1))
     check_invariants(replay, tokens, donors, place)
-    answers = decoder.logits(pairs[1][0].final).argmax(-1).view(len(layers), 2)
+    answers = unembedding_of(decoder).logits(pairs[1][0].final).argmax(-1).view(len(layers), 2)
     words = [[loaded.tokenizer.decode([token]) for token in row] for row in answers.tolist()]
     assert words[0] == [" Rome", " Paris"]
     assert words[-1] == [" Paris", " Rome"]

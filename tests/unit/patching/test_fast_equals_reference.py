@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
 from llm_anatomy.patching.clean import clean_run
@@ -24,7 +25,7 @@ POSITIONS = {
 
 
 def assert_equal(replay: Replay, swept: Swept, expected: list[torch.Tensor]) -> None:
-    actual = replay.decoder.logits(swept.final)
+    actual = unembedding_of(replay.decoder).logits(swept.final)
     wanted = torch.cat(expected)
     torch.testing.assert_close(actual, wanted, rtol=TOLERANCE, atol=TOLERANCE)
     assert torch.equal(actual.argmax(-1), wanted.argmax(-1))
@@ -104,7 +105,7 @@ def test_any_shape_and_any_set_of_layers(
     tokens = prompts(rows, length, min(shared, length))
     clean = clean_run(replay, tokens)
     torch.testing.assert_close(
-        replay.decoder.logits(clean.final()),
+        unembedding_of(replay.decoder).logits(clean.final()),
         reference.clean_logits(replay.decoder, tokens),
         rtol=TOLERANCE,
         atol=TOLERANCE,

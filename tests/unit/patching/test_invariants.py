@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching.clean import clean_run
 from llm_anatomy.patching.fast import sweep_edit, sweep_freeze, sweep_skip
@@ -16,7 +17,7 @@ FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen2", "gemma")
 
 
 def same(replay: Replay, actual: Tensor, expected: Tensor) -> None:
-    logits = replay.decoder.logits
+    logits = unembedding_of(replay.decoder).logits
     torch.testing.assert_close(logits(actual), logits(expected), rtol=TOLERANCE, atol=TOLERANCE)
 
 

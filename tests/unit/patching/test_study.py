@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from llm_anatomy.config.base import Precision
+from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.patching import (
     Angle,
     ArithmeticTask,
@@ -25,6 +25,8 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.patching.experiment import sweep_task
 from llm_anatomy.stages import (
     build_tasks,
     claims_patching,
@@ -34,7 +36,7 @@ from llm_anatomy.stages import (
 )
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.core import read_table
-from llm_anatomy.tables.patching import CURVES, DEPTHS, EXAMPLES, FLOORS, INTAKE, PAIRS, SWEEP
+from llm_anatomy.tables.patching import CURVES, DEPTHS, EXAMPLES, FLOORS, INTAKE, PAIRS, SWEEPS
 
 from tests.unit.patching.tools import saved_model
 
@@ -88,44 +90,40 @@ class Run:
     def build(self) -> None:
         names = [m.kind for m in self.settings.task_manipulations(self.task.name)]
         build_tasks.run(
-            build_tasks.BuildTasksStage(
-                seed=0, task=self.task, switches="switch" in names, layers=self.settings.layers
-            ),
+            build_tasks.BuildTasksStage(seed=0, task=self.task, switches="switch" in names),
             model=self.model,
             source=(self.model,),
             **{name: self.path(name) for name in ("examples", "pairs", "floors", "intake")},
         )
 
-    def sweep(self, name: str, method: str = "fast", table: str = "") -> pd.DataFrame:
+    def sweep(self, method: str = "fast") -> None:
         sweep_layers.run(
             sweep_layers.SweepStage(
                 seed=0,
                 precision=Precision(),
                 task=self.task,
-                manipulation=self.settings.manipulation(name),
+                manipulations=self.settings.task_manipulations(self.task.name),
                 layers=self.settings.layers,
                 method=method,
             ),
             model=self.model,
             examples=self.path("examples"),
             pairs=self.path("pairs"),
-            sweep=self.path(table or name),
+            sweeps=self.path("sweeps"),
         )
-        return read_table(self.path(table or name), SWEEP)
+
+    def swept(self, name: str) -> pd.DataFrame:
+        """The records of one manipulation."""
+        sweeps = read_table(self.path("sweeps"), SWEEPS)
+        return sweeps[sweeps["manipulation"] == name].reset_index(drop=True)
 
     def all(self) -> None:
         self.build()
-        names = ["none", *(m.name for m in self.settings.task_manipulations(self.task.name))]
-        for name in names:
-            self.sweep(name)
+        self.sweep()
         summarise_sweeps.run(
-            summarise_sweeps.SummaryStage(
-                seed=0,
-                summary=self.settings.summary,
-                manipulations=self.settings.task_manipulations(self.task.name),
-            ),
+            summarise_sweeps.SweepSummaryStage(seed=0, summary=self.settings.summary),
             floors=self.path("floors"),
-            sweeps=tuple(self.path(name) for name in names),
+            sweeps=self.path("sweeps"),
             curves=self.path("curves"),
             depths=self.path("depths"),
         )
@@ -140,7 +138,7 @@ class Run:
             figures_patching.FigureStage.model_validate(stage),
             curves=(self.path("curves"),),
             depths=(self.path("depths"),),
-            clean=(self.path("none"),),
+            sweeps=(self.path("sweeps"),),
             intake=(self.path("intake"),),
             pairs=(self.path("pairs"),),
             figures=self.folder / "figures",
@@ -159,17 +157,17 @@ def capitals_task(file: Path, **changes: object) -> RelationTask:
 def test_capitals_end_to_end(study: Callable[..., Run], capitals: Path) -> None:
     run = study(capitals_task(capitals))
     run.all()
-    clean = read_table(run.path("none"), SWEEP)
+    clean = run.swept("none")
     assert list(clean["layer"].unique()) == [4]
     assert np.allclose(clean["kl"], 0, atol=1e-5)
-    noise = read_table(run.path("noise"), SWEEP)
+    noise = run.swept("noise")
     assert len(noise) == len(CITIES) * 4 * 2
-    freeze = read_table(run.path("freeze"), SWEEP)
-    assert (freeze["code_layer"] == freeze["layer"] + 1).all()
+    freeze = run.swept("freeze")
+    assert (freeze["authors_layer"] == freeze["layer"] + 1).all()
     # Freezing at the last block changes nothing; so does turning by no angle.
     unchanged = freeze[freeze["layer"] == 3]
     assert np.allclose(unchanged["kl"], 0, atol=1e-5)
-    angle = read_table(run.path("angle"), SWEEP)
+    angle = run.swept("angle")
     assert np.allclose(angle.loc[angle["strength"] == 0, "kl"], 0, atol=1e-5)
     curves, depths = read_table(run.path("curves"), CURVES), read_table(run.path("depths"), DEPTHS)
     shares = curves[(curves["manipulation"] == "switch") & (curves["subset"] == "all")]
@@ -194,12 +192,17 @@ def test_the_reference_method_gives_the_same_records(
 ) -> None:
     run = study(capitals_task(capitals, max_new_tokens=3, max_examples=3))
     run.build()
-    for name in [manipulation.name for manipulation in MANIPULATIONS]:
-        fast, slow = run.sweep(name), run.sweep(name, "reference", "slow")
-        exact = ["example_id", "donor_id", "layer", "seed", "strength", "prediction", "gold_rank"]
-        pd.testing.assert_frame_equal(fast[exact], slow[exact])
-        for column in ("gold_logprob", "kl"):
-            np.testing.assert_allclose(fast[column], slow[column], rtol=1e-3, atol=1e-4)
+    run.sweep()
+    fast = read_table(run.path("sweeps"), SWEEPS)
+    run.sweep("reference")
+    slow = read_table(run.path("sweeps"), SWEEPS)
+    names = ["none", *(manipulation.name for manipulation in MANIPULATIONS)]
+    assert list(fast["manipulation"].unique()) == names
+    exact = ["manipulation", "example_id", "donor_id", "layer", "seed", "strength", "prediction"]
+    exact.append("gold_rank")
+    pd.testing.assert_frame_equal(fast[exact], slow[exact])
+    for column in ("gold_logprob", "kl"):
+        np.testing.assert_allclose(fast[column], slow[column], rtol=1e-3, atol=1e-4)
 
 
 def test_arithmetic_questions_and_their_right_answers(study: Callable[..., Run]) -> None:
@@ -296,8 +299,9 @@ def test_layers_that_do_not_exist(
     study: Callable[..., Run], capitals: Path, layers: list[int], words: str
 ) -> None:
     run = study(capitals_task(capitals), layers=layers)
+    run.build()
     with pytest.raises(UserError, match=words):
-        run.build()
+        run.sweep()
 
 
 def test_a_manipulation_of_the_subject_needs_one(study: Callable[..., Run]) -> None:
@@ -305,7 +309,13 @@ def test_a_manipulation_of_the_subject_needs_one(study: Callable[..., Run]) -> N
     run = study(task, manipulations=[Noise(name="on_subject", positions="subject")])
     run.build()
     with pytest.raises(UserError, match=r"on_subject.*sums"):
-        run.sweep("on_subject")
+        sweep_task(
+            load_model(run.model, Precision(), Compute()),
+            task,
+            read_table(run.path("examples"), EXAMPLES),
+            read_table(run.path("pairs"), PAIRS),
+            run.settings.manipulations,
+        )
 
 
 def test_redrawn_noise_differs_from_fixed_noise_only_after_the_first_token(
@@ -315,8 +325,10 @@ def test_redrawn_noise_differs_from_fixed_noise_only_after_the_first_token(
     noises = [Noise(name="fixed", seeds=1), Noise(name="redrawn", seeds=1, redraw=True)]
     run = study(task, manipulations=noises)
     run.build()
-    fixed, redrawn = run.sweep("fixed"), run.sweep("redrawn")
+    run.sweep()
+    fixed, redrawn = run.swept("fixed"), run.swept("redrawn")
     np.testing.assert_allclose(fixed["gold_logprob"], redrawn["gold_logprob"], rtol=1e-4)
-    slow = run.sweep("redrawn", "reference", "slow")
+    run.sweep("reference")
+    slow = run.swept("redrawn")
     assert list(redrawn["prediction"]) == list(slow["prediction"])
     assert list(redrawn["prediction"]) != list(fixed["prediction"])

@@ -197,3 +197,16 @@ def test_the_plan_names_every_job_and_the_largest_first(
     unknown = plan_text(jobs, configuration, {})
     assert "known once the model is prepared" in unknown
     assert need_of("extract_activations", jobs[0].wildcards, configuration, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "weight", "activation"),
+    [
+        (Precision(), 4, 4),
+        (Precision(dtype="bfloat16"), 2, 2),
+        (Precision(dtype="float16", quantisation="8bit"), 1, 2),
+        (Precision(quantisation="4bit"), 0.5, 4),
+    ],
+)
+def test_bytes_of_a_number_at_every_precision(precision, weight, activation):
+    assert (precision.weight_bytes, precision.activation_bytes) == (weight, activation)

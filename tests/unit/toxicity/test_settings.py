@@ -1,11 +1,13 @@
 """Settings of the toxicity study: the papers' own run is valid, mistakes are sentences."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from llm_anatomy.config.load import load_configuration
 from llm_anatomy.errors import UserError
+from llm_anatomy.tables.toxicity import TABLES
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,3 +42,14 @@ def test_mistakes_are_one_sentence(toxicity, words):
     with pytest.raises(UserError) as error:
         load(toxicity)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["folds", "transfer", "hub", "hard_negatives", "metrics", "a-to-b"]
+)
+def test_a_models_or_datasets_name_never_makes_two_tables_share_a_path(name):
+    """Folds belong to no model; a model of this name has tables of other names beside them."""
+    patterns = {t.name: re.sub(r"\\{\w+\\}", "[^/]+", re.escape(t.path)) for t in TABLES}
+    for table in TABLES:
+        path = re.sub(r"\{\w+\}", name, table.path)
+        assert [n for n, pattern in patterns.items() if re.fullmatch(pattern, path)] == [table.name]

@@ -53,7 +53,9 @@ class atomic_path:  # noqa: N801 - a context manager, used like a function
 class atomic_folder:  # noqa: N801 - a context manager, used like a function
     """Yield a temporary folder beside `path`; rename it on success, remove it on any failure.
 
-    A folder that lies at `path` already is replaced.
+    What lies at `path` already is replaced: it is renamed before the new folder takes its name and
+    removed afterwards, so that a process that is killed leaves the old folder there, the new one,
+    or none, and never a part of one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,10 +80,22 @@ class atomic_folder:  # noqa: N801 - a context manager, used like a function
                 umask = os.umask(0)
                 os.umask(umask)
                 self.temporary.chmod(0o777 & ~umask)
-                if self.path.is_symlink() or self.path.is_file():
-                    self.path.unlink()
-                elif self.path.exists():
-                    shutil.rmtree(self.path)
-                self.temporary.rename(self.path)
+                self._replace()
         finally:
             shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def _replace(self) -> None:
+        old = self.temporary.with_suffix(f".old{self.temporary.suffix}")
+        there = self.path.is_symlink() or self.path.exists()
+        if there:
+            self.path.rename(old)
+        try:
+            self.temporary.rename(self.path)
+        except OSError:
+            if there:
+                old.rename(self.path)
+            raise
+        if old.is_symlink() or old.is_file():
+            old.unlink()
+        elif there:
+            shutil.rmtree(old)

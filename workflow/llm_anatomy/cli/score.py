@@ -20,7 +20,7 @@ import pandas as pd
 
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.datasets import FILE_SUFFIXES, Dataset
-from llm_anatomy.data.readers import read_rows
+from llm_anatomy.data.readers import read_lines, read_rows
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import atomic_path
 from llm_anatomy.toxicity.detector import check_model, load_detector
@@ -113,26 +113,19 @@ def _score(options: argparse.Namespace) -> None:
 
 def _read_texts(source: str, column: str) -> tuple[list[int], list[str]]:
     """Row (or line) numbers from 1, and the texts; an empty line is a text of no token."""
-    if source != STANDARD and _suffix(source) in FILE_SUFFIXES:
+    if source == STANDARD:
+        rows = read_lines(sys.stdin.buffer.read(), column, _shown(source))
+    elif _suffix(source) in FILE_SUFFIXES:
         rows = list(read_rows(Dataset(name="texts", path=source, text=column), [column]))
-        for row in rows:
-            if row.fault or not isinstance(row.values.get(column), str):
-                fault = row.fault or f"the column '{column}' holds no text"
-                raise UserError(f"{source}: {row.place}: {fault}")
-        return [row.number for row in rows], [row.values[column] for row in rows]
-    if source != STANDARD and not Path(source).is_file():
+    elif Path(source).is_file():
+        rows = read_lines(Path(source).read_bytes(), column, source)
+    else:
         raise UserError(f"there is no file {source}; give a file, or - for standard input")
-    data = sys.stdin.buffer.read() if source == STANDARD else Path(source).read_bytes()
-    try:
-        content = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{_shown(source)}: line {line} is not UTF-8 text") from error
-    # Only line feeds end a text: str.splitlines would also cut at rare separators inside one.
-    lines = [line.removesuffix("\r") for line in content.split("\n")]
-    if lines[-1] == "":
-        lines.pop()
-    return list(range(1, len(lines) + 1)), lines
+    for row in rows:
+        if row.fault or not isinstance(row.values.get(column), str):
+            fault = row.fault or f"the column '{column}' holds no text"
+            raise UserError(f"{source}: {row.place}: {fault}")
+    return [row.number for row in rows], [row.values[column] for row in rows]
 
 
 def _suffix(source: str) -> str:

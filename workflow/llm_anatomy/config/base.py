@@ -11,6 +11,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+QUANTISED_BYTES = {"8bit": 1.0, "4bit": 0.5}
+
+
 class Precision(Settings):
     """How numbers are computed. These settings change results, so they are rule parameters."""
 
@@ -22,6 +26,16 @@ class Precision(Settings):
         description="Weight quantisation through bitsandbytes, where it is installed: `8bit` is "
         "LLM.int8, which rounds activations too, by what else is in the batch; `4bit` is NF4.",
     )
+
+    @property
+    def activation_bytes(self) -> float:
+        """Bytes of one activation."""
+        return BYTES[self.dtype]
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of one weight."""
+        return QUANTISED_BYTES.get(self.quantisation, BYTES[self.dtype])
 
 
 class Compute(Settings):

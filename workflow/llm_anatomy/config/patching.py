@@ -14,6 +14,7 @@ from llm_anatomy.config.base import Settings
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Positions = Literal["previous", "subject", "not_subject"] | list[int]
 
+# Stands for the clean run where tables name a manipulation.
 CONTROL = "none"
 
 
@@ -184,13 +185,13 @@ Task = Annotated[
 class ManipulationSettings(Settings):
     """What every manipulation has."""
 
-    name: Name = Field(description="Name of the manipulation; its table has this name.")
+    name: Name = Field(description="Name of the manipulation in every table.")
 
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, name: str) -> str:
-        if name in RESERVED:
-            raise ValueError(f"'{name}' is the name of another table of the study; choose another")
+        if name == CONTROL:
+            raise ValueError(f"'{name}' is the name of the clean run; choose another")
         return name
 
 
@@ -285,9 +286,6 @@ def needs_subject(manipulation: "Manipulation | None") -> bool:
     return isinstance(manipulation, Switch)
 
 
-RESERVED = {CONTROL, "examples", "pairs", "intake", "curves", "depths", "floors", "claims"}
-
-
 class PatchingSummary(Settings):
     """How example records become curves and depths."""
 
@@ -361,14 +359,6 @@ class PatchingSettings(Settings):
                 else isinstance(task, RelationTask) or not needs_subject(manipulation)
             )
         ]
-
-    def sweeps(self, name: str) -> list[str]:
-        """Names of a task's sweeps, the clean run first."""
-        return [CONTROL, *(manipulation.name for manipulation in self.task_manipulations(name))]
-
-    def manipulation(self, name: str) -> Manipulation | None:
-        """The manipulation of this name; None for the control `none`."""
-        return next((m for m in self.manipulations if m.name == name), None)
 
 
 DEFAULT_TASKS: tuple[Task, ...] = (

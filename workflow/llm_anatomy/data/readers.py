@@ -66,6 +66,29 @@ def read_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
         yield from _csv_rows(path, dataset, columns)
 
 
+def read_lines(data: bytes, column: str, source: str) -> list[Row]:
+    """Rows of UTF-8 text without columns, one text per line; an empty line is an empty text.
+
+    Args:
+        data: The text.
+        column: What the one column is to be called.
+        source: Where it comes from, for the error message.
+
+    Raises:
+        UserError: A line is not UTF-8.
+    """
+    try:
+        content = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{source}: line {line} is not UTF-8 text") from error
+    # Only line feeds end a text: str.splitlines would also cut at rare separators inside one.
+    lines = [line.removesuffix("\r") for line in content.split("\n")]
+    if lines[-1] == "":
+        lines.pop()
+    return [Row(n, f"line {n}", {column: line}) for n, line in enumerate(lines, 1)]
+
+
 def check_readable(path: Path, name: str) -> None:
     """Check that a file exists, is a file, and is not empty.
 

@@ -1,29 +1,110 @@
 """One fact read closely: what its best units say in tokens, and where its heads look."""
 
-from typing import Any
+import logging
+from typing import Any, TypeAlias
 
+import pandas as pd
 import torch
 from torch import Tensor
 
+from llm_anatomy.config.facts import Attribution, CaseStudy
 from llm_anatomy.facts.importance import (
-    Explained,
+    Fact,
     best_attention_neurons,
     best_ffn_neurons,
     best_head_positions,
+    fact_of,
     head_importance,
     layer_importance,
     position_importance,
 )
-from llm_anatomy.facts.readout import Target, extreme_tokens
-from llm_anatomy.facts.subvalues import split_units, through_head
+from llm_anatomy.facts.readout import TargetToken, extreme_tokens
+from llm_anatomy.facts.record import record_facts
+from llm_anatomy.facts.subvalues import Subvalues, split_units, through_head
+from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.tables.core import TableSchema
+from llm_anatomy.tables.fact_case import CASE_ATTENTION, CASE_CONTRASTS, CASE_STUDY
 
-Rows = list[dict[str, Any]]
+logger = logging.getLogger(__name__)
+
+Rows: TypeAlias = list[dict[str, Any]]
 
 
-class Case:
+def find_case(facts: pd.DataFrame, settings: CaseStudy | None) -> pd.DataFrame:
+    """The fact of the case study: one row of a table `facts/facts`, or none."""
+    if settings is None:
+        return facts[:0]
+    of_relation = facts["relation"] == settings.relation
+    case = facts[of_relation & (facts["subject"] == settings.subject)]
+    if case.empty:
+        logger.warning(
+            "facts.case_study: '%s' is not among the studied facts of '%s' (the model may not "
+            "know it: see intake.parquet); its tables are empty",
+            settings.subject,
+            settings.relation,
+        )
+    return case[:1].reset_index(drop=True)
+
+
+@torch.no_grad()
+def read_case(
+    loaded: LoadedModel,
+    fact: pd.DataFrame,
+    query_neurons: pd.DataFrame,
+    attribution: Attribution,
+    settings: CaseStudy,
+    batch_tokens: int,
+) -> dict[TableSchema, pd.DataFrame]:
+    """Read one fact closely: its best units in tokens, contrasts, and where its heads look.
+
+    Args:
+        loaded: The model.
+        fact: Its row of a table `facts/facts` (`find_case`).
+        query_neurons: A table `facts/query_neurons`.
+        attribution: How importance is computed.
+        settings: What is shown.
+        batch_tokens: Most padded tokens in one pass.
+
+    Returns:
+        The best units in tokens, the contrasts, and where the most important heads look.
+    """
+    row = fact.iloc[0]
+    own = query_neurons[
+        (query_neurons["relation"] == row["relation"])
+        & (query_neurons["example_id"] == row["example_id"])
+    ].head(settings.units)
+    ((_, recording),) = record_facts(loaded.decoder, fact, batch_tokens)
+    target, subvalues = TargetToken(int(row["target_token"])), Subvalues(loaded.decoder)
+    case = CaseTables(
+        fact_of(recording, target, subvalues, attribution),
+        loaded.tokenizer,
+        settings.units,
+        settings.tokens,
+    )
+    places = list(zip(own["layer"].tolist(), own["neuron"].tolist(), strict=True))
+    tokens = _single_tokens(loaded.tokenizer, settings.contrasts)
+    units = [*case.rows(), *case.query_neurons(places, own["score"].tolist())]
+    return {
+        CASE_STUDY: CASE_STUDY.frame(units),
+        CASE_CONTRASTS: CASE_CONTRASTS.frame(case.contrasts(tokens)),
+        CASE_ATTENTION: CASE_ATTENTION.frame(case.attention_map()),
+    }
+
+
+def _single_tokens(tokenizer: Any, texts: list[str]) -> dict[str, int]:
+    """Token of every contrast; a text of several tokens stands for its first."""
+    tokens = {}
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ids:
+            tokens[tokenizer.decode(ids[:1])] = int(ids[0])
+    return tokens
+
+
+class CaseTables:
     """Rows of the case study's tables."""
 
-    def __init__(self, fact: Explained, tokenizer: Any, units: int, tokens: int) -> None:
+    def __init__(self, fact: Fact, tokenizer: Any, units: int, tokens: int) -> None:
         self.fact, self.tokenizer, self.units, self.n_tokens = fact, tokenizer, units, tokens
         self.source = [tokenizer.decode([i]) for i in fact.recording.tokens.tolist()]
 
@@ -40,13 +121,13 @@ class Case:
 
     def _layers(self) -> Rows:
         values, parts = layer_importance(self.fact), self.fact.recording.parts()[1:]
-        found: Rows = []
+        rows: Rows = []
         for which, kind in enumerate(("attention", "ffn")):
             best = self._best(values[:, which])
             places = [{"layer": layer} for layer in best]
             vectors = parts[torch.tensor(best) * 2 + which]
-            found += self._read(kind, places, values[best, which].tolist(), vectors)
-        return found
+            rows += self._read(kind, places, values[best, which].tolist(), vectors)
+        return rows
 
     def _heads(self) -> Rows:
         values = head_importance(self.fact)
@@ -106,12 +187,12 @@ class Case:
         if not below:
             return read
         columns = torch.stack([self.fact.subvalues.ffn[layers[i]][:, neurons[i]] for i in below])
-        found = [self._neuron_place(layers[i], neurons[i], source) for i in below]
-        signs = columns.new_tensor([place["coefficient"] for place in found])[:, None]
+        neurons_below = [self._neuron_place(layers[i], neurons[i], source) for i in below]
+        signs = columns.new_tensor([place["coefficient"] for place in neurons_below])[:, None]
         block = self.fact.subvalues.decoder.blocks[layer]
         state = self.fact.recording.parts(source)[: 2 * layer + 1].sum(0)
         vectors = through_head(block, head, columns * signs, state)
-        places_read = [place | {"through": f"{layer}_{head}"} for place in found]
+        places_read = [place | {"through": f"{layer}_{head}"} for place in neurons_below]
         return [
             *read,
             *self._read(
@@ -123,14 +204,14 @@ class Case:
         self, unit: str, layers: list[int], neurons: list[int], values: list[float], position: int
     ) -> Rows:
         columns = self.fact.subvalues.ffn
-        found = [
+        places = [
             self._neuron_place(layer, neuron, position)
             for layer, neuron in zip(layers, neurons, strict=True)
         ]
         vectors = [
-            columns[place["layer"]][:, place["index"]] * place["coefficient"] for place in found
+            columns[place["layer"]][:, place["index"]] * place["coefficient"] for place in places
         ]
-        return self._read(unit, found, values, torch.stack(vectors))
+        return self._read(unit, places, values, torch.stack(vectors))
 
     def _neuron_place(self, layer: int, neuron: int, position: int) -> dict[str, Any]:
         return {
@@ -170,7 +251,7 @@ class Case:
     def attention_map(self) -> Rows:
         """Where the most important heads look, and what they write from every position."""
         values = head_importance(self.fact)
-        found: Rows = []
+        rows: Rows = []
         for unit in self._best(values.flatten()):
             layer, head = divmod(unit, values.shape[1])
             vectors = self.fact.head_vectors[layer, head]
@@ -178,7 +259,7 @@ class Case:
             gains = self.fact.increase(vectors, bases).tolist()
             tops, _ = extreme_tokens(self.fact.readout, vectors, self.n_tokens)
             for position, gain in enumerate(gains):
-                found.append(
+                rows.append(
                     {
                         "layer": layer,
                         "head": head,
@@ -189,24 +270,24 @@ class Case:
                         "top_tokens": self._texts(tops[position]),
                     }
                 )
-        return found
+        return rows
 
     def contrasts(self, tokens: dict[str, int]) -> Rows:
         """What every layer adds to log p(answer) - log p(contrast)."""
-        found: Rows = []
+        rows: Rows = []
         for text, token in tokens.items():
-            fact = Explained(
+            fact = Fact(
                 self.fact.recording,
                 self.fact.readout,
-                Target(self.fact.target.token, token),
+                TargetToken(self.fact.target.token, token),
                 self.fact.subvalues,
             )
             for layer, row in enumerate(layer_importance(fact).tolist()):
-                found += [
+                rows += [
                     {"contrast": text, "layer": layer, "kind": kind, "importance": value}
                     for kind, value in zip(("attention", "ffn"), row, strict=True)
                 ]
-        return found
+        return rows
 
     def _best(self, values: Tensor) -> list[int]:
         order = values.argsort(descending=True, stable=True)

@@ -3,20 +3,21 @@
 Intervals are percentile bootstrap intervals over facts, drawn anew within each relation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
 from llm_anatomy.tables.claims import claim_row
 
 PAPER = "Yu & Ananiadou 2024"
 DEEP = 0.5
 # Depth at which the paper's query-only neurons begin to fall off (Fig. 8).
 FALL = 0.6
-RESAMPLES, TAIL = 1000, 2.5
+RESAMPLES = 1000
 # Summed importance of attention and FFN layers (Table 3): GPT2-large, Llama-7B.
 LAYER_SUMS = {
     "languages": "attention 7.46, FFN 0.63; attention 6.28, FFN 1.74",
@@ -27,13 +28,11 @@ LAYER_SUMS = {
 FFN_AHEAD = ("numbers",)
 INTERVAL = "95 % bootstrap interval over facts"
 
-Row = dict[str, Any]
-# Per relation, one value per fact in each array.
-Samples = Sequence[tuple[np.ndarray, ...]]
+ClaimRow: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ModelTables:
+class FactClaimTables:
     """The tables of one model that claims are tested on.
 
     Attributes:
@@ -57,58 +56,41 @@ class ModelTables:
     curve: pd.DataFrame
 
 
-def claims_of_model(model: str, found: ModelTables) -> list[Row]:
+def claims_of_model(model: str, tables: FactClaimTables) -> list[ClaimRow]:
     """Every claim on one model; one that lacks its data has no verdict."""
     return [
-        _telescoping(model, found.facts),
-        *_attention_or_ffn(model, found.facts),
-        _curve(model, found.curve),
-        _probability_credits_last_layers(model, found.methods),
-        _best_method(model, found.answers),
-        *_random_controls(model, found.answers),
-        _switched_off(model, found.answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
-        _switched_off(model, found.answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
-        _head_transfer(model, found.answers),
-        _deep_layers(model, found.layers),
-        _query_only(model, found.queries),
-        _query_depth(model, found.queries, found.layers),
-        _shared(model, found),
+        _telescoping(model, tables.facts),
+        *_attention_or_ffn(model, tables.facts),
+        _curve(model, tables.curve),
+        _probability_credits_last_layers(model, tables.methods),
+        _best_method(model, tables.answers),
+        *_random_controls(model, tables.answers),
+        _switched_off(model, tables.answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
+        _switched_off(model, tables.answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
+        _head_transfer(model, tables.answers),
+        _deep_layers(model, tables.layers),
+        _query_only(model, tables.queries),
+        _query_depth(model, tables.queries, tables.layers),
+        _shared(model, tables),
     ]
 
 
-def interval(samples: Samples, statistic: Callable[[Samples], float]) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic: facts are drawn anew in each relation."""
-    generator = np.random.default_rng(0)
-    drawn = []
-    for _ in range(RESAMPLES):
-        rows = [generator.integers(len(arrays[0]), size=len(arrays[0])) for arrays in samples]
-        drawn.append(
-            statistic(
-                [
-                    tuple(array[own] for array in arrays)
-                    for arrays, own in zip(samples, rows, strict=True)
-                ]
-            )
-        )
-    low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
-    return float(low), float(high)
-
-
-def relative_decrease(samples: Samples) -> float:
+def relative_decrease(samples: Groups) -> float:
     """100·(original - now) / original of the means, averaged over relations."""
     drops = [(before.mean() - now.mean()) / before.mean() for before, now in samples]
     return float(100.0 * np.mean(drops))
 
 
-def _measured(samples: Samples, statistic: Callable[[Samples], float]) -> dict[str, Any]:
+def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str, Any]:
     """Value and interval of a claim; nothing without facts."""
     if not samples:
         return {}
-    low, high = interval(samples, statistic)
+    generator = np.random.default_rng(0)
+    low, high = bootstrap_interval(samples, statistic, generator, RESAMPLES)
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
-def _telescoping(model: str, facts: pd.DataFrame) -> Row:
+def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
     worst = None if facts.empty else float(facts["telescoping_error"].max())
     return claim_row(
         PAPER,
@@ -124,7 +106,7 @@ def _telescoping(model: str, facts: pd.DataFrame) -> Row:
     )
 
 
-def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[Row]:
+def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
     rows = []
     for relation, paper_value in LAYER_SUMS.items():
         own = facts[facts["relation"] == relation]
@@ -152,7 +134,7 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def _curve(model: str, curve: pd.DataFrame) -> Row:
+def _curve(model: str, curve: pd.DataFrame) -> ClaimRow:
     shares: dict[str, float] = {}
     if len(curve):
         mean = curve.groupby("share")[["logprob", "probability"]].mean()
@@ -179,7 +161,7 @@ def _curve(model: str, curve: pd.DataFrame) -> Row:
     )
 
 
-def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> Row:
+def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> ClaimRow:
     centres = {
         str(method): float(np.average(part["layer"], weights=part["share"]))
         for method, part in methods.groupby("method")
@@ -199,7 +181,7 @@ def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> Row:
     )
 
 
-def _best_method(model: str, answers: pd.DataFrame) -> Row:
+def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
     methods = list(answers.loc[answers["selection"] == "ffn", "method"].unique())
     drops = {
         method: relative_decrease(samples)
@@ -226,7 +208,7 @@ def _best_method(model: str, answers: pd.DataFrame) -> Row:
     )
 
 
-def _random_controls(model: str, answers: pd.DataFrame) -> list[Row]:
+def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
     papers = {"value_neurons": "0.22 % of MRR", "query_neurons": "0.8 % of MRR"}
     rows = []
     for selection, value in papers.items():
@@ -247,7 +229,7 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> Row:
+def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> ClaimRow:
     method = "log_prob_increase" if selection == "value_neurons" else "inner_product"
     found = _measured(_pairs(answers, selection, method), relative_decrease)
     units = answers.loc[
@@ -270,7 +252,7 @@ def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str)
     )
 
 
-def _head_transfer(model: str, answers: pd.DataFrame) -> Row:
+def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
     heads = answers[(answers["selection"] == "heads") & (answers["method"] != "random")]
     names = list(heads["heads_of"].unique())
     own: list[tuple[np.ndarray, ...]] = []
@@ -297,7 +279,7 @@ def _head_transfer(model: str, answers: pd.DataFrame) -> Row:
     )
 
 
-def _deep_layers(model: str, layers: pd.DataFrame) -> Row:
+def _deep_layers(model: str, layers: pd.DataFrame) -> ClaimRow:
     whole = layers[layers["unit"].isin(["attention", "ffn"])]
     share = None
     if len(whole):
@@ -319,7 +301,7 @@ def _deep_layers(model: str, layers: pd.DataFrame) -> Row:
     )
 
 
-def _query_only(model: str, queries: pd.DataFrame) -> Row:
+def _query_only(model: str, queries: pd.DataFrame) -> ClaimRow:
     share = None if queries.empty else float((~queries["also_value"]).mean()) * 100
     return claim_row(
         PAPER,
@@ -333,7 +315,7 @@ def _query_only(model: str, queries: pd.DataFrame) -> Row:
     )
 
 
-def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> Row:
+def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> ClaimRow:
     only = queries[~queries["also_value"].astype(bool)]
     share = None
     if len(only):
@@ -353,12 +335,12 @@ def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> Row
     )
 
 
-def _shared(model: str, found: ModelTables) -> Row:
+def _shared(model: str, tables: FactClaimTables) -> ClaimRow:
     shares: dict[str, float] = {}
-    for role, kept in (("value", found.values), ("query", found.queries)):
-        counts = found.shared[found.shared["role"] == role].groupby("relation").size()
-        most = kept.groupby(["relation", "example_id"]).size().groupby("relation").max()
-        several = found.facts.groupby("relation").size()
+    for role, neurons in (("value", tables.values), ("query", tables.queries)):
+        counts = tables.shared[tables.shared["role"] == role].groupby("relation").size()
+        most = neurons.groupby(["relation", "example_id"]).size().groupby("relation").max()
+        several = tables.facts.groupby("relation").size()
         most = most[most.index.isin(several.index[several > 1])]
         if len(most):
             shares[role] = float((counts.reindex(most.index, fill_value=0) / most).mean()) * 100
@@ -376,7 +358,7 @@ def _shared(model: str, found: ModelTables) -> Row:
     )
 
 
-def _pairs(answers: pd.DataFrame, selection: str, method: str, value: str = "mrr") -> Samples:
+def _pairs(answers: pd.DataFrame, selection: str, method: str, value: str = "mrr") -> Groups:
     """The value of every fact before and after, per relation."""
     chosen = answers[(answers["selection"] == selection) & (answers["method"] == method)]
     return [pair for _, pair in _by_relation(answers, chosen, value)]

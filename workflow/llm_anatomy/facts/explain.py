@@ -1,14 +1,14 @@
 """All importance tables of one fact."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import torch
 
 from llm_anatomy.config.facts import Attribution
 from llm_anatomy.facts.importance import (
-    Explained,
+    Fact,
     best_attention_neurons,
     best_ffn_neurons,
     best_head_positions,
@@ -18,24 +18,36 @@ from llm_anatomy.facts.importance import (
     layer_importance,
     position_importance,
 )
-from llm_anatomy.facts.readout import Target, extreme_tokens, interpolated_scores
+from llm_anatomy.facts.readout import TargetToken, extreme_tokens, interpolated_scores
 from llm_anatomy.facts.search import CHUNK, Best
 from llm_anatomy.facts.subvalues import split_units
+from llm_anatomy.tables import facts as tables
+from llm_anatomy.tables.core import TableSchema
 
 TOKENS_SHOWN = 10
 
-Rows = dict[str, list[dict[str, Any]]]
+# The tables with rows of every fact.
+COLLECTED = (
+    tables.LAYER_IMPORTANCE,
+    tables.HEAD_IMPORTANCE,
+    tables.HEAD_POSITION_IMPORTANCE,
+    tables.POSITION_IMPORTANCE,
+    tables.NEURON_IMPORTANCE,
+    tables.ATTENTION_NEURON_IMPORTANCE,
+    tables.CERTIFICATES,
+    tables.SUMS,
+)
 
 
 class FactTables:
-    """Collects the rows of every importance table, fact by fact."""
+    """Collects the rows of all importance tables, fact by fact."""
 
-    def __init__(self, tokenizer: Any, asked: Attribution) -> None:
-        self.tokenizer, self.asked = tokenizer, asked
-        self.rows: Rows = defaultdict(list)
+    def __init__(self, tokenizer: Any, settings: Attribution) -> None:
+        self.tokenizer, self.settings = tokenizer, settings
+        self.rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in COLLECTED}
         self.curves: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def add(self, example_id: str, fact: Explained, sums: bool) -> dict[str, float]:
+    def add(self, example_id: str, fact: Fact, sums: bool) -> dict[str, float]:
         """Add one fact's rows; return its layer sums and the check of the telescoping identity.
 
         Args:
@@ -48,7 +60,7 @@ class FactTables:
         layers = self._layers(named, fact)
         self._heads(named, fact)
         for layer, row in enumerate(position_importance(fact).tolist()):
-            self.rows["positions"] += [
+            self.rows[tables.POSITION_IMPORTANCE] += [
                 named
                 | {"layer": layer, "position": p, "position_token": tokens[p], "importance": v}
                 for p, v in enumerate(row)
@@ -59,7 +71,7 @@ class FactTables:
         states = fact.states
         self.curves.append(
             interpolated_scores(
-                fact.readout, states[0], states[-1], fact.target, self.asked.curve_points
+                fact.readout, states[0], states[-1], fact.target, self.settings.curve_points
             )
         )
         attention, ffn = layers.double().sum(0).tolist()
@@ -73,9 +85,9 @@ class FactTables:
             "telescoping_error": abs(attention + ffn - (reached - start)),
         }
 
-    def _layers(self, named: dict[str, Any], fact: Explained) -> torch.Tensor:
+    def _layers(self, named: dict[str, Any], fact: Fact) -> torch.Tensor:
         layers = layer_importance(fact)
-        plain = Target(fact.target.token)
+        plain = TargetToken(fact.target.token)
         logs = fact.lens
         tops = logs.max(-1)
         names = self.tokens(tops.indices.tolist())
@@ -83,7 +95,7 @@ class FactTables:
         for layer in range(len(layers)):
             for which, kind in enumerate(("attention", "ffn")):
                 step = 2 * layer + which + 1
-                self.rows["layers"].append(
+                self.rows[tables.LAYER_IMPORTANCE].append(
                     named
                     | {
                         "layer": layer,
@@ -97,17 +109,17 @@ class FactTables:
                 )
         return layers
 
-    def _heads(self, named: dict[str, Any], fact: Explained) -> None:
+    def _heads(self, named: dict[str, Any], fact: Fact) -> None:
         for layer, row in enumerate(head_importance(fact).tolist()):
-            self.rows["heads"] += [
+            self.rows[tables.HEAD_IMPORTANCE] += [
                 named | {"layer": layer, "head": head, "importance": value}
                 for head, value in enumerate(row)
             ]
 
-    def _head_positions(self, named: dict[str, Any], fact: Explained, tokens: list[str]) -> None:
-        if not self.asked.head_positions:
+    def _head_positions(self, named: dict[str, Any], fact: Fact, tokens: list[str]) -> None:
+        if not self.settings.head_positions:
             return
-        at, best = best_head_positions(fact, self.asked.head_positions)
+        at, best = best_head_positions(fact, self.settings.head_positions)
         self._certificate(named, "head_position", best)
         places = zip(
             at.layer.tolist(),
@@ -117,7 +129,7 @@ class FactTables:
             strict=True,
         )
         for rank, (layer, head, position, value) in enumerate(places, start=1):
-            self.rows["head_positions"].append(
+            self.rows[tables.HEAD_POSITION_IMPORTANCE].append(
                 named
                 | {
                     "rank": rank,
@@ -130,15 +142,15 @@ class FactTables:
                 }
             )
 
-    def _ffn_neurons(self, named: dict[str, Any], fact: Explained, sums: bool) -> None:
+    def _ffn_neurons(self, named: dict[str, Any], fact: Fact, sums: bool) -> None:
         coefficients = ffn_coefficients(fact)
-        best = best_ffn_neurons(fact, self.asked.neurons)
+        best = best_ffn_neurons(fact, self.settings.neurons)
         self._certificate(named, "ffn_neuron", best)
         layers, neurons = split_units(best.units, fact.subvalues.widths)
         for rank, (layer, neuron, value) in enumerate(
             zip(layers.tolist(), neurons.tolist(), best.values.tolist(), strict=True), start=1
         ):
-            self.rows["neurons"].append(
+            self.rows[tables.NEURON_IMPORTANCE].append(
                 named
                 | {
                     "rank": rank,
@@ -157,10 +169,10 @@ class FactTables:
             self._sum(named, "ffn", "all", every.sum())
             self._sum(named, "ffn", "positive", every.clamp(min=0).sum())
 
-    def _attention_neurons(self, named: dict[str, Any], fact: Explained, tokens: list[str]) -> None:
-        if not self.asked.attention_neurons:
+    def _attention_neurons(self, named: dict[str, Any], fact: Fact, tokens: list[str]) -> None:
+        if not self.settings.attention_neurons:
             return
-        at, best = best_attention_neurons(fact, self.asked.attention_neurons)
+        at, best = best_attention_neurons(fact, self.settings.attention_neurons)
         self._certificate(named, "attention_neuron", best)
         for rank, (layer, head, position, dimension, value) in enumerate(
             zip(
@@ -173,7 +185,7 @@ class FactTables:
             ),
             start=1,
         ):
-            self.rows["attention_neurons"].append(
+            self.rows[tables.ATTENTION_NEURON_IMPORTANCE].append(
                 named
                 | {
                     "rank": rank,
@@ -193,13 +205,13 @@ class FactTables:
                 self._sum(named, kind, f"top{count}", best.values[:count].double().sum())
 
     def _sum(self, named: dict[str, Any], kind: str, subset: str, total: torch.Tensor) -> None:
-        self.rows["sums"].append(
+        self.rows[tables.SUMS].append(
             named | {"kind": kind, "subset": subset, "importance": float(total)}
         )
 
     def _certificate(self, named: dict[str, Any], units: str, best: Best) -> None:
         finite = best.next_bound > -torch.inf
-        self.rows["certificates"].append(
+        self.rows[tables.CERTIFICATES].append(
             named
             | {
                 "units": units,
@@ -212,12 +224,12 @@ class FactTables:
             }
         )
 
-    def read_neurons(self, fact: Explained) -> None:
+    def read_neurons(self, fact: Fact) -> None:
         """Give every collected neuron the tokens at both ends of its subvalue.
 
         The final norm's scale does not change their order, so any fact's readout serves.
         """
-        rows = self.rows["neurons"]
+        rows = self.rows[tables.NEURON_IMPORTANCE]
         places = sorted({(row["layer"], row["neuron"]) for row in rows})
         starts = [sum(fact.subvalues.widths[:layer]) for layer in range(fact.recording.n_layers)]
         units = torch.tensor([starts[layer] + neuron for layer, neuron in places])
@@ -230,17 +242,26 @@ class FactTables:
         for row in rows:
             row["top_tokens"], row["bottom_tokens"] = texts[row["layer"], row["neuron"]]
 
-    def curve(self) -> dict[str, Any]:
-        """The mean interpolation curve over facts."""
-        points = self.asked.curve_points if self.curves else 0
-        logs = torch.stack([log for log, _ in self.curves]).mean(0) if points else torch.zeros(0)
-        chances = torch.stack([p for _, p in self.curves]).mean(0) if points else torch.zeros(0)
+    def frames(self, order: Sequence[str]) -> dict[TableSchema, pd.DataFrame]:
+        """All tables, with facts in a given order; the interpolation curve is their mean."""
+        place = {example_id: row for row, example_id in enumerate(order)}
         return {
-            "share": [step / (points - 1) for step in range(points)],
-            "logprob": logs.tolist(),
-            "probability": chances.tolist(),
-            "facts": [len(self.curves)] * points,
-        }
+            schema: schema.frame(sorted(rows, key=lambda row: place[row["example_id"]]))
+            for schema, rows in self.rows.items()
+        } | {tables.CURVE: self._curve()}
+
+    def _curve(self) -> pd.DataFrame:
+        if not self.curves:
+            return tables.CURVE.frame([])
+        points = self.settings.curve_points
+        return pd.DataFrame(
+            {
+                "share": [step / (points - 1) for step in range(points)],
+                "logprob": torch.stack([logs for logs, _ in self.curves]).mean(0).tolist(),
+                "probability": torch.stack([p for _, p in self.curves]).mean(0).tolist(),
+                "facts": len(self.curves),
+            }
+        )
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Texts of tokens, one by one."""
@@ -251,7 +272,7 @@ class FactTables:
         return " | ".join(text.replace("\n", "⏎") for text in self.tokens(ids))
 
 
-def _model_score(fact: Explained) -> float:
+def _model_score(fact: Fact) -> float:
     """The target's score by the model itself, which the parts must reach."""
     if fact.readout.mode == "none":
         return float(fact.scores[-1])

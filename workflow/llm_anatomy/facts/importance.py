@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.facts.readout import Readout, Target
+from llm_anatomy.config.facts import Attribution
+from llm_anatomy.facts.readout import Readout, TargetToken
 from llm_anatomy.facts.record import Recording
 from llm_anatomy.facts.search import Best, certified_best, exhaustive_best
 from llm_anatomy.facts.subvalues import (
@@ -27,11 +28,12 @@ from llm_anatomy.facts.subvalues import (
     place,
     split_units,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 
 
 @dataclass(frozen=True)
-class Explained:
-    """One prompt with its target: everything that importance is computed from.
+class Fact:
+    """A prompt with its target: everything that importance is computed from.
 
     Attributes:
         recording: The prompt's residual stream.
@@ -43,7 +45,7 @@ class Explained:
 
     recording: Recording
     readout: Readout
-    target: Target
+    target: TargetToken
     subvalues: Subvalues
     certify: bool = True
 
@@ -93,30 +95,39 @@ class Explained:
         return self.readout.scores(self.states[bases] + vectors, self.target) - self.scores[bases]
 
 
-def layer_importance(fact: Explained) -> Float[Tensor, "layers 2"]:
+def fact_of(
+    recording: Recording, target: TargetToken, subvalues: Subvalues, settings: Attribution
+) -> Fact:
+    """A recorded prompt, ready for attribution."""
+    unembedding = unembedding_of(subvalues.decoder)
+    readout = Readout(unembedding, recording.states()[-1], settings.norm)
+    return Fact(recording, readout, target, subvalues, settings.search == "certified")
+
+
+def layer_importance(fact: Fact) -> Float[Tensor, "layers 2"]:
     """Imp(A^l) and Imp(F^l) of every layer."""
     steps: Tensor = fact.scores.diff().unflatten(0, (-1, 2))
     return steps
 
 
-def head_importance(fact: Explained) -> Float[Tensor, "layers heads"]:
+def head_importance(fact: Fact) -> Float[Tensor, "layers heads"]:
     """Imp of every head: its output summed over source positions."""
     return _per_layer(fact, fact.head_vectors.sum(2))
 
 
-def position_importance(fact: Explained) -> Float[Tensor, "layers tokens"]:
+def position_importance(fact: Fact) -> Float[Tensor, "layers tokens"]:
     """Imp of every source position: attention's output from it, summed over heads."""
     return _per_layer(fact, fact.head_vectors.sum(1))
 
 
-def _per_layer(fact: Explained, vectors: Tensor) -> Tensor:
+def _per_layer(fact: Fact, vectors: Tensor) -> Tensor:
     layers, units, _ = vectors.shape
     bases = 2 * torch.arange(layers, device=vectors.device).repeat_interleave(units)
-    found: Tensor = fact.increase(vectors.flatten(0, 1), bases).unflatten(0, (layers, units))
-    return found
+    increases: Tensor = fact.increase(vectors.flatten(0, 1), bases).unflatten(0, (layers, units))
+    return increases
 
 
-def best_head_positions(fact: Explained, count: int) -> tuple[AttentionUnits, Best]:
+def best_head_positions(fact: Fact, count: int) -> tuple[AttentionUnits, Best]:
     """The pairs of head and source position with the highest Imp."""
     vectors = fact.head_vectors
     flat = vectors.flatten(0, 2)
@@ -130,19 +141,19 @@ def best_head_positions(fact: Explained, count: int) -> tuple[AttentionUnits, Be
         best = certified_best(bounds, evaluate, count)
     else:
         best = exhaustive_best(len(flat), evaluate, count)
-    found = place(best.units, (layers, heads, tokens, 1))
-    whole = torch.full_like(found.dimension, -1)
-    return AttentionUnits(found.layer, found.head, found.position, whole), best
+    at = place(best.units, (layers, heads, tokens, 1))
+    whole = torch.full_like(at.dimension, -1)
+    return AttentionUnits(at.layer, at.head, at.position, whole), best
 
 
-def ffn_coefficients(fact: Explained) -> Float[Tensor, " units"]:
+def ffn_coefficients(fact: Fact) -> Float[Tensor, " units"]:
     """What multiplies every FFN subvalue at the last position, layer after layer."""
     layers = range(fact.recording.n_layers)
     return torch.cat([fact.subvalues.ffn_coefficients(fact.recording, k) for k in layers])
 
 
 def ffn_increase(
-    fact: Explained, coefficients: Float[Tensor, " units"], units: Int[Tensor, " n"]
+    fact: Fact, coefficients: Float[Tensor, " units"], units: Int[Tensor, " n"]
 ) -> Float[Tensor, " n"]:
     """Imp of FFN neurons that are numbered through all layers."""
     layers, _ = split_units(units, fact.subvalues.widths)
@@ -150,7 +161,7 @@ def ffn_increase(
     return fact.increase(vectors, 2 * layers + 1)
 
 
-def ffn_bounds(fact: Explained, coefficients: Float[Tensor, " units"]) -> Float[Tensor, " units"]:
+def ffn_bounds(fact: Fact, coefficients: Float[Tensor, " units"]) -> Float[Tensor, " units"]:
     """Upper bound of Imp of every FFN neuron: m_k fc2_k · ∇log p(w | h + A)."""
     pulls = [
         columns.T @ fact.ffn_gradients[layer] for layer, columns in enumerate(fact.subvalues.ffn)
@@ -158,7 +169,7 @@ def ffn_bounds(fact: Explained, coefficients: Float[Tensor, " units"]) -> Float[
     return coefficients * torch.cat(pulls)
 
 
-def best_ffn_neurons(fact: Explained, count: int) -> Best:
+def best_ffn_neurons(fact: Fact, count: int) -> Best:
     """The FFN neurons with the highest Imp, numbered through all layers."""
     coefficients = ffn_coefficients(fact)
 
@@ -170,7 +181,7 @@ def best_ffn_neurons(fact: Explained, count: int) -> Best:
     return exhaustive_best(len(coefficients), evaluate, count)
 
 
-def best_attention_neurons(fact: Explained, count: int) -> tuple[AttentionUnits, Best]:
+def best_attention_neurons(fact: Fact, count: int) -> tuple[AttentionUnits, Best]:
     """The attention neurons (layer, head, source position, dimension) with the highest Imp."""
     scalars = torch.stack(
         [

@@ -23,6 +23,7 @@ from llm_anatomy.model.run.hooks import (
     hooked,
     replace_hidden_input,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 
 Operation = Literal["zero", "scale", "replace"]
@@ -93,7 +94,7 @@ class Hooks:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TokenScore:
     """What became of an answer's token.
 
     Attributes:
@@ -116,7 +117,7 @@ def answers_without(
     operation: Operation = "zero",
     value: float = 0.0,
     replay: Replay | None = None,
-) -> Iterator[tuple[int, Answer]]:
+) -> Iterator[tuple[int, TokenScore]]:
     """Run prompts, each with its own units switched off; yield index and answer.
 
     Args:
@@ -136,18 +137,18 @@ def answers_without(
             logs = _whole(decoder, batch, _hooks(decoder.blocks, chosen, operation, value))
         else:
             logs = _joining(replay, batch.input_ids, chosen, operation, value)
-        asked = torch.tensor([tokens[row] for row in batch.rows], device=logs.device)
-        found = logs.gather(1, asked[:, None])
-        ranks = (logs > found).sum(1) + 1
-        for row, log, rank in zip(batch.rows, found[:, 0].tolist(), ranks.tolist(), strict=True):
-            yield row, Answer(log, float(torch.tensor(log).exp()), int(rank))
+        targets = torch.tensor([tokens[row] for row in batch.rows], device=logs.device)
+        own = logs.gather(1, targets[:, None])
+        ranks = (logs > own).sum(1) + 1
+        for row, log, rank in zip(batch.rows, own[:, 0].tolist(), ranks.tolist(), strict=True):
+            yield row, TokenScore(log, float(torch.tensor(log).exp()), int(rank))
 
 
 def _whole(decoder: Decoder, batch: Batch, hooks: Hooks) -> Tensor:
     rows = torch.arange(len(batch.rows))
     with torch.no_grad(), hooks.attached():
         states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-        return decoder.unembed(states[rows, batch.last.cpu()]).float().log_softmax(-1)
+        return unembedding_of(decoder).unembed(states[rows, batch.last.cpu()]).log_softmax(-1)
 
 
 def _joining(
@@ -180,7 +181,7 @@ def _joining(
             if joined < len(order):
                 clean, _ = replay.block(block.index, clean)
         edited = torch.cat([edited, clean[prompt_of[order[joined:]]]])
-        logs = decoder.logits(edited[:, -1]).float().log_softmax(-1)
+        logs = unembedding_of(decoder).logits(edited[:, -1]).log_softmax(-1)
         back = torch.empty(len(order), dtype=torch.long)
         back[order] = torch.arange(len(order))
         return logs[back]
@@ -189,7 +190,7 @@ def _joining(
 def _hooks(
     blocks: Iterable[Block], units: Sequence[Units], operation: Operation, value: float
 ) -> Hooks:
-    found = Hooks({}, {})
+    hooks = Hooks({}, {})
     for block in blocks:
         for module, columns, layers in (
             (
@@ -204,10 +205,10 @@ def _hooks(
             ),
         ):
             if any(columns):
-                found.pre[module] = _edit(columns, operation, value)
+                hooks.pre[module] = _edit(columns, operation, value)
             if any(layers):
-                found.forward[module] = _silence(layers, value if operation == "scale" else 0.0)
-    return found
+                hooks.forward[module] = _silence(layers, value if operation == "scale" else 0.0)
+    return hooks
 
 
 def _silence(rows: Sequence[bool], factor: float) -> ForwardHook:
@@ -240,10 +241,10 @@ def _edit(sets: Sequence[frozenset[int] | None], operation: Operation, value: fl
 
 
 def _by_layer(places: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
-    found: dict[int, set[int]] = {}
+    by_layer: dict[int, set[int]] = {}
     for layer, column in places:
-        found.setdefault(layer, set()).add(column)
-    return {layer: frozenset(columns) for layer, columns in found.items()}
+        by_layer.setdefault(layer, set()).add(column)
+    return {layer: frozenset(columns) for layer, columns in by_layer.items()}
 
 
 def _joined(

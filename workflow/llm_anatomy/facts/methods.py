@@ -21,10 +21,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.config.facts import Method
-from llm_anatomy.facts.importance import Explained, ffn_bounds, ffn_coefficients, ffn_increase
-from llm_anatomy.facts.readout import Target, Unembedding
+from llm_anatomy.facts.importance import Fact, ffn_bounds, ffn_coefficients, ffn_increase
+from llm_anatomy.facts.readout import Readout, TargetToken
 from llm_anatomy.facts.search import CHUNK, Best, Evaluate, certified_best, exhaustive_best
 from llm_anatomy.facts.subvalues import Subvalues
+from llm_anatomy.model.run.readout import unembedding_of
 
 METHODS: tuple[Method, ...] = get_args(Method)
 RANKED = ("inverse_rank", "coefficient_rank")
@@ -36,15 +37,14 @@ class TokenRanks:
     One pass over all subvalues for all tokens; the final norm's scale does not change ranks.
     """
 
-    def __init__(
-        self, unembedding: Unembedding, subvalues: Subvalues, tokens: Sequence[int]
-    ) -> None:
+    def __init__(self, subvalues: Subvalues, tokens: Sequence[int]) -> None:
         self.tokens = sorted(set(tokens))
+        unembedding = unembedding_of(subvalues.decoder)
         above: list[Tensor] = []
         below: list[Tensor] = []
         for columns in subvalues.ffn:
             for vectors in columns.T.split(CHUNK):
-                readout = unembedding.readout(vectors[0])
+                readout = Readout(unembedding, vectors[0])
                 logits = readout.bs_values(vectors)
                 own = logits[:, self.tokens].T[:, :, None]
                 above.append(torch.stack([(logits > row).sum(-1) for row in own]))
@@ -61,7 +61,7 @@ class TokenRanks:
 
 
 def best_by_method(
-    fact: Explained,
+    fact: Fact,
     method: Method,
     count: int,
     ranks: TokenRanks | None = None,
@@ -96,19 +96,19 @@ def best_by_method(
     return exhaustive_best(len(m), lambda units: scores[units], count)
 
 
-def _best(fact: Explained, count: int, evaluate: Evaluate, bounds: Callable[[], Tensor]) -> Best:
+def _best(fact: Fact, count: int, evaluate: Evaluate, bounds: Callable[[], Tensor]) -> Best:
     if fact.bounded:
         return certified_best(bounds(), evaluate, count)
     return exhaustive_best(sum(fact.subvalues.widths), evaluate, count)
 
 
-def _best_prob_increase(fact: Explained, m: Tensor, count: int) -> Best:
+def _best_prob_increase(fact: Fact, m: Tensor, count: int) -> Best:
     # Monotone in the log-probability increase at a given base, so the bound carries over:
     # p(w | x + v) - p(w | x) = p(w | x) (exp(Imp) - 1).
     plain = fact
     if fact.target.contrast is not None:
-        target = Target(fact.target.token)
-        plain = Explained(fact.recording, fact.readout, target, fact.subvalues, fact.certify)
+        target = TargetToken(fact.target.token)
+        plain = Fact(fact.recording, fact.readout, target, fact.subvalues, fact.certify)
     base = torch.cat(
         [
             plain.scores[2 * layer + 1].exp().expand(width)
@@ -123,8 +123,8 @@ def _best_prob_increase(fact: Explained, m: Tensor, count: int) -> Best:
     )
 
 
-def _best_log_prob(fact: Explained, m: Tensor, count: int) -> Best:
-    target = Target(fact.target.token)
+def _best_log_prob(fact: Fact, m: Tensor, count: int) -> Best:
+    target = TargetToken(fact.target.token)
     origin = torch.zeros_like(fact.states[:1])
 
     def evaluate(units: Tensor) -> Tensor:

@@ -4,18 +4,26 @@ A fact is studied when its answer's first token is among the model's top predict
 every other answer of its relation. Every row is accounted for: used, or set aside with a reason.
 """
 
+import logging
+import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.model.parts.architecture import Decoder
-from llm_anatomy.model.run.batching import equal_length_batches
+from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
+from llm_anatomy.model.run.batching import context_length, equal_length_batches
+from llm_anatomy.model.run.readout import unembedding_of
+from llm_anatomy.statistics.sampling import sample_rows
+
+logger = logging.getLogger(__name__)
 
 USED = "used"
 
@@ -68,48 +76,68 @@ class Outcome:
     predicted: int | None = None
 
 
-def ask(tokenizer: Any, row: dict[str, Any], template: str) -> Question:
+def ask_relation(
+    decoder: Decoder,
+    tokenizer: Any,
+    relation: pd.DataFrame,
+    templates: Sequence[str],
+    rules: FactFilter,
+    batch_tokens: int,
+) -> dict[str, list[Outcome]]:
+    """Ask every row of a relation with every template: by template, what became of each row.
+
+    Args:
+        decoder: The model.
+        tokenizer: Its tokenizer.
+        relation: Rows of a table `data/relation`.
+        templates: Prompts with `{subject}`; a row's own prompt goes before them.
+        rules: Which facts are studied.
+        batch_tokens: Most padded tokens in one pass.
+    """
+    outcomes: dict[str, list[Outcome]] = {}
+    context = context_length(decoder.config)
+    rows = relation.to_dict("records")
+    for template in templates:
+        questions = [ask(tokenizer, row, template) for row in rows]
+        # What cannot be asked is judged by its length alone.
+        ids = [
+            question.ids if 0 < len(question.ids) <= (context or math.inf) else (0,)
+            for question in questions
+        ]
+        logs = next_token_log_probabilities(decoder, ids, batch_tokens)
+        outcomes[template] = judge(questions, logs, rules, context)
+        for outcome, number in sorted(counts(outcomes[template]).items()):
+            logger.info("'%s': %d of %d %s", template, number, len(rows), outcome)
+    return outcomes
+
+
+def ask(tokenizer: Any, row: Mapping[Hashable, Any], template: str) -> Question:
     """A row of a relation as a prompt with the first tokens of its accepted answers."""
-    prompt = row["prompt"] or template.format(subject=row["subject"])
-    ids = tuple(tokenizer(prompt)["input_ids"])
+    given = row["prompt"]
+    # A missing one is None or NaN, whatever read the table.
+    prompt = (isinstance(given, str) and given) or template.format(subject=row["subject"])
+    ids, _ = prompt_tokens(tokenizer, prompt)
     options = {}
     for answer in row["answers"]:
-        found = answer_tokens(tokenizer, prompt, ids, answer)
-        if found:
-            options[answer] = (found[0], len(found))
+        tokens = answer_tokens(tokenizer, prompt, ids, answer)
+        if tokens:
+            options[answer] = (tokens[0], len(tokens))
     return Question(row["example_id"], row["subject"], tuple(row["answers"]), prompt, ids, options)
-
-
-def answer_tokens(tokenizer: Any, prompt: str, ids: Sequence[int], answer: str) -> tuple[int, ...]:
-    """Tokens of an answer after a prompt; none when the vocabulary cannot write it.
-
-    The answer is tokenised in place, behind one space unless the prompt ends in one.
-    """
-    joint = prompt + answer if prompt.endswith((" ", "\n")) else f"{prompt} {answer}"
-    whole = tuple(tokenizer(joint, add_special_tokens=True)["input_ids"])
-    end = getattr(tokenizer, "eos_token_id", None)
-    if whole and whole[-1] == end and tuple(ids)[-1:] == (end,):
-        # Tokenizers that close every text with a special token.
-        whole = whole[:-1]
-    if whole[: len(ids)] != tuple(ids):
-        # The answer's first letters merged with the prompt's end.
-        whole = (*ids, *tokenizer(f" {answer}", add_special_tokens=False)["input_ids"])
-    rest = whole[len(ids) :]
-    return () if getattr(tokenizer, "unk_token_id", None) in rest[:1] else rest
 
 
 def next_token_log_probabilities(
     decoder: Decoder, ids: Sequence[Sequence[int]], batch_tokens: int
 ) -> Float[Tensor, "prompts vocab"]:
     """Log-probabilities of the token after every prompt."""
-    found = torch.empty(len(ids), decoder.vocab_size)
+    unembedding = unembedding_of(decoder)
+    result = torch.empty(len(ids), decoder.vocab_size, dtype=unembedding.dtype)
     for batch in equal_length_batches(ids, batch_tokens, device=decoder.device):
         rows = torch.arange(len(batch.rows))
         with torch.no_grad():
             states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-            logits = decoder.unembed(states[rows, batch.last.cpu()]).float()
-        found[batch.rows] = logits.log_softmax(-1).cpu()
-    return found
+            logits = unembedding.unembed(states[rows, batch.last.cpu()])
+        result[batch.rows] = logits.log_softmax(-1).cpu()
+    return result
 
 
 def judge(
@@ -193,9 +221,7 @@ def sample(
 ) -> list[Outcome]:
     """The used facts, cut to a seeded sample that always contains the subjects to keep."""
     used = [item for item in outcomes if item.outcome == USED]
-    if limit is None or len(used) <= limit:
-        return used
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(used), generator=generator).tolist()
-    order.sort(key=lambda row: used[row].question.subject not in keep)
-    return [used[row] for row in sorted(order[:limit])]
+    wanted = [item.question.subject in keep for item in used]
+    return [used[row] for row in sample_rows(order, wanted, limit)]

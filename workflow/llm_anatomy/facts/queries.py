@@ -66,7 +66,7 @@ def ffn_query_layers(
     """
     parts = recording.parts()
     scores = torch.zeros(len(parts), dtype=parts.dtype, device=parts.device)
-    kept = 0
+    traced = 0
     for layer in layers.unique().tolist():
         block, chosen = blocks[layer], layers == layer
         # The MLP reads the state after attention; beside attention in parallel blocks.
@@ -75,8 +75,8 @@ def ffn_query_layers(
         usable = _usable(inner, min_denominator)
         shares = inner[:, usable] / inner[:, usable].sum(0)
         scores[: len(entering)] += shares @ importance[chosen][usable]
-        kept += int(usable.sum())
-    return QueryShares(scores, kept, len(layers) - kept)
+        traced += int(usable.sum())
+    return QueryShares(scores, traced, len(layers) - traced)
 
 
 def ffn_inner_products(
@@ -114,7 +114,7 @@ def attention_query_layers(
     """Query layers of attention value neurons, each at its own source position."""
     parts = recording.parts()
     scores = torch.zeros(len(parts), dtype=parts.dtype, device=parts.device)
-    kept = 0
+    traced = 0
     for at in range(len(importance)):
         layer, position = int(units.layer[at]), int(units.position[at])
         entering = recording.parts(position)[: 2 * layer + 1]
@@ -123,8 +123,8 @@ def attention_query_layers(
         if not _usable(inner, min_denominator).item():
             continue
         scores[: len(entering)] += inner[:, 0] / inner.sum() * importance[at]
-        kept += 1
-    return QueryShares(scores, kept, len(importance) - kept)
+        traced += 1
+    return QueryShares(scores, traced, len(importance) - traced)
 
 
 def query_neurons(

@@ -7,70 +7,39 @@ base state once and not to each vector.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.config.facts import NormMode
+from llm_anatomy.model.run.readout import Unembedding
 
-NormMode = Literal["frozen", "per_vector", "none"]
 # Vectors projected at once: more are faster per vector, but hold more logits.
 CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetToken:
     """What is explained: log p(token), or log p(token) - log p(contrast)."""
 
     token: int
     contrast: int | None = None
 
 
-class Unembedding:
-    """The LM head and final norm of a model in one precision, shared by the prompts of a run."""
-
-    def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
-        self.norm, self.dtype = decoder.final_norm, dtype
-        self.head: Float[Tensor, "vocab d_model"] = decoder.head.weight(dtype).to(decoder.device)
-        self.device = self.head.device
-        self.gain = decoder.final_norm.gain.to(self.device, dtype)
-        self.scale, self.softcap = decoder.logit_scale, decoder.logit_softcap
-        constant = torch.zeros(self.head.shape[0], dtype=dtype, device=self.device)
-        if self.norm.bias is not None:
-            constant = constant + self.head @ self.norm.bias.to(self.device, dtype)
-        bias = decoder.head.bias(dtype)
-        if bias is not None:
-            constant = constant + bias.to(self.device)
-        self.constant: Float[Tensor, " vocab"] = constant * self.scale
-        self.has_constant = self.norm.bias is not None or bias is not None
-        self._scratch = torch.empty(0, dtype=dtype, device=self.device)
-
-    def scratch(self, rows: int) -> Float[Tensor, "rows vocab"]:
-        """Memory for logits that are reduced at once; the next call overwrites it."""
-        if len(self._scratch) < rows:
-            shape = (rows, self.head.shape[0])
-            self._scratch = torch.empty(shape, dtype=self.dtype, device=self.device)
-        return self._scratch[:rows]
-
-    def readout(self, final: Float[Tensor, " d_model"], mode: NormMode = "frozen") -> "Readout":
-        """The projection of one prompt.
-
-        Args:
-            final: Its final residual state h_T^L, before the final norm.
-            mode: What the final norm does to a vector.
-        """
-        return Readout(self, final.to(self.device, self.dtype), mode)
-
-
 @dataclass(frozen=True)
 class Readout:
-    """Vectors of one prompt's residual stream to bs-values, and states to log-probabilities."""
+    """Vectors of one prompt's residual stream to bs-values, and states to log-probabilities.
+
+    Attributes:
+        unembedding: The model's final norm and LM head.
+        final: The prompt's final residual state h_T^L, before the final norm.
+        mode: What the final norm does to a vector.
+    """
 
     unembedding: Unembedding
     final: Float[Tensor, " d_model"]
-    mode: NormMode
+    mode: NormMode = "frozen"
 
     @property
     def affine(self) -> bool:
@@ -88,28 +57,27 @@ class Readout:
         self, vectors: Float[Tensor, "n d_model"], out: Float[Tensor, "n vocab"] | None = None
     ) -> Float[Tensor, "n vocab"]:
         """bs(v) of vectors: linear in `frozen` and `none` mode (Eq. 9)."""
-        found = torch.mm(self.normed(vectors), self.unembedding.head.T, out=out)
-        # Exact: multiplying by 1 changes nothing.
-        return found if self.unembedding.scale == 1.0 else found.mul_(self.unembedding.scale)
+        return self.unembedding.products(self.normed(vectors), out)
 
     def logits(
         self, states: Float[Tensor, "n d_model"], out: Float[Tensor, "n vocab"] | None = None
     ) -> Float[Tensor, "n vocab"]:
         """Logits of states, constants and soft-cap included."""
         logits = self.bs_values(states, out)
-        if self.mode != "none" and self.unembedding.has_constant:
+        if self.mode != "none" and self.unembedding.constant is not None:
             logits += self.unembedding.constant
-        cap = self.unembedding.softcap
-        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+        return self.unembedding.capped(logits)
 
-    def scores(self, states: Float[Tensor, "n d_model"], target: Target) -> Float[Tensor, " n"]:
+    def scores(
+        self, states: Float[Tensor, "n d_model"], target: TargetToken
+    ) -> Float[Tensor, " n"]:
         """Log p(token | state), or its contrast, of every state."""
         # Parts of equal size: a short last one would be as slow as a long one.
         parts = states.tensor_split(-(-len(states) // CHUNK)) if len(states) else ()
-        found = [self._scores(part, target) for part in parts]
-        return torch.cat(found) if found else states.new_zeros(0)
+        scores = [self._scores(part, target) for part in parts]
+        return torch.cat(scores) if scores else states.new_zeros(0)
 
-    def _scores(self, states: Tensor, target: Target) -> Tensor:
+    def _scores(self, states: Tensor, target: TargetToken) -> Tensor:
         logits = self.logits(states, self.unembedding.scratch(len(states)))
         chosen = logits[:, target.token].clone()
         if target.contrast is not None:
@@ -124,7 +92,7 @@ class Readout:
         return self.logits(states).log_softmax(-1)
 
     def gradient(
-        self, log_probabilities: Float[Tensor, "n vocab"], target: Target
+        self, log_probabilities: Float[Tensor, "n vocab"], target: TargetToken
     ) -> Float[Tensor, "n d_model"]:
         """Gradient of the score at states whose log-probabilities are given.
 
@@ -136,7 +104,7 @@ class Readout:
         """
         if not self.affine:
             raise ValueError("the concavity bound needs logits that are affine in the state")
-        head = self.unembedding.head
+        head, norm = self.unembedding.weight, self.unembedding.norm
         if target.contrast is not None:
             pull = (head[target.token] - head[target.contrast]).expand(len(log_probabilities), -1)
         else:
@@ -144,9 +112,9 @@ class Readout:
         pull = pull * self.unembedding.scale
         if self.mode == "none":
             return pull
-        pull = pull * self.unembedding.gain / self.unembedding.norm.scale(self.final)
+        pull = pull * norm.gain.to(pull) / norm.scale(self.final)
         # The transpose of subtracting the mean is subtracting the mean.
-        return pull - pull.mean(-1, keepdim=True) if self.unembedding.norm.centred else pull
+        return pull - pull.mean(-1, keepdim=True) if norm.centred else pull
 
 
 def extreme_tokens(
@@ -172,13 +140,13 @@ def interpolated_scores(
     readout: Readout,
     start: Float[Tensor, " d_model"],
     end: Float[Tensor, " d_model"],
-    target: Target,
+    target: TargetToken,
     points: int,
 ) -> tuple[Float[Tensor, " points"], Float[Tensor, " points"]]:
     """Log p(w) and p(w) at h^0 + S·(h^L - h^0) for S from 0 to 1 (section 4.1, Fig. 3)."""
     steps = torch.linspace(0, 1, points, dtype=start.dtype, device=start.device)[:, None]
     if not readout.affine:
-        logs = readout.scores(start + steps * (end - start), Target(target.token))
+        logs = readout.scores(start + steps * (end - start), TargetToken(target.token))
         return logs, logs.exp()
     # Affine logits need the two ends alone.
     first, last = readout.logits(torch.stack([start, end]))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.hooks import hidden_input, hooked
+from llm_anatomy.model.run.readout import computing_type, unembedding_of
 
 # Largest |h^L - sum of parts| relative to the largest part, by bytes of the model's type; norms of
 # float64 models still compute in float32.
@@ -67,8 +69,16 @@ class Recording:
         return torch.cat([self.start[position][None], layers.flatten(0, 1)])
 
 
+def record_facts(
+    decoder: Decoder, facts: pd.DataFrame, batch_tokens: int
+) -> Iterator[tuple[int, Recording]]:
+    """Run the prompts of a table `facts/facts`; yield each row's number and recording."""
+    ids = [[int(token) for token in tokens] for tokens in facts["tokens"]]
+    return record_prompts(decoder, ids, batch_tokens)
+
+
 def record_prompts(
-    decoder: Decoder, ids: Sequence[Sequence[int]], batch_tokens: int, dtype: torch.dtype
+    decoder: Decoder, ids: Sequence[Sequence[int]], batch_tokens: int
 ) -> Iterator[tuple[int, Recording]]:
     """Run prompts in batches; yield each prompt's index and recording.
 
@@ -76,7 +86,7 @@ def record_prompts(
         UserError: The recorded parts do not sum to the model's final state.
     """
     for batch in equal_length_batches(ids, batch_tokens, device=decoder.device):
-        recorder = _Recorder(decoder, dtype)
+        recorder = _Recorder(decoder)
         with (
             torch.no_grad(),
             hooked(forward=recorder.forward, pre=recorder.pre),
@@ -86,23 +96,20 @@ def record_prompts(
         # Indices on the CPU fit any card; everything recorded goes to the first one.
         rows = torch.arange(len(batch.rows))
         with torch.no_grad():
-            logits = decoder.unembed(body.last_hidden_state[rows, batch.last.cpu()])
-        logits = logits.to(decoder.device, dtype)
+            logits = unembedding_of(decoder).unembed(body.last_hidden_state[rows, batch.last.cpu()])
         for row, index in enumerate(batch.rows):
             length = int(batch.lengths[row])
             recording = recorder.recording(row, length, batch.input_ids[row], logits[row])
             recording = _with_attention(recording, records, row, length)
-            _check_sum(
-                decoder, recording, recorder.final[row, length - 1].to(decoder.device, dtype)
-            )
+            _check_sum(decoder, recording, recorder.final[row, length - 1].to(recording.start))
             yield index, recording
 
 
 class _Recorder:
     """Hooks that keep what a forward pass adds to the residual stream."""
 
-    def __init__(self, decoder: Decoder, dtype: torch.dtype) -> None:
-        self.decoder, self.dtype = decoder, dtype
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder, self.dtype = decoder, computing_type(decoder)
         self.outputs: dict[nn.Module, Tensor] = {}
         self.coefficients: dict[nn.Module, Tensor] = {}
         self.start = self.final = torch.empty(0)
@@ -128,11 +135,11 @@ class _Recorder:
         self.final = hidden_input(args, kwargs)
 
     def recording(self, row: int, length: int, tokens: Tensor, logits: Tensor) -> Recording:
-        def of_row(kept: Tensor) -> Tensor:
+        def of_row(recorded: Tensor) -> Tensor:
             # Some families flatten batch and positions before the down projection.
-            if kept.ndim == 2:
-                kept = kept.reshape(*self.start.shape[:2], -1)
-            return kept[row, :length].to(self.decoder.device, self.dtype)
+            if recorded.ndim == 2:
+                recorded = recorded.reshape(*self.start.shape[:2], -1)
+            return recorded[row, :length].to(self.decoder.device, self.dtype)
 
         blocks = self.decoder.blocks
         o = [of_row(self.outputs[b.o.module]) for b in blocks]

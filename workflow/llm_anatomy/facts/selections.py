@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pandas as pd
 import torch
 
+from llm_anatomy.config.facts import KnockOut
 from llm_anatomy.facts.knockout import Units, attention_units, ffn_units, head_units, joined
 from llm_anatomy.model.parts.architecture import Decoder
 
 RANDOM = "random"
+# Units as (layer, number in the layer).
+Places: TypeAlias = list[tuple[int, int]]
 # What of a layer is switched off, as in the table.
 LAYER_KINDS = ("attention_layers", "ffn_layers", "layers")
 
@@ -36,7 +40,7 @@ class Selection:
 ORIGINAL = Selection("original", "", Units(), 0)
 
 
-def ffn_selection(places: list[tuple[int, int]], selection: str, method: str) -> Selection:
+def ffn_selection(places: Places, selection: str, method: str) -> Selection:
     """Some FFN neurons, given as (layer, neuron)."""
     return Selection(selection, method, ffn_units(places), len(set(places)))
 
@@ -51,14 +55,12 @@ def value_selection(
     return Selection("value_neurons", method, units, len(heads) + len(neurons))
 
 
-def head_selection(
-    places: list[tuple[int, int]], head_dim: int, method: str, heads_of: str
-) -> Selection:
+def head_selection(places: Places, head_dim: int, method: str, heads_of: str) -> Selection:
     """Whole heads, given as (layer, head)."""
     return Selection("heads", method, head_units(places, head_dim), len(places), heads_of)
 
 
-def best_heads(importance: pd.DataFrame, share: float) -> list[tuple[int, int]]:
+def best_heads(importance: pd.DataFrame, share: float) -> Places:
     """The heads with the highest mean importance over a relation's facts: a share of all."""
     means = importance.groupby(["layer", "head"])["importance"].mean()
     count = max(1, round(share * len(means)))
@@ -81,30 +83,123 @@ def best_layers(importance: pd.DataFrame, count: int) -> dict[str, list[int]]:
 
 def layer_selections(layers: Mapping[str, list[int]], method: str) -> list[Selection]:
     """Outputs of whole attention layers, of whole FFN layers, and of both."""
-    found = []
+    selections = []
     for name in LAYER_KINDS:
         chosen = frozenset(layers[name])
         units = Units(
             attention_layers=frozenset() if name == "ffn_layers" else chosen,
             ffn_layers=frozenset() if name == "attention_layers" else chosen,
         )
-        found.append(Selection(name, method, units, len(chosen)))
-    return found
+        selections.append(Selection(name, method, units, len(chosen)))
+    return selections
 
 
-class Randomly:
+@dataclass(frozen=True)
+class UnitTables:
+    """Importance of the units of many facts, each table with a column `relation`.
+
+    Attributes:
+        layers: Every layer of every fact (`facts/layer_importance`).
+        heads: Every head of every fact (`facts/head_importance`).
+        neurons: The FFN value neurons of every fact, best first (`facts/neuron_importance`).
+        attention_neurons: The attention value neurons (`facts/attention_neuron_importance`).
+        query_neurons: What activates them (`facts/query_neurons`).
+    """
+
+    layers: pd.DataFrame
+    heads: pd.DataFrame
+    neurons: pd.DataFrame
+    attention_neurons: pd.DataFrame
+    query_neurons: pd.DataFrame
+
+
+class FactSelections:
+    """Everything that is switched off for each of some facts."""
+
+    def __init__(self, decoder: Decoder, units: UnitTables, settings: KnockOut, seed: int) -> None:
+        self.settings, self.head_dim = settings, decoder.blocks[0].head_dim
+        self.random_units = RandomUnits(decoder, seed)
+        self.neurons, self.attention = by_fact(units.neurons), by_fact(units.attention_neurons)
+        self.queries = by_fact(units.query_neurons)
+        self.heads = {
+            str(relation): best_heads(heads, settings.head_share)
+            for relation, heads in units.heads.groupby("relation", sort=False)
+        }
+        self.layers = {
+            str(relation): best_layers(layers, settings.layers)
+            for relation, layers in units.layers.groupby("relation", sort=False)
+        }
+
+    def of_fact(
+        self, key: tuple[str, str], number: int, by_method: Mapping[str, Places]
+    ) -> list[Selection]:
+        """What is switched off for one fact.
+
+        Args:
+            key: Its relation and example.
+            number: Its number, from which random units are drawn.
+            by_method: Its best FFN neurons by each method.
+        """
+        settings, relation = self.settings, key[0]
+        selections = [ORIGINAL]
+        selections += [ffn_selection(places, "ffn", method) for method, places in by_method.items()]
+        drawn = self.random_units.ffn(settings.neurons, number)
+        selections.append(ffn_selection(drawn, "ffn", RANDOM))
+        if key in self.attention and key in self.neurons:
+            selections += self._value_neurons(key, number)
+        if key in self.queries:
+            best = self.queries[key].head(settings.query_neurons)
+            places = list(zip(best["layer"], best["neuron"], strict=True))
+            drawn = self.random_units.ffn(len(places), number)
+            selections += [
+                ffn_selection(places, "query_neurons", "inner_product"),
+                ffn_selection(drawn, "query_neurons", RANDOM),
+            ]
+        for name, places in self.heads.items():
+            selections.append(head_selection(places, self.head_dim, "log_prob_increase", name))
+        if relation in self.heads:
+            drawn = self.random_units.heads(len(self.heads[relation]), number)
+            selections.append(head_selection(drawn, self.head_dim, RANDOM, relation))
+        if settings.layers and relation in self.layers:
+            selections += layer_selections(self.layers[relation], "log_prob_increase")
+            drawn_layers = self.random_units.layers(settings.layers, number)
+            selections += layer_selections(dict.fromkeys(LAYER_KINDS, drawn_layers), RANDOM)
+        return selections
+
+    def _value_neurons(self, key: tuple[str, str], number: int) -> list[Selection]:
+        n_attention, n_ffn = self.settings.value_neurons
+        attention = self.attention[key].head(n_attention)
+        chosen = value_selection(
+            attention, self.neurons[key].head(n_ffn), self.head_dim, "log_prob_increase"
+        )
+        columns = attention[["layer", "head", "dimension"]].drop_duplicates()
+        control = pd.DataFrame(
+            self.random_units.ffn(chosen.count - len(columns), number),
+            columns=["layer", "neuron"],
+        )
+        drawn = self.random_units.attention(len(columns), number)
+        return [chosen, value_selection(drawn, control, self.head_dim, RANDOM)]
+
+
+def by_fact(frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """Rows of every fact by relation and example."""
+    groups = frame.groupby(["relation", "example_id"], sort=False)
+    return {(str(key[0]), str(key[1])): part for key, part in groups}
+
+
+class RandomUnits:
     """Seeded random units, the same for a fact whatever else is switched off."""
 
     def __init__(self, decoder: Decoder, seed: int) -> None:
         self.blocks = decoder.blocks
         self.seed = seed
 
-    def ffn(self, count: int, fact: int) -> list[tuple[int, int]]:
+    def ffn(self, count: int, fact: int) -> Places:
         """Random FFN neurons of all layers."""
         widths = [block.n_neurons for block in self.blocks]
         return self._draw(widths, count, fact, 0)
 
-    def heads(self, count: int, fact: int) -> list[tuple[int, int]]:
+    def heads(self, count: int, fact: int) -> Places:
         """Random heads."""
         return self._draw([block.n_heads for block in self.blocks], count, fact, 1)
 
@@ -122,7 +217,7 @@ class Randomly:
         ]
         return pd.DataFrame(rows, columns=["layer", "head", "dimension"])
 
-    def _draw(self, widths: list[int], count: int, fact: int, stream: int) -> list[tuple[int, int]]:
+    def _draw(self, widths: list[int], count: int, fact: int, stream: int) -> Places:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + fact) * 4 + stream)
         units = torch.randperm(sum(widths), generator=generator)[:count].tolist()
         return list(_places(units, widths))

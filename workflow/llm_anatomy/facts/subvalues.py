@@ -18,13 +18,15 @@ from torch import Tensor
 from llm_anatomy.facts.record import Recording, added_attention
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.norm import Norm
+from llm_anatomy.model.run.readout import computing_type
 
 
 class Subvalues:
     """The columns of every layer's down and o projections, as they act on the residual stream."""
 
-    def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
-        self.decoder, self.dtype = decoder, dtype
+    def __init__(self, decoder: Decoder) -> None:
+        dtype = computing_type(decoder)
+        self.decoder = decoder
         self.ffn: list[Float[Tensor, "d_model _"]] = [
             _through(b.mlp_post_norm, b.down.weight(dtype).to(decoder.device))
             for b in decoder.blocks
@@ -141,11 +143,11 @@ def _factor(norm: Norm | None, block: Block, raw: Tensor) -> Tensor:
 
 
 def _gather(matrices: list[Tensor], layers: Tensor, columns: Tensor) -> Tensor:
-    found = matrices[0].new_empty(len(layers), matrices[0].shape[0])
+    gathered = matrices[0].new_empty(len(layers), matrices[0].shape[0])
     for layer in layers.unique().tolist():
         rows = layers == layer
-        found[rows] = matrices[layer][:, columns[rows]].T
-    return found
+        gathered[rows] = matrices[layer][:, columns[rows]].T
+    return gathered
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,54 @@ from typing import Any
 
 import pandas as pd
 
+from llm_anatomy.tables import facts as tables
+from llm_anatomy.tables.core import TableSchema
+
 SHARED_SHARE = 0.5
+
+
+def summarise(
+    layers: pd.DataFrame,
+    heads: pd.DataFrame,
+    neurons: pd.DataFrame,
+    query_layers: pd.DataFrame,
+    query_neurons: pd.DataFrame,
+    answers: pd.DataFrame,
+) -> dict[TableSchema, pd.DataFrame]:
+    """Average the importance and the knock-outs of every relation's facts.
+
+    Args:
+        layers: Importance of layers (`facts/layer_importance`) with a column `relation`.
+        heads: Importance of heads, likewise.
+        neurons: FFN value neurons, likewise.
+        query_layers: What activates value neurons, by layer (`facts/query_layers`).
+        query_neurons: The same by neuron (`facts/query_neurons`).
+        answers: Answers with units switched off (`facts/knock_out`).
+
+    Returns:
+        Means of layers, heads and query layers, metrics of knock-outs, and neurons that facts
+        share.
+    """
+    parts, shared = [], []
+    for relation in layers["relation"].unique():
+        own_layers, own_heads, own_values, own_queries = (
+            frame[frame["relation"] == relation]
+            for frame in (layers, heads, neurons, query_neurons)
+        )
+        parts.append(layer_summary(relation, own_layers, own_heads, query_layers))
+        shared.append(shared_neurons(relation, "value", own_values))
+        shared.append(shared_neurons(relation, "query", own_queries))
+    return {
+        tables.LAYER_SUMMARY: _joined(tables.LAYER_SUMMARY, parts),
+        tables.KNOCK_OUT_SUMMARY: knock_out_summary(answers),
+        tables.SHARED_NEURONS: _joined(tables.SHARED_NEURONS, shared),
+    }
+
+
+def _joined(schema: TableSchema, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Frames below each other; empty ones, whose columns have no type, are left out."""
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else schema.frame([])
 
 
 def knock_out_summary(answers: pd.DataFrame) -> pd.DataFrame:
@@ -37,7 +84,7 @@ def layer_summary(
 ) -> pd.DataFrame:
     """Mean importance of every layer and head of a relation, and mean query scores of layers."""
     own = queries[queries["relation"] == relation]
-    found = [
+    rows = [
         *(
             (kind, layer, None, kind, value, facts)
             for kind, layer, value, facts in _means(layers, ["kind", "layer"], "importance")
@@ -54,7 +101,7 @@ def layer_summary(
         ),
     ]
     columns = ["unit", "layer", "head", "kind", "importance", "facts"]
-    frame = pd.DataFrame(found, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns)
     frame.insert(0, "relation", relation)
     frame["head"] = frame["head"].astype("Int64")
     return frame

@@ -40,7 +40,7 @@ class TaskResults:
         task: Name of the task.
         curves: Table `patching/curves`.
         depths: Table `patching/depths`.
-        clean: Records of the clean run.
+        clean: The clean run's rows of the table `patching/sweeps`, with their numbers there.
         intake: Table `patching/intake`.
         pairs: Table `patching/pairs`.
         folder: Folder of the files.
@@ -85,7 +85,7 @@ def clean_predictions(results: TaskResults, keep: Sequence[str]) -> Exhibit:
             + f". Clean {scores}. Shown: {len(rows)} of {len(clean)} examples; the rank is that of "
             "the answer's first token among all tokens."
         ),
-        table=results.folder / "none.parquet",
+        table=results.folder / "sweeps.parquet",
         columns=("example_id", "prediction", "correct", "gold_rank", "gold_logprob"),
         rows=rows,
     )

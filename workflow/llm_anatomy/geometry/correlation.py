@@ -1,11 +1,15 @@
 """How intrinsic dimension goes with another variable over prompts."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 from scipy import stats
+
+from llm_anatomy.tables.geometry import PROMPT_CORRELATIONS
 
 FEWEST = 4
 
@@ -18,6 +22,43 @@ class Correlation:
     pearson: float | None
     spearman: float | None
     partial: float | None
+
+
+def correlation_frame(
+    prompts: pd.DataFrame, dimension: pd.DataFrame, outcomes: pd.DataFrame
+) -> pd.DataFrame:
+    """How the dimension of every layer goes with what is known of a prompt and of its answer.
+
+    Args:
+        prompts: Rows of `PROMPTS`.
+        dimension: Rows of `PROMPT_DIMENSION`.
+        outcomes: Rows of `PROMPT_OUTCOMES`.
+
+    Returns:
+        Rows of `PROMPT_CORRELATIONS`.
+    """
+    variables = prompts.set_index("prompt_id")[["format", "context_length"]].assign(
+        related=(prompts["condition"] == "related").to_numpy().astype(float)
+    )
+    scores = outcomes.pivot(index="prompt_id", columns="outcome", values="score")
+    merged = dimension.merge(variables.join(scores), left_on="prompt_id", right_index=True)
+    rows: list[dict[str, Any]] = []
+    for (form, threshold, layer), part in merged.groupby(["format", "threshold", "layer"]):
+        length = part["context_length"].to_numpy(float)
+        for name in ["context_length", "related", *scores.columns]:
+            result = correlate(
+                part["dimension"].to_numpy(float), part[name].to_numpy(float), length
+            )
+            rows.append(
+                {
+                    "format": form,
+                    "threshold": threshold,
+                    "layer": layer,
+                    "variable": name,
+                    **vars(result),
+                }
+            )
+    return PROMPT_CORRELATIONS.frame(rows)
 
 
 def correlate(

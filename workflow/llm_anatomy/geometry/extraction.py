@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llm_anatomy.geometry.intrinsic_dimension import absolute_count, relative_count
 from llm_anatomy.geometry.partition import Partition, partition, token_statistics
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.run.attention import record_attention
@@ -56,6 +55,21 @@ class BatchActivations:
     mean_states: Float[Tensor, "states batch d_model"]
     relative_counts: Int[Tensor, "layers batch query heads"] | None
     absolute_counts: Int[Tensor, "layers batch query heads"] | None
+
+
+def relative_count(
+    attention: Float[Tensor, "*batch keys"], threshold: float
+) -> Int[Tensor, "*batch"]:
+    """Tokens whose attention exceeds `threshold` times the largest in the row."""
+    largest = attention.amax(-1, keepdim=True)
+    return (attention > threshold * largest).sum(-1)
+
+
+def absolute_count(
+    attention: Float[Tensor, "*batch keys"], threshold: float
+) -> Int[Tensor, "*batch"]:
+    """Tokens whose attention exceeds `threshold`."""
+    return (attention > threshold).sum(-1)
 
 
 def partitions(decoder: Decoder, n_layers: int | None = None) -> list[Partition]:
@@ -118,14 +132,11 @@ class _Reader:
         if len(self.blocks) < self.decoder.n_layers:
             # Attention may come after the MLP's first map; the end of the block is behind both.
             final = self.blocks[-1]
-            whole = self.request.attention_tokens != "none" or final.index in self.states_asked
+            states = final.index in self.request.state_layers
+            whole = states or self.request.attention_tokens != "none"
             module = final.module if whole else final.preactivation.module
             hooks[module] = _then_stop(hooks.get(module))
         return hooks
-
-    @property
-    def states_asked(self) -> frozenset[int]:
-        return frozenset(self.request.state_layers)
 
     def on_attention(self, layer: int, weights: Tensor, values: Tensor) -> None:
         if layer >= len(self.blocks):

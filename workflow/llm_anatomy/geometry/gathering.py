@@ -1,14 +1,114 @@
-"""Gathering the activations of a dataset batch by batch."""
+"""The activations of many texts, gathered batch by batch."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy import ndarray
 
-from llm_anatomy.geometry.extraction import BatchActivations
-from llm_anatomy.model.run.batching import Batch
+from llm_anatomy.config.geometry import Extraction
+from llm_anatomy.config.ranges import check_layer
+from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.extraction import (
+    BatchActivations,
+    Request,
+    partitions,
+    read_activations,
+)
+from llm_anatomy.model.run.batching import Batch, encode, equal_length_batches, readable_tokens
+from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TextActivations:
+    """What one pass over many texts gave, in the order of the texts.
+
+    Attributes:
+        traces: Rows of `TRACES`.
+        states: Rows of `STATES`.
+        attention_counts: Rows of `ATTENTION_COUNTS`.
+        provenance: What the numbers depend on beside the model.
+    """
+
+    traces: pa.Table
+    states: pa.Table
+    attention_counts: pa.Table
+    provenance: dict[str, Any]
+
+
+def extract_activations(
+    loaded: LoadedModel, texts: pd.DataFrame, settings: Extraction, batch_tokens: int, source: str
+) -> TextActivations:
+    """Run the model once over every text and keep what the studies need.
+
+    Args:
+        loaded: The model.
+        texts: Rows of `TEXTS`.
+        settings: What to read of every text.
+        batch_tokens: Most tokens in one forward pass.
+        source: Where the texts come from, for the messages of errors.
+
+    Raises:
+        UserError: The model lacks a layer that the settings name, or a text has no token.
+    """
+    decoder = loaded.decoder
+    text_ids = list(texts["text_id"])
+    layers = _state_layers(settings, decoder.n_layers)
+    max_length = readable_tokens(decoder.config, settings.max_length)
+    encoded = encode(loaded.tokenizer, list(texts["text"]), max_length)
+    lengths = [len(ids) for ids in encoded.ids]
+    _check_tokens(text_ids, lengths, source)
+    logger.info(
+        "%d texts, %d tokens, %d texts cut at %d tokens",
+        len(text_ids),
+        sum(lengths),
+        sum(encoded.truncated),
+        max_length,
+    )
+    gatherer = Gatherer(
+        lengths,
+        decoder.n_layers,
+        layers,
+        decoder.d_model,
+        decoder.blocks[0].n_heads,
+        all_tokens=settings.attention_tokens == "all",
+    )
+    request = Request(
+        state_layers=tuple(layers),
+        attention_tokens=settings.attention_tokens,
+        relative_threshold=settings.relative_threshold,
+        absolute_threshold=settings.absolute_threshold,
+    )
+    planes = partitions(decoder)
+    with Progress(sum(lengths), "tokens", "extract_activations") as progress:
+        for batch in equal_length_batches(encoded.ids, batch_tokens, device=decoder.device):
+            gatherer.add(batch, read_activations(decoder, planes, batch, request))
+            progress.advance(int(batch.lengths.sum()))
+    bos = loaded.tokenizer.bos_token_id
+    has_bos = [bos is not None and ids[0] == bos for ids in encoded.ids]
+    return TextActivations(
+        gatherer.traces(text_ids, encoded.truncated, has_bos),
+        gatherer.states(text_ids),
+        gatherer.attention_counts(text_ids),
+        {
+            "extraction": settings.model_dump(exclude={"shards"}) | {"max_length": max_length},
+            "head_dim": decoder.blocks[0].head_dim,
+            "d_model": decoder.d_model,
+        },
+    )
+
+
+def shard_rows(texts: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
+    """The rows of one shard, counted from 1; together the shards have every row once."""
+    rows = len(texts)
+    return texts.iloc[rows * (shard - 1) // shards : rows * shard // shards]
 
 
 class Gatherer:
@@ -32,8 +132,8 @@ class Gatherer:
         self.distance = np.empty((n_layers, tokens), dtype=np.float32)
         self.last = np.empty((len(self.state_layers), texts, d_model), dtype=np.float32)
         self.mean = np.empty_like(self.last)
-        asked = tokens if all_tokens else texts
-        self.relative = np.empty((n_layers, asked, n_heads), dtype=np.int32)
+        queries = tokens if all_tokens else texts
+        self.relative = np.empty((n_layers, queries, n_heads), dtype=np.int32)
         self.absolute = np.empty_like(self.relative)
 
     def add(self, batch: Batch, activations: BatchActivations) -> None:
@@ -50,14 +150,14 @@ class Gatherer:
             tokens = slice(int(self.offsets[row]), int(self.offsets[row]) + length)
             self.active[:, tokens] = active[:, index, :length]
             self.distance[:, tokens] = distance[:, index, :length]
-            asked = tokens if self.all_tokens else slice(row, row + 1)
-            self.relative[:, asked] = relative[:, index, :length]
-            self.absolute[:, asked] = absolute[:, index, :length]
+            queries = tokens if self.all_tokens else slice(row, row + 1)
+            self.relative[:, queries] = relative[:, index, :length]
+            self.absolute[:, queries] = absolute[:, index, :length]
 
     def traces(
         self, text_ids: Sequence[str], truncated: Sequence[bool], has_bos: Sequence[bool]
-    ) -> dict[str, Any]:
-        """Columns of `TRACES`."""
+    ) -> pa.Table:
+        """Rows of `TRACES`."""
         columns: dict[str, Any] = {
             "text_id": list(text_ids),
             "n_tokens": self.lengths,
@@ -67,18 +167,18 @@ class Gatherer:
         for layer in range(len(self.active)):
             columns[f"l{layer}_active"] = _lists(self.active[layer], self.offsets)
             columns[f"l{layer}_distance"] = _lists(self.distance[layer], self.offsets)
-        return columns
+        return pa.table(columns)
 
-    def states(self, text_ids: Sequence[str]) -> dict[str, Any]:
-        """Columns of `STATES`."""
+    def states(self, text_ids: Sequence[str]) -> pa.Table:
+        """Rows of `STATES`."""
         columns: dict[str, Any] = {"text_id": list(text_ids)}
         for index, layer in enumerate(self.state_layers):
             columns[f"l{layer}_last"] = _rows_as_lists(self.last[index])
             columns[f"l{layer}_mean"] = _rows_as_lists(self.mean[index])
-        return columns
+        return pa.table(columns)
 
-    def attention_counts(self, text_ids: Sequence[str]) -> dict[str, Any]:
-        """Columns of `ATTENTION_COUNTS`."""
+    def attention_counts(self, text_ids: Sequence[str]) -> pa.Table:
+        """Rows of `ATTENTION_COUNTS`."""
         ids = np.asarray(text_ids, dtype=object)
         if self.all_tokens:
             ids = np.repeat(ids, self.lengths)
@@ -89,7 +189,23 @@ class Gatherer:
         for layer in range(len(self.relative)):
             columns[f"l{layer}_relative"] = _rows_as_lists(self.relative[layer])
             columns[f"l{layer}_absolute"] = _rows_as_lists(self.absolute[layer])
-        return columns
+        return pa.table(columns)
+
+
+def _state_layers(settings: Extraction, n_layers: int) -> list[int]:
+    if settings.state_layers == "all":
+        return list(range(n_layers))
+    for layer in settings.state_layers:
+        check_layer("geometry.extraction.state_layers", layer, n_layers)
+    return sorted(set(settings.state_layers))
+
+
+def _check_tokens(text_ids: list[str], lengths: list[int], source: str) -> None:
+    if 0 in lengths:
+        raise UserError(
+            f"{source}: the text '{text_ids[lengths.index(0)]}' has no token in the model's "
+            "vocabulary; remove it from the data, or give it a text the tokenizer can read"
+        )
 
 
 def _lists(values: ndarray, offsets: ndarray) -> pa.ListArray:

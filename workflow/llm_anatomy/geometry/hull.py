@@ -19,7 +19,7 @@ RESOLUTION = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class HullCheck:
-    """What was found for one token and layer; see the table `geometry/hull_checks`."""
+    """The result for one token and layer; see the table `geometry/hull_checks`."""
 
     count: int
     rank: int
@@ -50,9 +50,9 @@ def check_hull(
     points = projected_values(block, values)
     bias = block.o.bias(torch.float64)
     target = output if bias is None else output - bias
-    kept = torch.where(weights > relative_threshold * weights.amax(-1, keepdim=True), weights, 0.0)
+    soft = torch.where(weights > relative_threshold * weights.amax(-1, keepdim=True), weights, 0.0)
     # The soft dimension keeps few tokens; their weights are made to sum to one again.
-    kept = kept / kept.sum(-1, keepdim=True)
+    soft = soft / soft.sum(-1, keepdim=True)
     seen = weights > 0
     return HullCheck(
         count=int(seen.sum()),
@@ -62,8 +62,8 @@ def check_hull(
         ),
         weight_sum_error=float((weights.sum(-1) - 1).abs().max()),
         hull_error=relative_distance(_combine(weights, points), target),
-        relative_error=relative_distance(_combine(kept, points), target),
-        relative_count=int((kept > 0).sum()),
+        relative_error=relative_distance(_combine(soft, points), target),
+        relative_count=int((soft > 0).sum()),
     )
 
 

@@ -4,32 +4,19 @@ ID^l(i) = sum_h #{ j <= i : Attn_h[i, j] > threshold }        (papers/geometry, 
 
 The threshold is a share of the head's largest attention (`relative`, the paper's released numbers)
 or a value (`absolute`, the paper's text). With threshold 0 the sum is the bound of Theorem 3.2 on
-the dimension of the attention output.
+the dimension of the attention output. Tokens are counted while the model runs, in `extraction`;
+here the counts are summed, which needs no torch.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+import pandas as pd
+from jaxtyping import Int
 from numpy import ndarray
-from torch import Tensor
 
 Clip = Literal["none", "heads", "model"]
-
-
-def relative_count(
-    attention: Float[Tensor, "*batch keys"], threshold: float
-) -> Int[Tensor, "*batch"]:
-    """Tokens whose attention exceeds `threshold` times the largest in the row."""
-    largest = attention.amax(-1, keepdim=True)
-    return (attention > threshold * largest).sum(-1)
-
-
-def absolute_count(
-    attention: Float[Tensor, "*batch keys"], threshold: float
-) -> Int[Tensor, "*batch"]:
-    """Tokens whose attention exceeds `threshold`."""
-    return (attention > threshold).sum(-1)
 
 
 def summed_dimension(
@@ -51,3 +38,55 @@ def summed_dimension(
         counts = np.minimum(counts, head_dim)
     total: ndarray = counts.sum(-1)
     return np.minimum(total, d_model) if clip == "model" else total
+
+
+def dimension_frames(
+    rows: pd.DataFrame,
+    counts: Mapping[str, Int[ndarray, "rows layers heads"]],
+    clip: Clip,
+    head_dim: int,
+    d_model: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The dimension of every layer, and what each head adds to it.
+
+    Args:
+        rows: text_id and position of every token whose attention was counted.
+        counts: Tokens above each threshold, by the threshold's name.
+        clip: Upper limit of a count; see `summed_dimension`.
+        head_dim: Dimension of a head.
+        d_model: Width of the residual stream.
+
+    Returns:
+        Rows of `INTRINSIC_DIMENSION` and of `HEAD_DIMENSION`.
+    """
+    text_ids, positions = rows["text_id"].to_numpy(), rows["position"].to_numpy()
+    summed, by_head = [], []
+    for threshold, values in counts.items():
+        n_rows, n_layers, n_heads = values.shape
+        layers = np.tile(np.arange(n_layers), n_rows)
+        summed.append(
+            pd.DataFrame(
+                {
+                    "text_id": np.repeat(text_ids, n_layers),
+                    "position": np.repeat(positions, n_layers),
+                    "n_tokens": np.repeat(positions + 1, n_layers),
+                    "layer": layers,
+                    "threshold": threshold,
+                    "count": values.sum(-1, dtype=np.int64).ravel(),
+                    "dimension": summed_dimension(values, clip, head_dim, d_model).ravel(),
+                }
+            )
+        )
+        by_head.append(
+            pd.DataFrame(
+                {
+                    "text_id": np.repeat(text_ids, n_layers * n_heads),
+                    "position": np.repeat(positions, n_layers * n_heads),
+                    "layer": np.repeat(layers, n_heads),
+                    "head": np.tile(np.arange(n_heads), n_rows * n_layers),
+                    "threshold": threshold,
+                    "count": values.ravel(),
+                }
+            )
+        )
+    return pd.concat(summed, ignore_index=True), pd.concat(by_head, ignore_index=True)

@@ -64,16 +64,16 @@ def read_last_token(decoder: Decoder, ids: list[int], relative_threshold: float)
     return seen
 
 
-def _keep_input(kept: dict[int, Tensor], layer: int) -> Any:
+def _keep_input(states: dict[int, Tensor], layer: int) -> Any:
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        kept[layer] = _last(args[0])
+        states[layer] = _last(args[0])
 
     return keep
 
 
-def _keep_output(kept: dict[int, Tensor], layer: int) -> Any:
+def _keep_output(states: dict[int, Tensor], layer: int) -> Any:
     def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        kept[layer] = _last(first_tensor(output))
+        states[layer] = _last(first_tensor(output))
 
     return keep
 

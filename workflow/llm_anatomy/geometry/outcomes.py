@@ -1,9 +1,11 @@
 """Judge answers with a classifier trained on labelled texts, instead of by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 from numpy import ndarray
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -11,6 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
+
+from llm_anatomy.config.geometry import AnswerScorer
+from llm_anatomy.errors import UserError
+from llm_anatomy.tables.data import TEXTS
+from llm_anatomy.tables.geometry import PROMPT_OUTCOMES, SCORERS
 
 FOLDS = 5
 
@@ -67,3 +74,73 @@ def train_scorer(texts: Sequence[str], labels: Bool[ndarray, " texts"], seed: in
         threshold,
         float(balanced_accuracy_score(labels, out_of_fold >= threshold)),
     )
+
+
+def judge_answers(
+    prompts: pd.DataFrame,
+    scorers: Sequence[AnswerScorer],
+    datasets: Mapping[str, pd.DataFrame],
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train a classifier per outcome, and score every answer with it.
+
+    Args:
+        prompts: Rows of `PROMPTS`, with the answers.
+        scorers: The outcomes, each with the dataset and label that it is learned from.
+        datasets: Rows of `TEXTS` of those datasets by name.
+        seed: Seed of the folds.
+
+    Returns:
+        Rows of `PROMPT_OUTCOMES` and of `SCORERS`; none without scorers, as where a user's own
+        data are all there is.
+
+    Raises:
+        UserError: A dataset lacks the label, or has too few texts of one class.
+    """
+    outcomes, trained = [PROMPT_OUTCOMES.frame([])], []
+    for settings in scorers:
+        scorer, row = _train(settings, datasets[settings.dataset], seed)
+        scores = scorer.scores(list(prompts["answer"]))
+        outcomes.append(
+            pd.DataFrame(
+                {
+                    "prompt_id": prompts["prompt_id"],
+                    "outcome": settings.outcome,
+                    "score": scores,
+                    "positive": scores >= scorer.threshold,
+                }
+            )
+        )
+        trained.append(row)
+    return pd.concat(outcomes[1:] or outcomes, ignore_index=True), SCORERS.frame(trained)
+
+
+def _train(settings: AnswerScorer, texts: pd.DataFrame, seed: int) -> tuple[Scorer, dict[str, Any]]:
+    """The classifier of one outcome, and its row of `SCORERS`."""
+    source = TEXTS.path.format(dataset=settings.dataset)
+    column = f"label_{settings.label}"
+    if column not in texts.columns:
+        known = [name.removeprefix("label_") for name in texts.columns if name.startswith("label_")]
+        raise UserError(
+            f"{source} has no label '{settings.label}', which the key 'geometry.prompts.scorers' "
+            f"names; it has {', '.join(known) or 'none'}"
+        )
+    used = texts[texts[column].notna()]
+    labels = used[column].to_numpy(dtype=bool)
+    try:
+        scorer = train_scorer(list(used["text"]), labels, seed)
+    except ValueError as error:
+        raise UserError(
+            f"{source} cannot train the answer scorer '{settings.outcome}': {error}"
+        ) from error
+    return scorer, {
+        "outcome": settings.outcome,
+        "dataset": settings.dataset,
+        "label": settings.label,
+        "n_rows": len(texts),
+        "n_used": len(used),
+        "n_positive": int(labels.sum()),
+        "roc_auc": scorer.roc_auc,
+        "threshold": scorer.threshold,
+        "balanced_accuracy": scorer.balanced_accuracy,
+    }

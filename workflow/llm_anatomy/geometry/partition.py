@@ -53,7 +53,7 @@ def token_statistics(
     """
     tokens, units = preactivations.shape
     dtype = torch.promote_types(preactivations.dtype, torch.float32)
-    # Counts are summed as floats: exact, and several times faster than summing booleans.
+    # Counts are summed as floats, which are exact.
     active = preactivations.new_empty(tokens, dtype=dtype)
     distance = torch.empty_like(active)
     on_cpu = preactivations.device.type == "cpu"

@@ -5,13 +5,17 @@ together there, so three controls are as long as the related prefix: unrelated t
 length, the related tokens in random order, and random tokens. (papers/geometry, section 1.4)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from llm_anatomy.config.geometry import PromptCategory
+from llm_anatomy.model.run.prompts import chat_ids, raw_ids
+
+# How a tokenizer makes token ids of a text in every format.
+FORMATS: Mapping[str, Callable[[Any, str], list[int]]] = {"raw": raw_ids, "chat": chat_ids}
 
 
 @dataclass(frozen=True)
@@ -67,19 +71,6 @@ def build_prompts(
                     prefix = _control(condition, tokens, unrelated, tokenizer, rng)
                 prompts.append(Prompt(category.name, condition, step, prefix, category.request))
     return prompts
-
-
-def formatted_ids(tokenizer: Any, text: str, form: str) -> list[int]:
-    """Token ids of a prompt as raw text, or as a user's turn in the model's chat template."""
-    if form == "raw":
-        ids: list[int] = tokenizer(text, add_special_tokens=True)["input_ids"]
-        return ids
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
-    )
-    # The template writes the special tokens itself.
-    chat: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    return chat
 
 
 def _control(

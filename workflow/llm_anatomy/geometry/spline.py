@@ -9,8 +9,12 @@ Standard deviations have n - 1 in the denominator; for a single token they are 0
 """
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+
+from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.activations import Traces
 
 N_FEATURES = 7
 FEATURE_NAMES = (
@@ -85,16 +89,52 @@ def prefix_features(
     return stacked.transpose(1, 0, 2)
 
 
+def feature_frame(traces: Traces, source: str, *, include_bos: bool = True) -> pd.DataFrame:
+    """The features of every text, from the traces of its tokens.
+
+    Args:
+        traces: Traces of all texts.
+        source: Where the traces come from, for the message of the error.
+        include_bos: Whether beginning-of-sequence tokens take part.
+
+    Returns:
+        Rows of `SPLINE_FEATURES`.
+
+    Raises:
+        UserError: A text has nothing beside a beginning-of-sequence token that is left out.
+    """
+    active, distance, lengths = traces.active, traces.distance, traces.lengths
+    if not include_bos:
+        _check_more_than_bos(traces, source)
+        active, lengths = without_bos(traces.active, traces.lengths, traces.has_bos)
+        distance, _ = without_bos(traces.distance, traces.lengths, traces.has_bos)
+    values = spline_features(active, distance, lengths)
+    texts = {"text_id": traces.text_ids, "n_tokens": traces.lengths, "truncated": traces.truncated}
+    flat = values.reshape(len(values), -1)
+    names = feature_columns(values.shape[1])
+    return pd.concat([pd.DataFrame(texts), pd.DataFrame(flat, columns=names)], axis=1)
+
+
 def without_bos(
     values: Float[ndarray, "layers tokens"],
     lengths: Int[ndarray, " texts"],
     has_bos: Bool[ndarray, " texts"],
-) -> tuple[Float[ndarray, "layers kept"], Int[ndarray, " texts"]]:
+) -> tuple[Float[ndarray, "layers rest"], Int[ndarray, " texts"]]:
     """Drop the beginning-of-sequence token of every text that has one; values and new lengths."""
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.intp)
     keep = np.ones(values.shape[1], dtype=bool)
     keep[starts[has_bos]] = False
     return values[:, keep], lengths - has_bos.astype(lengths.dtype)
+
+
+def _check_more_than_bos(traces: Traces, source: str) -> None:
+    alone = (traces.lengths == 1) & traces.has_bos
+    if alone.any():
+        text = traces.text_ids[int(alone.argmax())]
+        raise UserError(
+            f"{source}: the text '{text}' has no token beside the beginning-of-sequence token; set "
+            "'geometry.spline_features.include_bos' to true, or remove the text"
+        )
 
 
 def _mean_and_std(

@@ -22,6 +22,7 @@ from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.answers import end_tokens, until_end
 from llm_anatomy.model.run.generation import CachedRun, ended, generate
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.neurons.clamping import Clamp, check_neuron, clamped, positions_mask, sites_of
 from llm_anatomy.neurons.concepts import ConceptIndex, control_neurons
 from llm_anatomy.neurons.runner import PromptRunner
@@ -244,7 +245,7 @@ def answer_logprobs(
     means = []
     for row, answer in zip(states, answers, strict=True):
         span = row[len(prompt) - 1 : len(prompt) - 1 + len(answer)]
-        logprobs = decoder.unembed(span).double().log_softmax(-1).cpu()
+        logprobs = unembedding_of(decoder).unembed(span).double().log_softmax(-1).cpu()
         picked = logprobs.gather(1, torch.tensor(answer, dtype=torch.long)[:, None])
         means.append(float(picked.mean()) if answer else float("nan"))
     return means

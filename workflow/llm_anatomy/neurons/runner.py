@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.neurons.clamping import Clamp, clamped
 
@@ -44,19 +45,20 @@ class PromptRunner:
     ) -> Float[Tensor, "rows vocab"]:
         """Log-probabilities of the next token, float64: one row, or one per row of the clamp."""
         normed = self._normed(prompt, clamp)[:, -1]
-        return self.decoder.unembed(normed).double().log_softmax(-1).cpu()
+        return unembedding_of(self.decoder).unembed(normed).double().log_softmax(-1).cpu()
 
     @torch.no_grad()
     def token_logprobs(
         self, prompt: list[int], clamp: Clamp | None = None
     ) -> Float[Tensor, "rows predicted"]:
         """Log-probability of every token but the first, given those before it."""
+        unembed = unembedding_of(self.decoder).unembed
         targets = torch.tensor(prompt[1:], device=self.decoder.device)[:, None]
         # One row at a time: the logits of a whole batch would be the largest tensor of all.
         return (
             torch.stack(
                 [
-                    self.decoder.unembed(row[:-1]).float().log_softmax(-1).gather(1, targets)[:, 0]
+                    unembed(row[:-1]).log_softmax(-1).gather(1, targets)[:, 0]
                     for row in self._normed(prompt, clamp)
                 ]
             )
@@ -66,8 +68,9 @@ class PromptRunner:
 
     @torch.no_grad()
     def all_logprobs(self, prompt: list[int]) -> Float[Tensor, "tokens vocab"]:
-        """Clean log-probabilities after every token, float32."""
-        return self.decoder.unembed(self._normed(prompt, None)[0]).float().log_softmax(-1).cpu()
+        """Clean log-probabilities after every token."""
+        normed = self._normed(prompt, None)[0]
+        return unembedding_of(self.decoder).unembed(normed).log_softmax(-1).cpu()
 
     def _normed(
         self, prompt: list[int], clamp: Clamp | None

@@ -1,8 +1,10 @@
 """What one sweep runs over: prompts with their answers, grouped so that rows share a geometry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import pandas as pd
 
 from llm_anatomy.config.patching import (
     Freeze,
@@ -14,12 +16,9 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.patching.manipulations import Positions
 
-# A row of the tables `patching/examples` and `patching/pairs`.
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
-class Answer:
+class AcceptedAnswers:
     """Accepted answers with the tokens that they begin with."""
 
     texts: tuple[str, ...]
@@ -40,53 +39,56 @@ class Donor:
     """
 
     example_id: str
-    answer: Answer
+    answer: AcceptedAnswers
     tokens: tuple[int, ...]
     positions: tuple[int, ...]
     start: int
 
 
 @dataclass(frozen=True)
-class Case:
+class SweepCase:
     """One prompt of a sweep."""
 
     example_id: str
     tokens: tuple[int, ...]
     span: tuple[int, int] | None
-    answer: Answer
+    answer: AcceptedAnswers
     donor: Donor | None = None
 
 
 def cases_for(
-    manipulation: Manipulation | None, examples: Sequence[Row], pairs: Sequence[Row]
-) -> list[Case]:
+    manipulation: Manipulation | None, examples: pd.DataFrame, pairs: pd.DataFrame
+) -> list[SweepCase]:
     """The cases of a manipulation: examples, for a switch the pairs.
 
     Examples whose subject is not in the prompt have no place in a manipulation of the subject; the
     intake table names them.
+
+    Args:
+        manipulation: The manipulation; None for the clean run.
+        examples: Table `patching/examples`.
+        pairs: Table `patching/pairs`.
     """
-    made = {row["example_id"]: _case(row) for row in examples}
+    cases = {row["example_id"]: _case(row) for row in examples.to_dict("records")}
     if isinstance(manipulation, Switch):
         return [
             replace(
-                made[row["example_id"]],
+                cases[row["example_id"]],
                 donor=Donor(
                     row["donor_id"],
-                    made[row["donor_id"]].answer,
+                    cases[row["donor_id"]].answer,
                     tuple(int(token) for token in row["donor_tokens"]),
                     tuple(int(position) for position in row["donor_positions"]),
                     int(row["start"]),
                 ),
             )
-            for row in pairs
+            for row in pairs.to_dict("records")
         ]
-    cases = list(made.values())
-    return (
-        [case for case in cases if case.span is not None] if needs_subject(manipulation) else cases
-    )
+    subject = needs_subject(manipulation)
+    return [case for case in cases.values() if case.span is not None or not subject]
 
 
-def positions_of(manipulation: RandomManipulation | Freeze, case: Case) -> Positions:
+def positions_of(manipulation: RandomManipulation | Freeze, case: SweepCase) -> Positions:
     """The manipulated previous positions of a case."""
     last = len(case.tokens) - 1
     policy = manipulation.positions
@@ -100,8 +102,8 @@ def positions_of(manipulation: RandomManipulation | Freeze, case: Case) -> Posit
 
 
 def batches(
-    cases: Sequence[Case], manipulation: Manipulation | None, n_layers: int, budget: int
-) -> Iterator[tuple[list[Case], int]]:
+    cases: Sequence[SweepCase], manipulation: Manipulation | None, n_layers: int, budget: int
+) -> Iterator[tuple[list[SweepCase], int]]:
     """Group cases into rows of one geometry, within a budget of tokens.
 
     Args:
@@ -113,7 +115,7 @@ def batches(
     Yields:
         The rows of a batch, and how many layers may be swept at once.
     """
-    groups: dict[object, list[Case]] = {}
+    groups: dict[object, list[SweepCase]] = {}
     for case in cases:
         span = case.span if needs_subject(manipulation) else None
         switched = None if case.donor is None else (case.donor.start, len(case.donor.positions))
@@ -126,7 +128,7 @@ def batches(
             yield group[first : first + size], at_once
 
 
-def _recomputed(case: Case, manipulation: Manipulation | None) -> int:
+def _recomputed(case: SweepCase, manipulation: Manipulation | None) -> int:
     """Tokens of a prompt that each layer's variant computes again."""
     if case.donor is not None:
         return len(case.tokens) - case.donor.start
@@ -135,8 +137,10 @@ def _recomputed(case: Case, manipulation: Manipulation | None) -> int:
     return len(case.tokens)
 
 
-def _case(row: Row) -> Case:
+def _case(row: dict[Hashable, Any]) -> SweepCase:
+    """One row of the table `patching/examples`."""
     start, end = row["span_start"], row["span_end"]
-    span = None if start is None else (int(start), int(end))
-    answer = Answer(tuple(row["answers"]), int(row["gold_token"]), frozenset(row["first_tokens"]))
-    return Case(row["example_id"], tuple(int(token) for token in row["tokens"]), span, answer)
+    span = None if pd.isna(start) else (int(start), int(end))
+    first_tokens = frozenset(int(token) for token in row["first_tokens"])
+    answer = AcceptedAnswers(tuple(row["answers"]), int(row["gold_token"]), first_tokens)
+    return SweepCase(row["example_id"], tuple(int(token) for token in row["tokens"]), span, answer)

@@ -124,16 +124,16 @@ def _drop_free_claim(
 ) -> dict[str, Any] | None:
     """From which depth on a manipulation costs little; the number of layers stands for nowhere."""
     depths = tables.depths
-    found = depths[
+    own = depths[
         (depths["manipulation"] == name)
         & (depths["subset"] == "all")
         & (depths["metric"] == metric)
         & (depths["quantity"] == f"drop_free_{SMALL_DROP * 100:g}")
         & depths["strength"].isna()
     ]
-    if found.empty:
+    if own.empty:
         return None
-    row = found.iloc[0]
+    row = own.iloc[0]
     n_layers = int(row["layers"])
     layer = n_layers if pd.isna(row["layer"]) else int(row["layer"])
     known = able and not pd.isna(row["low"])
@@ -202,9 +202,9 @@ def _switch_claims(
         & (depths["quantity"] == "crossover")
     ]
     if len(own) and not pd.isna(own["layer"].iloc[0]):
-        found = own.iloc[0]
-        depth = float(found["depth"])
-        known = not pd.isna(found["low"])
+        row = own.iloc[0]
+        depth = float(row["depth"])
+        known = not pd.isna(row["low"])
         rows.append(
             claim_row(
                 PAPER,
@@ -213,11 +213,11 @@ def _switch_claims(
                 tables.model,
                 paper_value="k = 18, 17, 22 of 32 (Llama2-7B, Mistral-7B, Yi-6B)",
                 measured_value=depth,
-                low=float(found["low"]) / n_layers if known else None,
-                high=float(found["high"]) / n_layers if known else None,
+                low=float(row["low"]) / n_layers if known else None,
+                high=float(row["high"]) / n_layers if known else None,
                 unit="share of layers",
                 holds=PAPER_CROSSOVER[0] <= depth <= PAPER_CROSSOVER[1],
-                note=f"{about}; crossover at k = {int(found['layer'])} of {n_layers}; criterion: "
+                note=f"{about}; crossover at k = {int(row['layer'])} of {n_layers}; criterion: "
                 "within the paper's models' range, 0.53 to 0.69; bootstrap interval",
             )
         )
@@ -248,5 +248,5 @@ def _relative_drop(row: Any, baseline: float) -> tuple[float, float, float]:
 
 def _at(curve: pd.DataFrame, layer: int) -> Any | None:
     """The row of the first swept layer at or above `layer`; None when there is none."""
-    found = curve[curve["layer"] >= layer].sort_values("layer")
-    return found.iloc[0] if len(found) else None
+    above = curve[curve["layer"] >= layer].sort_values("layer")
+    return above.iloc[0] if len(above) else None

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import KeyValues, Replay, stack_rows
 from llm_anatomy.patching.clean import CleanRun
 from llm_anatomy.patching.fast import Swept
@@ -111,7 +112,7 @@ def generate(
 
 
 def _next(replay: Replay, final: Tensor) -> Tensor:
-    return replay.decoder.logits(final).argmax(-1, keepdim=True)
+    return unembedding_of(replay.decoder).logits(final).argmax(-1, keepdim=True)
 
 
 def _keep(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from llm_anatomy.patching.prompts import Example
+from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.statistics.random import keyed_generator
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
@@ -66,7 +66,7 @@ def rouge(prediction: str, reference: str) -> dict[str, float]:
     return {name: float(scores[name].fmeasure) for name in ROUGE}
 
 
-def answer_floors(examples: Sequence[Example]) -> list[tuple[str, str, float]]:
+def answer_floors(examples: Sequence[TaskExample]) -> list[tuple[str, str, float]]:
     """Chance of being right by a uniform guess among the answers, or by the majority answer.
 
     Returns:
@@ -79,7 +79,7 @@ def answer_floors(examples: Sequence[Example]) -> list[tuple[str, str, float]]:
     ]
 
 
-def span_floors(examples: Sequence[Example], seed: int) -> list[tuple[str, str, float]]:
+def span_floors(examples: Sequence[TaskExample], seed: int) -> list[tuple[str, str, float]]:
     """Exact match and F1 of a random span of the context, as many words long as the answer."""
     pairs = [(_random_span(example, seed), example.item.answers) for example in examples]
     return [
@@ -88,7 +88,7 @@ def span_floors(examples: Sequence[Example], seed: int) -> list[tuple[str, str, 
     ]
 
 
-def word_floors(examples: Sequence[Example], seed: int) -> list[tuple[str, str, float]]:
+def word_floors(examples: Sequence[TaskExample], seed: int) -> list[tuple[str, str, float]]:
     """ROUGE of random words of the article, as many as the reference summary has."""
     scores = []
     for example in examples:
@@ -101,7 +101,7 @@ def word_floors(examples: Sequence[Example], seed: int) -> list[tuple[str, str, 
     ]
 
 
-def _random_span(example: Example, seed: int) -> str:
+def _random_span(example: TaskExample, seed: int) -> str:
     words = example.item.source.split()
     length = min(len(words), len(example.item.answers[0].split()))
     generator = keyed_generator(seed, "random_span", example.item.example_id)

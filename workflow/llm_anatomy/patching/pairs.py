@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_anatomy.config.patching import Donors, RelationTask
-from llm_anatomy.patching.prompts import Example, tokenise
+from llm_anatomy.patching.prompts import TaskExample, tokenise
 from llm_anatomy.patching.tasks import SetAside, donor_text
 from llm_anatomy.statistics.random import keyed_generator
 
@@ -20,7 +20,7 @@ class DonorPrompt:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SwitchPair:
     """One switch; columns of the table `patching/pairs`.
 
     Attributes:
@@ -32,8 +32,8 @@ class Pair:
         alignment: `equal`, `last_token` or `pad_left_with_first`.
     """
 
-    target: Example
-    donor: Example
+    target: TaskExample
+    donor: TaskExample
     prompt: DonorPrompt
     start: int
     donor_positions: tuple[int, ...]
@@ -66,8 +66,8 @@ def align(
 
 
 def make_pairs(
-    tokenizer: Any, task: RelationTask, examples: Sequence[Example], seed: int
-) -> tuple[list[Pair], list[SetAside]]:
+    tokenizer: Any, task: RelationTask, examples: Sequence[TaskExample], seed: int
+) -> tuple[list[SwitchPair], list[SetAside]]:
     """The switches of a relation task, and the examples without one.
 
     A donor's accepted answers never begin like the target's, so that following the donor and
@@ -76,7 +76,7 @@ def make_pairs(
     donors, aside = _donor_prompts(tokenizer, task, examples)
     order = keyed_generator(seed, "pairs", task.name).permutation(len(examples))
     cycle = [examples[index] for index in order]
-    pairs: list[Pair] = []
+    pairs: list[SwitchPair] = []
     for place, target in enumerate(cycle):
         if target.item.example_id not in donors:
             continue
@@ -103,7 +103,7 @@ def make_pairs(
                     )
                 )
             else:
-                pairs.append(Pair(target, donor, prompt, *aligned))
+                pairs.append(SwitchPair(target, donor, prompt, *aligned))
     place_of = {example.item.example_id: place for place, example in enumerate(examples)}
     pairs.sort(
         key=lambda p: (place_of[p.target.item.example_id], place_of[p.donor.item.example_id])
@@ -113,10 +113,10 @@ def make_pairs(
 
 def _choose(
     settings: Donors,
-    target: Example,
-    partners: Sequence[Example],
+    target: TaskExample,
+    partners: Sequence[TaskExample],
     donors: dict[str, DonorPrompt],
-) -> Iterator[Example]:
+) -> Iterator[TaskExample]:
     if settings.pairing == "all":
         yield from partners
         return
@@ -130,7 +130,7 @@ def _choose(
 
 
 def _donor_prompts(
-    tokenizer: Any, task: RelationTask, examples: Sequence[Example]
+    tokenizer: Any, task: RelationTask, examples: Sequence[TaskExample]
 ) -> tuple[dict[str, DonorPrompt], list[SetAside]]:
     donors, aside = {}, []
     for example in examples:
@@ -143,12 +143,12 @@ def _donor_prompts(
     return donors, aside
 
 
-def subject_missing(example: Example, scope: str) -> SetAside:
+def subject_missing(example: TaskExample, scope: str) -> SetAside:
     """The entry of an example whose prompt does not name its subject."""
     subject = example.item.subject
     reason = f"the prompt does not contain the subject '{subject}'"
     return SetAside(example.item.example_id, subject, "subject_not_in_prompt", reason, scope)
 
 
-def _aside(example: Example, category: str, reason: str) -> SetAside:
+def _aside(example: TaskExample, category: str, reason: str) -> SetAside:
     return SetAside(example.item.example_id, example.item.subject, category, reason, "switch")

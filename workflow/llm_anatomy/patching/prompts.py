@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_anatomy.patching.tasks import Item, SetAside
+from llm_anatomy.patching.tasks import SetAside, TaskItem
 from llm_anatomy.statistics.random import keyed_generator
 
 
 @dataclass(frozen=True)
-class Example:
+class TaskExample:
     """An item as the model reads it; columns of the table `patching/examples`.
 
     Attributes:
@@ -21,7 +21,7 @@ class Example:
         answer_tokens: Tokens of the canonical answer.
     """
 
-    item: Item
+    item: TaskItem
     tokens: tuple[int, ...]
     span: tuple[int, int] | None
     gold_token: int
@@ -59,7 +59,7 @@ def tokenise(
     return tokens, (inside[0], inside[-1] + 1) if inside else None
 
 
-def make_example(tokenizer: Any, item: Item, limits: Limits) -> Example | SetAside:
+def make_example(tokenizer: Any, item: TaskItem, limits: Limits) -> TaskExample | SetAside:
     """Tokenise an item, or say why it cannot be used."""
     tokens, span = tokenise(tokenizer, item.prompt, item.subject_at, len(item.subject or ""))
 
@@ -101,7 +101,7 @@ def make_example(tokenizer: Any, item: Item, limits: Limits) -> Example | SetAsi
     # A model may also go on without the space that separates an answer from the prompt.
     joined = (_continuation(tokenizer, item.prompt, tokens, a, "") for a in item.answers)
     firsts |= {ids[0] for ids in joined if ids}
-    return Example(item, tokens, span, gold[0], tuple(sorted(firsts)), len(gold))
+    return TaskExample(item, tokens, span, gold[0], tuple(sorted(firsts)), len(gold))
 
 
 def _encode(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
@@ -131,15 +131,15 @@ def _continuation(
 
 
 def sample(
-    examples: Sequence[Example], count: int | None, keep: Sequence[str], seed: int, task: str
-) -> tuple[list[Example], list[SetAside]]:
+    examples: Sequence[TaskExample], count: int | None, keep: Sequence[str], seed: int, task: str
+) -> tuple[list[TaskExample], list[SetAside]]:
     """A keyed random sample, in the source's order; subjects in `keep` are always in it."""
     if count is None or len(examples) <= count:
         return list(examples), []
-    kept = {subject.casefold() for subject in keep}
+    always = {subject.casefold() for subject in keep}
     order = keyed_generator(seed, "sample", task).permutation(len(examples))
-    first = [i for i in order if (examples[i].item.subject or "").casefold() in kept]
-    others = [i for i in order if (examples[i].item.subject or "").casefold() not in kept]
+    first = [i for i in order if (examples[i].item.subject or "").casefold() in always]
+    others = [i for i in order if (examples[i].item.subject or "").casefold() not in always]
     chosen = set((first + others)[:count])
     left = [
         SetAside(

@@ -18,6 +18,7 @@ from llm_anatomy.model.run.hooks import (
     replace_first,
     replace_hidden_input,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit
 
 Logits = Float[Tensor, "rows vocab"]
@@ -27,7 +28,7 @@ Tokens = Int[Tensor, "rows tokens"]
 def clean_logits(decoder: Decoder, tokens: Tokens) -> Logits:
     """Next-token logits of the unmanipulated model."""
     output = decoder.body(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
-    return decoder.unembed(output.last_hidden_state[:, -1])
+    return unembedding_of(decoder).unembed(output.last_hidden_state[:, -1])
 
 
 def edited_logits(
@@ -47,13 +48,13 @@ def edited_logits(
 def frozen_logits(decoder: Decoder, tokens: Tokens, layer: int, positions: Positions) -> Logits:
     """Freeze: X^l_j := X^k_j for every block l >= k and every manipulated previous token j."""
     where = positions.of(0, tokens.shape[1] - 1)
-    kept: list[Tensor] = []
+    start: list[Tensor] = []
 
     def freeze(states: Tensor) -> Tensor:
-        if not kept:
-            kept.append(states)
+        if not start:
+            start.append(states)
         frozen = states.clone()
-        frozen[:, where] = kept[0][:, where]
+        frozen[:, where] = start[0][:, where]
         return frozen
 
     blocks = decoder.blocks[layer:]

@@ -1,4 +1,4 @@
-"""From logits and generated tokens to the records of the table `patching/sweep`."""
+"""From logits and generated tokens to the records of the table `patching/sweeps`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.patching.cases import Answer, Case
+from llm_anatomy.config.patching import ExtractiveQaTask, SummarisationTask, Task
+from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.patching.cases import AcceptedAnswers, SweepCase
 from llm_anatomy.patching.metrics import ROUGE, exact_match, f1, rouge, starts_with_answer
 
 # Rows of logits that are held in float32 at once.
@@ -43,27 +45,27 @@ def next_token(
     logits: Callable[[Tensor], Tensor],
     final: Float[Tensor, "rows d_model"],
     clean_final: Float[Tensor, "prompts d_model"],
-    cases: Sequence[Case],
+    cases: Sequence[SweepCase],
 ) -> NextToken:
     """Score the next-token distributions of all variants of a batch.
 
     Args:
-        logits: The decoder's head.
+        logits: The model's unembedding.
         final: Final states, ordered by variant, then by case.
         clean_final: Clean final states of the cases.
         cases: The cases of the batch.
     """
-    device, prompts = final.device, len(cases)
+    clean = logits(clean_final).log_softmax(-1)
+    probabilities = clean.exp()
+    device, prompts = clean.device, len(cases)
     gold = torch.tensor([case.answer.gold_token for case in cases], device=device)
     donor = torch.tensor(
         [c.donor.answer.gold_token if c.donor else -1 for c in cases], device=device
     )
-    clean = logits(clean_final).float().log_softmax(-1)
-    probabilities = clean.exp()
     columns: list[list[Tensor]] = [[], [], [], [], [], []]
     at_once = max(1, LOGIT_ROWS // prompts)
     for states in final.view(-1, prompts, final.shape[-1]).split(at_once):
-        part = logits(states).float().log_softmax(-1)
+        part = logits(states).log_softmax(-1)
         kl = (clean - part).mul_(probabilities).sum(-1).clamp_min(0)
         values = (part.argmax(-1), *_of(part, gold), *_of(part, donor), kl)
         for column, value in zip(columns, values, strict=True):
@@ -83,7 +85,7 @@ def _of(
 
 
 @dataclass(frozen=True)
-class Judge:
+class ContinuationScorer:
     """Reads generated tokens as an answer and scores it.
 
     Attributes:
@@ -98,14 +100,27 @@ class Judge:
     max_new_tokens: int
     end_tokens: frozenset[int]
 
+    @classmethod
+    def of_task(cls, task: Task, loaded: LoadedModel) -> "ContinuationScorer":
+        """The scorer of a task's answers by a model."""
+        scoring: Scoring = "first_token" if task.max_new_tokens == 1 else "continuation"
+        if isinstance(task, ExtractiveQaTask):
+            scoring = "span"
+        elif isinstance(task, SummarisationTask):
+            scoring = "summary"
+        ends = loaded.decoder.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        tokens = {*ends, loaded.tokenizer.eos_token_id} - {None}
+        return cls(loaded.tokenizer, scoring, task.max_new_tokens, frozenset(tokens))
+
     def text(self, tokens: Sequence[int]) -> str:
         """The answer in a continuation: up to the end token, and for answers to the newline."""
-        kept = []
+        answer = []
         for token in tokens:
             if token in self.end_tokens:
                 break
-            kept.append(token)
-        text = str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+            answer.append(token)
+        text = str(self.tokenizer.decode(answer, skip_special_tokens=True)).strip()
         return text if self.scoring == "summary" else text.split("\n")[0].strip()
 
     def finished(self, tokens: Int[Tensor, "rows steps"]) -> torch.Tensor:
@@ -117,7 +132,7 @@ class Judge:
             return True
         return self.scoring != "summary" and "\n" in str(self.tokenizer.decode(tokens)).lstrip()
 
-    def score(self, case: Case, tokens: Sequence[int]) -> dict[str, Any]:
+    def score(self, case: SweepCase, tokens: Sequence[int]) -> dict[str, Any]:
         """Score columns of one record."""
         text = self.text(tokens)
         record: dict[str, Any] = {"prediction": text, "correct": None, "donor_correct": None}
@@ -136,7 +151,7 @@ class Judge:
             record["donor_correct"] = self._right(case.donor.answer, tokens, text)
         return record
 
-    def _right(self, answer: Answer, tokens: Sequence[int], text: str) -> bool:
+    def _right(self, answer: AcceptedAnswers, tokens: Sequence[int], text: str) -> bool:
         if self.scoring == "first_token":
             return int(tokens[0]) in answer.first_tokens
         return starts_with_answer(text, answer.texts)

@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.stats import norm
 
-from llm_anatomy.config.patching import PatchingSummary
+from llm_anatomy.config.patching import CONTROL, PatchingSummary
 from llm_anatomy.patching.metrics import ROUGE
 from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.tables.patching import CURVES, DEPTHS
 
 # Scores with a clean baseline that a manipulation can only lower or keep.
 SCORES = ("correct", "exact_match", "f1", *ROUGE)
@@ -46,6 +47,47 @@ class Curve:
     chance: float | None
 
 
+def summarise_sweeps(
+    sweeps: pd.DataFrame, floors: pd.DataFrame, settings: PatchingSummary, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score curves over the layers, and the layers at which they change.
+
+    Args:
+        sweeps: Table `patching/sweeps` of one task.
+        floors: Its table `patching/floors`.
+        settings: Confidence, resamples and tolerated drops.
+        seed: Seed of the resamples.
+
+    Returns:
+        Tables `patching/curves` and `patching/depths`, one manipulation after the other.
+    """
+    highest = floors.groupby("metric")["value"].max()
+    chance = {str(metric): float(value) for metric, value in highest.items()}
+    is_clean = sweeps["manipulation"] == CONTROL
+    clean = sweeps[is_clean]
+    # The clean run manipulates nothing, which is k = L.
+    n_layers = int(clean["layer"].iloc[0])
+    curve_parts: list[dict[str, Any]] = []
+    depth_parts: list[dict[str, Any]] = []
+    for name, sweep in sweeps[~is_clean].groupby("manipulation", sort=False):
+        for strength, one in sweep.groupby("strength", dropna=False, sort=True):
+            for subset, records in subset_rows(one, clean):
+                named = {
+                    "manipulation": name,
+                    "strength": None if pd.isna(strength) else strength,
+                    "subset": subset,
+                }
+                curves = curves_of(records, clean, chance)
+                bootstrap = Bootstrap(len(curves[0].values), settings, seed)
+                for curve in curves:
+                    rows = curve_rows(curve, settings, bootstrap, n_layers)
+                    curve_parts += [named | row for row in rows]
+                depth_parts += [
+                    named | row for row in depth_rows(curves, settings, bootstrap, n_layers)
+                ]
+    return CURVES.frame(curve_parts), DEPTHS.frame(depth_parts)
+
+
 def wilson(successes: float, count: int, confidence: float) -> tuple[float, float]:
     """Wilson's score interval of a share."""
     z = float(norm.ppf(0.5 + confidence / 2))
@@ -69,7 +111,7 @@ def curves_of(sweep: pd.DataFrame, clean: pd.DataFrame, floors: Mapping[str, flo
     """
     columns = _metric_columns(sweep)
     single = not sweep.duplicated(["example_id", "layer"]).any()
-    made = []
+    curves = []
     for metric, values in columns.items():
         table = (
             sweep[["example_id", "layer"]]
@@ -83,7 +125,7 @@ def curves_of(sweep: pd.DataFrame, clean: pd.DataFrame, floors: Mapping[str, flo
         if metric not in ("modified", "neither"):
             by_example = clean.set_index("example_id")[source].astype(float)
             baseline = by_example.loc[table.index].to_numpy()
-        made.append(
+        curves.append(
             Curve(
                 metric,
                 table.columns.to_numpy(),
@@ -94,7 +136,7 @@ def curves_of(sweep: pd.DataFrame, clean: pd.DataFrame, floors: Mapping[str, flo
                 floors.get(source) if metric in (*SCORES, "original") else None,
             )
         )
-    return made
+    return curves
 
 
 def _metric_columns(sweep: pd.DataFrame) -> dict[str, pd.Series]:

@@ -1,4 +1,4 @@
-"""Sweep one manipulation over layers, seeds and cases, the fast way or the slow one."""
+"""Sweep manipulations over layers, seeds and cases, the fast way or the slow one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.config.patching import (
+    CONTROL,
     Angle,
     Freeze,
     Manipulation,
@@ -16,21 +17,57 @@ from llm_anatomy.config.patching import (
     Skip,
     Switch,
 )
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
-from llm_anatomy.patching.cases import Case, Donor, batches, positions_of
+from llm_anatomy.patching.cases import Donor, SweepCase, batches, positions_of
 from llm_anatomy.patching.clean import CleanRun, clean_run
 from llm_anatomy.patching.fast import Swept, sweep_edit, sweep_freeze, sweep_skip
 from llm_anatomy.patching.generation import Stream, generate
 from llm_anatomy.patching.manipulations import RandomEdit, SwitchEdit
-from llm_anatomy.patching.scoring import Judge, next_token
+from llm_anatomy.patching.scoring import ContinuationScorer, next_token
 from llm_anatomy.progress import Progress
 
 SHARED_NOISE = "all examples"
 
 Record = dict[str, Any]
+# Token ids of the prompts of a batch.
+Prompts = tuple[tuple[int, ...], ...]
 # [layers, span, d_model] for every donor.
 DonorStates = dict[Donor, Float[Tensor, "layers span d_model"]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One manipulation and what it is swept over.
+
+    Attributes:
+        manipulation: The manipulation; None for the clean run.
+        cases: Its prompts.
+    """
+
+    manipulation: Manipulation | None
+    cases: Sequence[SweepCase]
+
+    @property
+    def name(self) -> str:
+        """The manipulation's name; `none` of the clean run."""
+        return CONTROL if self.manipulation is None else self.manipulation.name
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cases of one sweep that go through the blocks together.
+
+    Attributes:
+        sweep: Number of the sweep.
+        rows: The cases.
+        at_once: Layers k that may be swept at once.
+    """
+
+    sweep: int
+    rows: list[SweepCase]
+    at_once: int
 
 
 @dataclass(frozen=True)
@@ -62,11 +99,11 @@ def variants_of(manipulation: Manipulation | None) -> list[Variant]:
 
 @dataclass(frozen=True)
 class Engine:
-    """Everything a sweep needs beside its cases.
+    """Everything that sweeps need beside their cases.
 
     Attributes:
         replay: The decoder's blocks.
-        judge: Scores answers.
+        scorer: Reads and scores answers.
         seed: The configuration's seed.
         layers: Layers k to sweep, ascending.
         budget: Most tokens in one block call.
@@ -74,45 +111,50 @@ class Engine:
     """
 
     replay: Replay
-    judge: Judge
+    scorer: ContinuationScorer
     seed: int
     layers: tuple[int, ...]
     budget: int
     method: Literal["fast", "reference"] = "fast"
 
-    def sweep(
-        self, manipulation: Manipulation | None, cases: Sequence[Case], task: str
-    ) -> list[Record]:
-        """Records of one manipulation; the clean run for None.
+    def run(self, sweeps: Sequence[Sweep], task: str) -> list[Record]:
+        """Records of every sweep of a task; batches of the same prompts share their clean run.
 
         Returns:
-            Records in the order of cases, strengths, seeds and layers.
+            Records in the order of sweeps, cases, strengths, seeds and layers.
         """
-        variants = variants_of(manipulation)
-        records: list[Record] = []
-        with Progress(len(cases) * len(variants), "examples", task) as progress, torch.no_grad():
-            donors = self._donors(cases)
-            n_layers = 1 if manipulation is None else len(self.layers)
-            for rows, at_once in batches(cases, manipulation, n_layers, self.budget):
-                clean = clean_run(self.replay, self._tokens(rows))
-                for variant in variants:
-                    records.extend(self._variant(variant, rows, clean, donors, at_once))
-                    progress.advance(len(rows))
-        place = {(case.example_id, _donor_id(case)): index for index, case in enumerate(cases)}
-        records.sort(
-            key=lambda record: (
-                place[record["example_id"], record["donor_id"]],
-                record["strength"] or 0.0,
-                record["seed"],
-                record["layer"],
-            )
-        )
-        return records
+        variants = [variants_of(sweep.manipulation) for sweep in sweeps]
+        total = sum(len(s.cases) * len(v) for s, v in zip(sweeps, variants, strict=True))
+        records: list[list[Record]] = [[] for _ in sweeps]
+        with Progress(total, "examples", task) as progress, torch.no_grad():
+            donors = self._donors([case for sweep in sweeps for case in sweep.cases])
+            for tokens, sharing in self._batches(sweeps).items():
+                clean = clean_run(self.replay, self._tokens(tokens))
+                for batch in sharing:
+                    for variant in variants[batch.sweep]:
+                        rows, at_once = batch.rows, batch.at_once
+                        records[batch.sweep] += self._variant(variant, rows, clean, donors, at_once)
+                        progress.advance(len(rows))
+        return [
+            {"manipulation": sweep.name} | record
+            for sweep, own in zip(sweeps, records, strict=True)
+            for record in _in_order(own, sweep.cases)
+        ]
+
+    def _batches(self, sweeps: Sequence[Sweep]) -> dict[Prompts, list[Batch]]:
+        """The batches of all sweeps by their prompts."""
+        by_prompts: dict[Prompts, list[Batch]] = {}
+        for number, sweep in enumerate(sweeps):
+            n_layers = 1 if sweep.manipulation is None else len(self.layers)
+            for rows, at_once in batches(sweep.cases, sweep.manipulation, n_layers, self.budget):
+                prompts = tuple(case.tokens for case in rows)
+                by_prompts.setdefault(prompts, []).append(Batch(number, rows, at_once))
+        return by_prompts
 
     def _variant(
         self,
         variant: Variant,
-        rows: Sequence[Case],
+        rows: Sequence[SweepCase],
         clean: CleanRun,
         donors: DonorStates,
         at_once: int,
@@ -133,12 +175,12 @@ class Engine:
         self,
         variant: Variant,
         layers: Sequence[int],
-        rows: Sequence[Case],
+        rows: Sequence[SweepCase],
         clean: CleanRun,
         final: Tensor,
         tokens: Int[Tensor, "rows steps"] | None,
     ) -> Iterator[Record]:
-        scores = next_token(self.replay.decoder.logits, final, clean.final(), rows)
+        scores = next_token(unembedding_of(self.replay.decoder).logits, final, clean.final(), rows)
         answers = scores.token[:, None].tolist() if tokens is None else tokens.tolist()
         offset = 1 if isinstance(variant.manipulation, Freeze) else 0
         for index in range(len(final)):
@@ -148,10 +190,10 @@ class Engine:
                 "example_id": case.example_id,
                 "donor_id": _donor_id(case),
                 "layer": layer,
-                "code_layer": layer + offset,
+                "authors_layer": layer + offset,
                 "seed": variant.seed,
                 "strength": variant.strength,
-                **self.judge.score(case, answers[index]),
+                **self.scorer.score(case, answers[index]),
                 "gold_logprob": float(scores.gold_logprob[index]),
                 "gold_rank": int(scores.gold_rank[index]),
                 "donor_logprob": float(scores.donor_logprob[index]) if has_donor else None,
@@ -163,11 +205,11 @@ class Engine:
         self,
         variant: Variant,
         layers: tuple[int, ...],
-        rows: Sequence[Case],
+        rows: Sequence[SweepCase],
         clean: CleanRun,
         donors: DonorStates,
     ) -> tuple[Tensor, Tensor | None]:
-        manipulation, steps = variant.manipulation, self.judge.max_new_tokens
+        manipulation, steps = variant.manipulation, self.scorer.max_new_tokens
         keep, replay = steps > 1, self.replay
         stream = Stream(layers, len(rows))
         if isinstance(manipulation, Switch):
@@ -188,28 +230,30 @@ class Engine:
             stream = Stream(layers, len(rows), edit=edit)
         if not keep:
             return swept.final, None
-        return swept.final, generate(replay, clean, swept, stream, steps, self.judge.finished)
+        return swept.final, generate(replay, clean, swept, stream, steps, self.scorer.finished)
 
     def _clean_tokens(self, clean: CleanRun) -> Tensor | None:
-        if self.judge.max_new_tokens == 1:
+        if self.scorer.max_new_tokens == 1:
             return None
         swept = Swept(clean.final(), list(clean.key_values))
-        stream, steps = Stream((), clean.rows), self.judge.max_new_tokens
-        return generate(self.replay, clean, swept, stream, steps, self.judge.finished)
+        stream, steps = Stream((), clean.rows), self.scorer.max_new_tokens
+        return generate(self.replay, clean, swept, stream, steps, self.scorer.finished)
 
     def _redrawn(
-        self, variant: Variant, layers: Sequence[int], rows: Sequence[Case], clean: CleanRun
+        self, variant: Variant, layers: Sequence[int], rows: Sequence[SweepCase], clean: CleanRun
     ) -> tuple[Tensor, Tensor]:
         """Generation with new noise at each step: nothing can be kept between steps."""
         finals, continuations = [], []
         for layer in layers:
             tokens, first = clean.tokens, None
-            for step in range(self.judge.max_new_tokens):
+            for step in range(self.scorer.max_new_tokens):
                 run = clean if step == 0 else clean_run(self.replay, tokens)
                 edit = self._edit(variant, rows, step)
                 final = sweep_edit(self.replay, run, (layer,), edit).final
                 first = final if first is None else first
-                following = self.replay.decoder.logits(final).argmax(-1, keepdim=True)
+                following = (
+                    unembedding_of(self.replay.decoder).logits(final).argmax(-1, keepdim=True)
+                )
                 tokens = torch.cat([tokens, following], dim=1)
             assert first is not None
             finals.append(first)
@@ -220,7 +264,7 @@ class Engine:
         self,
         variant: Variant,
         layers: tuple[int, ...],
-        rows: Sequence[Case],
+        rows: Sequence[SweepCase],
         clean: CleanRun,
         donors: DonorStates,
     ) -> tuple[Tensor, Tensor]:
@@ -231,11 +275,13 @@ class Engine:
                 logits = self._reference_logits(variant, layer, case, donors)
                 tokens = clean.tokens[row : row + 1]
                 finals.append(reference.final_state(self.replay.decoder, logits, tokens))
-                continuations.append(reference.continued(logits, tokens, self.judge.max_new_tokens))
+                continuations.append(
+                    reference.continued(logits, tokens, self.scorer.max_new_tokens)
+                )
         return torch.cat(finals), torch.cat(continuations)
 
     def _reference_logits(
-        self, variant: Variant, layer: int, case: Case, donors: DonorStates
+        self, variant: Variant, layer: int, case: SweepCase, donors: DonorStates
     ) -> Callable[[Tensor, int], Tensor]:
         decoder, manipulation = self.replay.decoder, variant.manipulation
         if isinstance(manipulation, Switch):
@@ -251,7 +297,7 @@ class Engine:
             decoder, tokens, layer, self._edit(variant, [case], step if _redraws(variant) else 0)
         )
 
-    def _edit(self, variant: Variant, rows: Sequence[Case], step: int = 0) -> RandomEdit:
+    def _edit(self, variant: Variant, rows: Sequence[SweepCase], step: int = 0) -> RandomEdit:
         manipulation = variant.manipulation
         assert isinstance(manipulation, RandomManipulation)
         examples = tuple(SHARED_NOISE if manipulation.shared else c.example_id for c in rows)
@@ -264,7 +310,7 @@ class Engine:
             step=step,
         )
 
-    def _donors(self, cases: Sequence[Case]) -> DonorStates:
+    def _donors(self, cases: Sequence[SweepCase]) -> DonorStates:
         """States of every layer at the aligned positions of each donor's clean run."""
         donors = list(dict.fromkeys(case.donor for case in cases if case.donor is not None))
         by_length: dict[int, list[Donor]] = {}
@@ -282,11 +328,25 @@ class Engine:
                     states[donor] = torch.stack([layer[row, where] for layer in layers])
         return states
 
-    def _tokens(self, rows: Sequence[Case]) -> Int[Tensor, "rows tokens"]:
-        return torch.tensor([case.tokens for case in rows], device=self.replay.decoder.device)
+    def _tokens(self, prompts: Prompts) -> Int[Tensor, "rows tokens"]:
+        return torch.tensor(prompts, device=self.replay.decoder.device)
 
 
-def _switch(rows: Sequence[Case], donors: DonorStates) -> SwitchEdit:
+def _in_order(records: Sequence[Record], cases: Sequence[SweepCase]) -> list[Record]:
+    """Records of one sweep in the order of cases, strengths, seeds and layers."""
+    place = {(case.example_id, _donor_id(case)): index for index, case in enumerate(cases)}
+    return sorted(
+        records,
+        key=lambda record: (
+            place[record["example_id"], record["donor_id"]],
+            record["strength"] or 0.0,
+            record["seed"],
+            record["layer"],
+        ),
+    )
+
+
+def _switch(rows: Sequence[SweepCase], donors: DonorStates) -> SwitchEdit:
     parts, start = [], 0
     for case in rows:
         assert case.donor is not None
@@ -299,5 +359,5 @@ def _redraws(variant: Variant) -> bool:
     return isinstance(variant.manipulation, RandomManipulation) and variant.manipulation.redraw
 
 
-def _donor_id(case: Case) -> str | None:
+def _donor_id(case: SweepCase) -> str | None:
     return None if case.donor is None else case.donor.example_id

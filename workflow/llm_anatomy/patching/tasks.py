@@ -11,6 +11,7 @@ from llm_anatomy.config.patching import (
     ExtractiveQaTask,
     RelationTask,
     SummarisationTask,
+    Task,
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.patching.records import Record, require_columns
@@ -25,7 +26,7 @@ OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
 
 
 @dataclass(frozen=True)
-class Item:
+class TaskItem:
     """One example before tokenisation.
 
     Attributes:
@@ -61,14 +62,38 @@ class SetAside:
 
 
 @dataclass
-class Items:
+class TaskItems:
     """What a task's source gives."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[TaskItem] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
 
 
-def relation_items(task: RelationTask, records: Sequence[Record], source: str) -> Items:
+def items_of(
+    task: Task, records: Sequence[Record], tokenizer: Any, source: str, seed: int
+) -> TaskItems:
+    """Items of any task.
+
+    Args:
+        task: The task.
+        records: Rows of its source; arithmetic generates its own.
+        tokenizer: Cuts long articles.
+        source: Where the records come from, for error messages.
+        seed: Seed of the order of generated questions.
+
+    Raises:
+        UserError: A record lacks a column or an answer.
+    """
+    if isinstance(task, ArithmeticTask):
+        return arithmetic_items(task, seed)
+    if isinstance(task, RelationTask):
+        return relation_items(task, records, source)
+    if isinstance(task, ExtractiveQaTask):
+        return qa_items(task, records, source)
+    return summarisation_items(task, records, tokenizer, source)
+
+
+def relation_items(task: RelationTask, records: Sequence[Record], source: str) -> TaskItems:
     """Items of a relation; the subjects of its demonstrations are set aside.
 
     Args:
@@ -84,12 +109,12 @@ def relation_items(task: RelationTask, records: Sequence[Record], source: str) -
         for shown in task.demonstrations
     )
     shown_subjects = {shown.subject.casefold() for shown in task.demonstrations}
-    made = Items()
+    items = TaskItems()
     for number, record in enumerate(records, start=1):
         subject = str(record["subject"])
         example_id = str(record.get("example_id") or subject)
         if subject.casefold() in shown_subjects:
-            made.set_aside.append(
+            items.set_aside.append(
                 SetAside(
                     example_id, subject, "demonstration", "it is a solved example of the prompt"
                 )
@@ -103,11 +128,11 @@ def relation_items(task: RelationTask, records: Sequence[Record], source: str) -
             prompt = demonstrations + task.prompt.replace("{subject}", subject)
             before = task.prompt[: task.prompt.rfind("{subject}")].replace("{subject}", subject)
             at = len(demonstrations) + len(before)
-        made.items.append(Item(example_id, prompt, answers, subject, at if at >= 0 else None))
-    return made
+        items.items.append(TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None))
+    return items
 
 
-def donor_text(task: RelationTask, item: Item) -> tuple[str, int | None]:
+def donor_text(task: RelationTask, item: TaskItem) -> tuple[str, int | None]:
     """The prompt in which an item's subject is a donor, and where the subject begins in it."""
     if task.donors.prompt is None:
         return item.prompt, item.subject_at
@@ -117,7 +142,7 @@ def donor_text(task: RelationTask, item: Item) -> tuple[str, int | None]:
     return template.replace("{subject}", item.subject), len(before)
 
 
-def arithmetic_items(task: ArithmeticTask, seed: int) -> Items:
+def arithmetic_items(task: ArithmeticTask, seed: int) -> TaskItems:
     """All questions of the operand ranges, in a keyed random order; the solved ones set aside."""
     symbol, compute = OPERATORS[task.operation]
     pairs = [
@@ -140,29 +165,29 @@ def arithmetic_items(task: ArithmeticTask, seed: int) -> Items:
         f"{question} {result}\n"
         for question, result in list(zip(questions, results, strict=True))[: task.shots]
     )
-    made = Items()
+    items = TaskItems()
     for number, ((a, b), question, result) in enumerate(
         zip(ordered, questions, results, strict=True)
     ):
         example_id = f"{a}{symbol}{b}"
         if number < task.shots:
-            made.set_aside.append(
+            items.set_aside.append(
                 SetAside(example_id, None, "demonstration", "it is a solved example of the prompt")
             )
         else:
-            made.items.append(Item(example_id, shown + question, (result,)))
-    return made
+            items.items.append(TaskItem(example_id, shown + question, (result,)))
+    return items
 
 
-def qa_items(task: ExtractiveQaTask, records: Sequence[Record], source: str) -> Items:
+def qa_items(task: ExtractiveQaTask, records: Sequence[Record], source: str) -> TaskItems:
     """Items of an extractive task; questions without an answer are set aside."""
     require_columns(list(records), ("context", "question", "answers"), source)
-    made = Items()
+    items = TaskItems()
     for number, record in enumerate(records, start=1):
         example_id = str(record.get("id") or record.get("example_id") or number)
         texts = _answer_texts(record["answers"])
         if not texts:
-            made.set_aside.append(
+            items.set_aside.append(
                 SetAside(
                     example_id, None, "unanswerable", "the question has no answer in the context"
                 )
@@ -170,18 +195,18 @@ def qa_items(task: ExtractiveQaTask, records: Sequence[Record], source: str) -> 
             continue
         context = str(record["context"])
         prompt = task.prompt.replace("{question}", str(record["question"]))
-        made.items.append(
-            Item(example_id, prompt.replace("{context}", context), texts, source=context)
+        items.items.append(
+            TaskItem(example_id, prompt.replace("{context}", context), texts, source=context)
         )
-    return made
+    return items
 
 
 def summarisation_items(
     task: SummarisationTask, records: Sequence[Record], tokenizer: Any, source: str
-) -> Items:
+) -> TaskItems:
     """Items of a summarisation task; long articles are cut, and say so."""
     require_columns(list(records), ("article", "highlights"), source)
-    made = Items()
+    items = TaskItems()
     for number, record in enumerate(records, start=1):
         example_id = str(record.get("id") or record.get("example_id") or number)
         article, note = str(record["article"]), None
@@ -190,8 +215,8 @@ def summarisation_items(
         if count > task.max_article_tokens:
             article = article[: encoded["offset_mapping"][task.max_article_tokens - 1][1]]
             note = f"the article has {count} tokens and is cut to {task.max_article_tokens}"
-        made.items.append(
-            Item(
+        items.items.append(
+            TaskItem(
                 example_id,
                 task.prompt.replace("{article}", article),
                 (str(record["highlights"]),),
@@ -199,7 +224,7 @@ def summarisation_items(
                 note=note,
             )
         )
-    return made
+    return items
 
 
 def _answers(record: Record, where: str) -> tuple[str, ...]:

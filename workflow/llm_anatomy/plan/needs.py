@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.base import BYTES, Compute, Precision
 from llm_anatomy.plan.shape import Shape
 
 MB = 1e6
@@ -19,8 +19,6 @@ MB = 1e6
 PROCESS_MB = {"tables": 180.0, "learning": 330.0, "tokens": 480.0, "model": 340.0}
 # Buffers that torch's kernels and thread pools hold after the first forward pass, in MB.
 KERNELS_MB = 230.0
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-QUANTISED_BYTES = {"8bit": 1.0, "4bit": 0.5}
 # Tensors alive at once inside a block, per token: as wide as the stream, and as the MLP.
 STREAM_TENSORS = 8
 NEURON_TENSORS = 4
@@ -154,8 +152,7 @@ def price(work: Work, shape: Shape | None, precision: Precision, compute: Comput
 
 def weight_mb(shape: Shape, precision: Precision) -> float:
     """Memory of a model's weights at a precision, in MB."""
-    per_weight = QUANTISED_BYTES.get(precision.quantisation, BYTES[precision.dtype])
-    return shape.parameters * per_weight / MB
+    return shape.parameters * precision.weight_bytes / MB
 
 
 def _weights_mb(work: Work, shape: Shape, precision: Precision) -> float:
@@ -171,4 +168,4 @@ def _activations_mb(work: Work, shape: Shape, precision: Precision) -> float:
     if work.trains:
         # Every layer's activations wait for the backward pass, and so do the logits.
         per_token = per_token * shape.n_layers + 3 * shape.vocab_size
-    return work.batch_tokens * per_token * BYTES[precision.dtype] / MB
+    return work.batch_tokens * per_token * precision.activation_bytes / MB

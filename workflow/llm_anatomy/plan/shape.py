@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_anatomy.model.source.shards import read_header
+from llm_anatomy.model.source.shards import tensor_shapes
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def prepared_shape(model_folder: Path) -> Shape:
     """
     record = json.loads((model_folder / "provenance.json").read_text())
     architecture = json.loads((model_folder / "architecture.json").read_text())
-    sizes = _tensor_sizes(model_folder / "weights")
+    sizes = tensor_shapes(model_folder / "weights")
     layers = architecture["layers"]
     widths = [_rows(layer["up"], sizes) for layer in layers if layer["up"]]
     return Shape(
@@ -73,12 +73,3 @@ def _rows(projection: dict[str, Any], sizes: dict[str, list[int]]) -> int:
         return int(stop - start)
     shape = sizes[projection["tensor"]]
     return shape[1] if projection["transposed"] else shape[0]
-
-
-def _tensor_sizes(weights: Path) -> dict[str, list[int]]:
-    """Shape of every tensor, from the headers alone."""
-    sizes = {}
-    for file in sorted(weights.glob("*.safetensors")):
-        tensors = read_header(file).tensors
-        sizes.update({name: tensor["shape"] for name, tensor in tensors.items()})
-    return sizes

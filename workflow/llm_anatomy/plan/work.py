@@ -11,6 +11,8 @@ from llm_anatomy.plan.situation import Situation
 ASSUMED_ROWS = 1000
 ASSUMED_TOKENS = 200
 RELATION_TOKENS = 24
+# A record of a sweep, from its scores to its row in the table.
+RECORD_BYTES = 3000
 # Arrow, pandas and the writer hold copies of a table while it is made.
 TABLE_COPIES = 2.5
 FLOAT32 = 4
@@ -66,7 +68,7 @@ def _dimension(situation: Situation) -> Work:
     every = situation.configuration.geometry.extraction.attention_tokens == "all"
     positions = _tokens(situation) if every else situation.rows
     held = positions * situation.model.n_layers * DIMENSION_BYTES / MB
-    return Work("learning", held_mb=held, minutes=0.2)
+    return Work("tables", held_mb=held, minutes=0.2)
 
 
 def _detect(situation: Situation) -> Work:
@@ -89,19 +91,21 @@ def _tokenise(situation: Situation) -> Work:
 def _sweep(situation: Situation) -> Work:
     shape, patching = situation.model, situation.configuration.patching
     task = patching.task(situation.wildcards["task"])
-    manipulation = patching.manipulation(situation.wildcards["manipulation"])
+    manipulations = patching.task_manipulations(task.name)
     examples = min(situation.rows, task.max_examples or situation.rows)
-    seeds = getattr(manipulation, "seeds", 1)
+    draws = sum(getattr(m, "seeds", 1) * len(getattr(m, "degrees", [90])) for m in manipulations)
     layers = shape.n_layers if patching.layers is None else len(patching.layers)
     # Variant k of a staircase runs the blocks from k on: half of all blocks on average.
-    passes = 1 if manipulation is None else 1 + seeds * layers / 2
+    passes = 1 + len(manipulations) + draws * layers / 2
+    records = examples * (1 + draws * layers)
     return Work(
         "model",
         loads_model=True,
         body_tokens=examples * RELATION_TOKENS * passes * task.max_new_tokens,
-        head_vectors=examples * seeds * layers * task.max_new_tokens,
+        head_vectors=records * task.max_new_tokens,
         batch_tokens=situation.batch_tokens,
-        output_mb=examples * seeds * layers * 40 / MB,
+        held_mb=records * RECORD_BYTES / MB,
+        output_mb=records * 40 / MB,
     )
 
 
@@ -233,22 +237,18 @@ def _one_after_the_other(*works: Work) -> Work:
     )
 
 
-def _prompt_dimension(situation: Situation) -> Work:
-    prompts = situation.configuration.geometry.prompts
+def _experiments(situation: Situation) -> Work:
+    """Checks on some texts of every dataset, documents with inserts, and prompts."""
+    configuration = situation.configuration
+    geometry = configuration.geometry
+    datasets = sum(d.kind == "texts" and d.study for d in configuration.datasets)
+    checked = 4 * datasets * geometry.checks.texts * geometry.checks.max_length
+    traced = len(geometry.inserts.texts) * ASSUMED_TOKENS
+    prompts = geometry.prompts
     steps = sum(len(category.related) + 1 for category in prompts.categories)
-    asked = steps * len(prompts.conditions) * len(prompts.formats)
-    tokens = asked * (4 * PROMPT_TOKENS + prompts.max_new_tokens)
-    return _forward(situation, tokens, asked * prompts.max_new_tokens)
-
-
-def _inserts(situation: Situation) -> Work:
-    inserts = situation.configuration.geometry.inserts
-    return _forward(situation, len(inserts.texts) * ASSUMED_TOKENS**2 / 2, 0)
-
-
-def _regions(situation: Situation) -> Work:
-    checks = situation.configuration.geometry.checks
-    return _forward(situation, 4 * checks.texts * checks.max_length, 0)
+    n_prompts = steps * len(prompts.conditions) * len(prompts.formats)
+    answered = n_prompts * (4 * PROMPT_TOKENS + prompts.max_new_tokens)
+    return _forward(situation, checked + traced + answered, n_prompts * prompts.max_new_tokens)
 
 
 def _facts(situation: Situation) -> float:
@@ -307,7 +307,7 @@ MAP_ROWS_HELD = 1 << 17
 MAP_ROW_BYTES = 110
 READ_ROW_BYTES = 200
 # Bytes per text and layer of the tables of intrinsic dimension, one row per head and threshold.
-DIMENSION_BYTES = 6800
+DIMENSION_BYTES = 4000
 LOGIT_BUFFER_MB = 200
 # Typical lengths, in tokens, of a prompt and of the text that measures fluency; bisection steps.
 PROMPT_TOKENS = 10
@@ -326,9 +326,7 @@ WORK: dict[str, Callable[[Situation], Work]] = {
     "probe_features": _learn,
     "build_tasks": _tokenise,
     "sweep_layers": _sweep,
-    "check_regions": _regions,
-    "trace_inserts": _inserts,
-    "prompt_dimension": _prompt_dimension,
+    "experiments_geometry": _experiments,
     "map_neurons": _map,
     "join_neurons": _from_map,
     "figures_neurons": _draw_map,
@@ -348,20 +346,18 @@ WORK: dict[str, Callable[[Situation], Work]] = {
 ON_DEVICE = frozenset(
     {
         "attribute_facts",
-        "check_regions",
         "clamp_neurons",
         "compare_models",
+        "experiments_geometry",
         "extract_activations",
         "find_concepts",
         "fine_tune",
         "knock_out",
         "map_neurons",
-        "prompt_dimension",
         "read_case",
         "score_hub_classifier",
         "sweep_layers",
         "time_early_exit",
-        "trace_inserts",
         "trace_queries",
         "validate_neurons",
     }

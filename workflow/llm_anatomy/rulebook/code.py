@@ -9,7 +9,6 @@ reruns exactly the stages that import the edited module, and `touch` or `git clo
 import ast
 import hashlib
 import importlib.util
-import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -133,35 +132,18 @@ def _is_ours(name: str) -> bool:
     return name == PACKAGE or name.startswith(f"{PACKAGE}.")
 
 
-# An import that begins a line, to the end of the line or of its brackets.
-_IMPORT = re.compile(r"^[ \t]*((?:from|import)[ \t](?:[^\n(]*\([^)]*\)|[^\n]*))", re.MULTILINE)
 # Where statements hold statements; imports are statements, so expressions are never looked into.
 _BODIES = ("body", "orelse", "handlers", "finalbody", "cases")
 
 
 def running_statements(text: str, file: str) -> Iterator[ast.AST]:
-    """Statements of a module that can run, all imports among them.
-
-    Where every import begins a line, imports alone are parsed: Snakemake asks at every start, and
-    to parse all modules whole takes longer than to read the rules. A line of a string that reads
-    as an import counts as one, and at worst names a file too many.
+    """Statements of a module that can run, so without bodies of `if TYPE_CHECKING:`.
 
     Args:
         text: The module's source.
         file: Its name, for error messages.
     """
-    imports, rest = "\n".join(_IMPORT.findall(text)), _IMPORT.sub("", text)
-    if "TYPE_CHECKING" not in text and not re.search(r"\bimport\b", rest):
-        try:
-            return _running_nodes(ast.parse(imports))
-        except SyntaxError:
-            pass  # prose that begins like an import
-    return _running_nodes(ast.parse(text, file))
-
-
-def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every statement of a module that can run, so without bodies of `if TYPE_CHECKING:`."""
-    waiting = [tree]
+    waiting: list[ast.AST] = [ast.parse(text, file)]
     while waiting:
         node = waiting.pop()
         yield node

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from llm_anatomy.config.base import Settings
-from llm_anatomy.facts.claims import ModelTables, claims_of_model
+from llm_anatomy.facts.claims import FactClaimTables, claims_of_model
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables import facts as tables
 from llm_anatomy.tables.claims import CLAIMS
@@ -33,7 +33,7 @@ def run(
     rows = []
     for at, layers in enumerate(layer_summary):
         model = layers.parent.name
-        found = ModelTables(
+        found = FactClaimTables(
             facts=_of_model(model, facts, tables.FACTS),
             layers=read_table(layers, tables.LAYER_SUMMARY),
             answers=read_table(knock_out[at], tables.KNOCK_OUT),

@@ -41,9 +41,7 @@ def run(
 ) -> None:
     """Read features and folds; write scores, metrics, what was chosen, and the detector."""
     spline, labels = read_table(spline_features, SPLINE_FEATURES), read_table(folds, FOLDS)
-    stored = read_states(states) if state_summaries(settings.baselines) else ([], {})
-    dimension = read_table(intrinsic_dimension, INTRINSIC_DIMENSION)
-    others = OtherFeatures(read_table(texts, TEXTS), dimension, *stored)
+    others = _other_features(settings, texts, intrinsic_dimension, states)
     result = detect(spline, labels, others, settings, compute_settings().threads)
     provenance = read_provenance(spline_features)
     origin = {"dataset": settings.dataset, "seed": settings.seed, "provenance": provenance}
@@ -53,6 +51,14 @@ def run(
     write_table(metrics, METRICS, result.metrics, recorded)
     write_table(choices, CHOICES, result.choices, recorded)
     save_detector(detector, trained)
+
+
+def _other_features(
+    settings: DetectStage, texts: Path, intrinsic_dimension: Path, states: tuple[Path, ...]
+) -> OtherFeatures:
+    stored = read_states(states) if state_summaries(settings.baselines) else ([], {})
+    dimension = read_table(intrinsic_dimension, INTRINSIC_DIMENSION)
+    return OtherFeatures(read_table(texts, TEXTS), dimension, *stored)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from llm_anatomy.config.base import Settings
-from llm_anatomy.config.patching import PatchingSettings, RelationTask
+from llm_anatomy.config.patching import CONTROL, PatchingSettings, RelationTask
 from llm_anatomy.figures import patching as draw
 from llm_anatomy.figures.exhibit import Exhibit, set_style, write_exhibits
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import read_table
-from llm_anatomy.tables.patching import CURVES, DEPTHS, INTAKE, PAIRS, SWEEP
+from llm_anatomy.tables.patching import CURVES, DEPTHS, INTAKE, PAIRS, SWEEPS
 
 
 class FigureStage(Settings):
@@ -23,7 +23,7 @@ def run(
     *,
     curves: tuple[Path, ...],
     depths: tuple[Path, ...],
-    clean: tuple[Path, ...],
+    sweeps: tuple[Path, ...],
     intake: tuple[Path, ...],
     pairs: tuple[Path, ...],
     figures: Path,
@@ -38,12 +38,12 @@ def run(
             task=task.name,
             curves=read_table(paths[0], CURVES),
             depths=read_table(paths[1], DEPTHS),
-            clean=read_table(paths[2], SWEEP),
+            clean=read_table(paths[2], SWEEPS).loc[lambda table: table["manipulation"] == CONTROL],
             intake=read_table(paths[3], INTAKE),
             pairs=read_table(paths[4], PAIRS),
             folder=paths[0].parent,
         )
-        for (model, task), *paths in zip(runs, curves, depths, clean, intake, pairs, strict=True)
+        for (model, task), *paths in zip(runs, curves, depths, sweeps, intake, pairs, strict=True)
     ]
     exhibits: list[Exhibit] = []
     for task in settings.patching.tasks:

@@ -4,7 +4,7 @@ A table's schema stands in the file, and whose it is in its path: the collection
 order in which paths are given.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.errors import UserError
-from llm_anatomy.tables.core import TABLE_KEY, TableSchema, read_arrow, read_provenance, read_table
+from llm_anatomy.tables.core import (
+    TABLE_KEY,
+    Data,
+    TableSchema,
+    read_arrow,
+    read_provenance,
+    read_table,
+    write_table,
+)
 
 Owner: TypeAlias = dict[str, str]
 # One value of a wildcard, or several in the order wanted.
@@ -165,6 +173,31 @@ class Collection:
             raise UserError(f"{path} changed while it was read; run the same command again")
         owner = schema.owner(path) or {}
         return schema, tuple(owner[name] for name in schema.wildcards)
+
+
+def write_tables(
+    paths: Iterable[Path], frames: Mapping[TableSchema, Data], provenance: Mapping[str, Any]
+) -> None:
+    """Write several tables of one stage, each where its schema lies.
+
+    Args:
+        paths: The files, in any order.
+        frames: What each table holds, one for every path.
+        provenance: What the numbers depend on.
+
+    Raises:
+        ValueError: A path has no frame, or a frame no path.
+    """
+    left = dict(frames)
+    for path in paths:
+        fitting = [schema for schema in left if schema.owner(path) is not None]
+        if not fitting:
+            raise ValueError(f"{path} does not lie where any of {[s.name for s in left]} lies")
+        # `{manipulation}.parquet` is any file of its folder but those that have names of their own.
+        schema = min(fitting, key=lambda each: len(each.wildcards))
+        write_table(path, schema, left.pop(schema), provenance)
+    if left:
+        raise ValueError(f"no path is given for {[schema.name for schema in left]}")
 
 
 def _stored_name(path: Path) -> str:

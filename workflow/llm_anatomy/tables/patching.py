@@ -109,25 +109,29 @@ def _score(name: str, meaning: str) -> Column:
     return Column(name, pa.float64(), meaning, nullable=True)
 
 
-SWEEP = TableSchema(
-    name="patching/sweep",
-    path=f"{_FOLDER}/{{manipulation}}.parquet",
+SWEEPS = TableSchema(
+    name="patching/sweeps",
+    path=f"{_FOLDER}/sweeps.parquet",
     rule="sweep_layers",
-    description="One example under one manipulation at one layer with one seed; the table `none` "
-    "holds the clean model's answers.",
+    description="One example under one manipulation at one layer with one seed.",
     columns=(
+        Column(
+            "manipulation",
+            pa.string(),
+            "Name of the manipulation; `none` for the clean model's answers, which come first.",
+        ),
         _EXAMPLE,
         Column("donor_id", pa.string(), "Donor of the switched states.", nullable=True),
         Column(
             "layer",
             pa.int64(),
             "k: the input of block k is manipulated, in the paper's indexing from 0; the number of "
-            "layers in `none`.",
+            "layers for `none`.",
         ),
         Column(
-            "code_layer",
+            "authors_layer",
             pa.int64(),
-            "The same k as the paper's public code numbers it: k + 1 for freeze, else k.",
+            "The same k as the authors' public code numbers it: k + 1 for freeze, else k.",
         ),
         Column("seed", pa.int64(), "Draw of the noise, from 0; 0 where nothing is random."),
         _STRENGTH,
@@ -236,4 +240,4 @@ DEPTHS = TableSchema(
     ),
 )
 
-TABLES: tuple[TableSchema, ...] = (EXAMPLES, PAIRS, INTAKE, FLOORS, SWEEP, CURVES, DEPTHS)
+TABLES: tuple[TableSchema, ...] = (EXAMPLES, PAIRS, INTAKE, FLOORS, SWEEPS, CURVES, DEPTHS)

@@ -14,6 +14,7 @@ from llm_anatomy.config.toxicity import (
     DetectorSettings,
     EarlyExit,
 )
+from llm_anatomy.geometry.activations import Summary
 from llm_anatomy.geometry.spline import feature_columns
 from llm_anatomy.tables.toxicity import METRICS
 from llm_anatomy.toxicity.classifiers import (
@@ -39,7 +40,6 @@ from llm_anatomy.toxicity.evaluate import (
 from llm_anatomy.toxicity.features import (
     Dense,
     FeatureSet,
-    Summary,
     dimension_set,
     first_layers,
     length_features,

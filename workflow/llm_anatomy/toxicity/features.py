@@ -6,7 +6,6 @@ learned from the training rows.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,11 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.activations import Summary
 from llm_anatomy.geometry.spline import N_FEATURES
 from llm_anatomy.tables.geometry import INTRINSIC_DIMENSION, STATES
 from llm_anatomy.toxicity.inputs import SplineTable, rows_of
 
-Summary = Literal["last", "mean"]
 MIN_TRAINING_TEXTS = 2
 # Features 1 to 4 are statistics of the active share, the others of the distance.
 N_SHARES = 4

@@ -19,7 +19,7 @@ from llm_anatomy.config.base import Settings
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.toxicity import HubClassifier, Scoring
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.run.batching import context_length
+from llm_anatomy.model.run.batching import readable_tokens
 from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
 from llm_anatomy.progress import Progress
 from llm_anatomy.tables.toxicity import HUB_METRICS
@@ -145,7 +145,7 @@ def score_with_classifier(
     takes the complement.
     """
     model, tokenizer, positive = load_classifier(settings, device)
-    longest = min(settings.max_length, context_length(model.config) or settings.max_length)
+    longest = readable_tokens(model.config, settings.max_length)
     full = tokenizer(list(texts), truncation=False)["input_ids"]
     encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
     lengths = [len(ids) for ids in encoded]

@@ -13,7 +13,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features
 from llm_anatomy.model.parts.architecture import Decoder
-from llm_anatomy.model.run.batching import Batch, context_length, encode, token_budget_batches
+from llm_anatomy.model.run.batching import Batch, encode, readable_tokens, token_budget_batches
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
 from llm_anatomy.tables.toxicity import EARLY_EXIT
@@ -58,7 +58,7 @@ def time_early_exit(
             f"{decoder.n_layers} layers"
         )
     rows = np.random.default_rng(seed).permutation(len(texts))[: settings.timed_texts]
-    longest = min(max_length, context_length(decoder.config) or max_length)
+    longest = readable_tokens(decoder.config, max_length)
     encoded = encode(loaded.tokenizer, [texts[row] for row in sorted(rows)], longest)
     batches = list(token_budget_batches(encoded.ids, 1, device=decoder.device))
     timed = time_texts(decoder, batches, [*settings.n_layers, decoder.n_layers])

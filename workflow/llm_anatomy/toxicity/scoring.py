@@ -8,7 +8,7 @@ import pandas as pd
 
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features, without_bos
-from llm_anatomy.model.run.batching import context_length, encode, equal_length_batches
+from llm_anatomy.model.run.batching import encode, equal_length_batches, readable_tokens
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
 from llm_anatomy.toxicity.detector import Detector
@@ -26,9 +26,7 @@ def score_texts(
     decoder = loaded.decoder
     features = detector.description["provenance"]
     longest = int(features["extraction"]["max_length"])
-    encoded = encode(
-        loaded.tokenizer, texts, min(longest, context_length(decoder.config) or longest)
-    )
+    encoded = encode(loaded.tokenizer, texts, readable_tokens(decoder.config, longest))
     readable = [row for row, ids in enumerate(encoded.ids) if ids]
     ids = [encoded.ids[row] for row in readable]
     scores = np.full((len(texts), len(detector.labels)), np.nan)

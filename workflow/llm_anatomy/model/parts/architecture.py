@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from llm_anatomy.errors import UserError
@@ -157,16 +156,3 @@ class Decoder:
         """Data type of the model's activations."""
         dtype: torch.dtype = self.model.dtype
         return dtype
-
-    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
-        """Logits of states that the final norm has already been applied to."""
-        logits: Tensor = self.head.module(normed)
-        if self.logit_scale != 1.0:
-            logits = logits * self.logit_scale
-        if self.logit_softcap is not None:
-            logits = self.logit_softcap * torch.tanh(logits / self.logit_softcap)
-        return logits
-
-    def logits(self, state: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
-        """Logits of residual-stream states after the last block: final norm, head, scale, cap."""
-        return self.unembed(self.final_norm.module(state))

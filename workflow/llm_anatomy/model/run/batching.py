@@ -67,6 +67,11 @@ def context_length(config: Any) -> int | None:
     return None
 
 
+def readable_tokens(config: Any, wanted: int) -> int:
+    """As many tokens as are wanted, or as the model reads where that is fewer."""
+    return min(wanted, context_length(config) or wanted)
+
+
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> EncodedTexts:
     """Tokenise texts with the tokenizer's own special tokens, cutting each at `max_length`."""
     ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=True)["input_ids"]

@@ -16,6 +16,7 @@ from torch import Tensor
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.answers import until_end
 from llm_anatomy.model.run.batching import equal_length_batches, token_budget_batches
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.progress import Progress
 
 # The newest token of every row -> logits of the next, [rows, 1] -> [rows, vocab].
@@ -83,7 +84,7 @@ class CachedRun:
             inputs["position_ids"] = positions[:, -tokens.shape[1] :]
         output = self.decoder.body(**inputs, past_key_values=self._cache, use_cache=True)
         self._cache = output.past_key_values
-        return self.decoder.unembed(output.last_hidden_state[:, -1])
+        return unembedding_of(self.decoder).unembed(output.last_hidden_state[:, -1])
 
 
 def takes_positions(decoder: Decoder) -> bool:

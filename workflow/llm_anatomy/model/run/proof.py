@@ -16,6 +16,7 @@ from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.resolve import module_tree
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked
+from llm_anatomy.model.run.readout import Unembedding
 
 PROBE_TOKENS = 6
 # Largest accepted deviation, relative to the largest value compared: rounding, not structure.
@@ -51,7 +52,8 @@ def _first_failure(decoder: Decoder) -> str | None:
     wrong = [block.index for block in decoder.blocks if parts.calls[block.index] != 1]
     if wrong:
         return f"layer {wrong[0]} ran {parts.calls[wrong[0]]} times in one forward pass"
-    if not _close(decoder, decoder.logits(parts.outputs[decoder.n_layers - 1]), expected):
+    last = parts.outputs[decoder.n_layers - 1]
+    if not _close(decoder, Unembedding(decoder).logits(last), expected):
         return "final norm and LM head on the last block's output are not the model's logits"
     for block in decoder.blocks:
         layer = block.index

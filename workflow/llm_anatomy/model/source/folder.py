@@ -141,18 +141,15 @@ def check_complete(file: Path, name: str) -> None:
         UserError: It is shorter, or has no readable header.
     """
     try:
-        header = read_header(file)
-        end = header.data_start + max(
-            (tensor["data_offsets"][1] for tensor in header.tensors.values()), default=0
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        complete = read_header(file).n_bytes
+    except ValueError as error:
         raise UserError(
             f"the model '{name}': {file} is not a readable safetensors file; copy or "
             "download it again"
         ) from error
-    if file.stat().st_size < end:
+    if file.stat().st_size < complete:
         raise UserError(
-            f"the model '{name}': {file} is cut short ({file.stat().st_size} of {end} "
+            f"the model '{name}': {file} is cut short ({file.stat().st_size} of {complete} "
             "bytes); copy or download it again"
         )
 

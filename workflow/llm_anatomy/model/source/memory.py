@@ -10,8 +10,6 @@ from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
 
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-QUANTISED_BYTES = {"8bit": 1.0, "4bit": 0.5}
 GIGABYTE = 1e9
 
 
@@ -52,12 +50,6 @@ def count_parameters(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def weight_bytes(parameters: int, precision: Precision) -> float:
-    """Bytes of a model's weights at a precision."""
-    per_weight = QUANTISED_BYTES.get(precision.quantisation, BYTES[precision.dtype])
-    return parameters * per_weight
-
-
 def check_memory(parameters: int, name: str, precision: Precision, compute: Compute) -> None:
     """Check that a model's weights fit the memory of the device that is configured.
 
@@ -67,14 +59,14 @@ def check_memory(parameters: int, name: str, precision: Precision, compute: Comp
         UserError: They do not; the sentence says how much is needed and there, and what helps.
     """
     available, where = device_memory(compute)
-    needed = weight_bytes(parameters, precision)
+    needed = parameters * precision.weight_bytes
     if available is None or needed <= available:
         return
     smaller = [
         f"precision.{key}: {value} ({amount / GIGABYTE:.0f} GB)"
         for key, value, amount in (
-            ("dtype", "bfloat16", weight_bytes(parameters, Precision(dtype="bfloat16"))),
-            ("quantisation", "4bit", weight_bytes(parameters, Precision(quantisation="4bit"))),
+            ("dtype", "bfloat16", parameters * Precision(dtype="bfloat16").weight_bytes),
+            ("quantisation", "4bit", parameters * Precision(quantisation="4bit").weight_bytes),
         )
         if amount <= available
     ]

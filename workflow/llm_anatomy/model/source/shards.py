@@ -1,4 +1,7 @@
-"""Which safetensors file holds which tensor; reads headers only."""
+"""Safetensors files, of which the headers alone are read: which holds which tensor, of what shape.
+
+Standard library only, so that the workflow can ask while it is being read.
+"""
 
 import json
 import struct
@@ -10,16 +13,35 @@ from llm_anatomy.errors import UserError
 
 
 @dataclass(frozen=True)
-class ShardHeader:
-    """What a safetensors file says about itself.
+class Header:
+    """What a safetensors file says of itself.
 
     Attributes:
-        tensors: Per tensor `dtype`, `shape` and `data_offsets`.
-        data_start: Byte at which the tensors' data begin; offsets count from there.
+        tensors: Of every tensor its `dtype`, `shape` and `data_offsets`, by its name.
+        n_bytes: How long the whole file is when it is complete.
     """
 
     tensors: dict[str, dict[str, Any]]
-    data_start: int
+    n_bytes: int
+
+
+def read_header(file: Path) -> Header:
+    """The header of a safetensors file.
+
+    Raises:
+        ValueError: The file does not begin with one.
+    """
+    try:
+        with file.open("rb") as stream:
+            (size,) = struct.unpack("<Q", stream.read(8))
+            if size > file.stat().st_size:
+                raise ValueError("header longer than the file")
+            entries = json.loads(stream.read(size))
+        tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
+        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{file} is not a readable safetensors file") from error
+    return Header(tensors, 8 + size + end)
 
 
 def tensor_files(weights: Path) -> dict[str, str]:
@@ -39,28 +61,20 @@ def tensor_files(weights: Path) -> dict[str, str]:
     files = sorted(weights.glob("*.safetensors"))
     if not files:
         raise UserError(f"{weights} holds no safetensors file; convert the weights to safetensors")
-    names: dict[str, str] = {}
-    for file in files:
-        try:
-            names |= dict.fromkeys(read_header(file).tensors, file.name)
-        except ValueError as error:
-            raise UserError(f"{file} is not a readable safetensors file") from error
-    return names
+    try:
+        return {name: file.name for file in files for name in read_header(file).tensors}
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
-def read_header(file: Path) -> ShardHeader:
-    """The header of a safetensors file: 8 bytes that say how long it is, then JSON.
+def tensor_shapes(weights: Path) -> dict[str, list[int]]:
+    """Shape of every tensor of a folder's safetensors files, by its name.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: A header cannot be read.
     """
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if size > file.stat().st_size:
-            raise ValueError("header longer than the file")
-        header = json.loads(stream.read(size))
-    if not isinstance(header, dict):
-        raise ValueError("header is not a JSON object")
-    header.pop("__metadata__", None)
-    return ShardHeader(header, 8 + size)
+    return {
+        name: entry["shape"]
+        for file in sorted(weights.glob("*.safetensors"))
+        for name, entry in read_header(file).tensors.items()
+    }

@@ -1,0 +1,184 @@
+"""From a task's records to what its sweeps need: examples, switch pairs, chance floors, intake."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from llm_anatomy.config.patching import (
+    ArithmeticTask,
+    ExtractiveQaTask,
+    RelationTask,
+    SummarisationTask,
+    Task,
+)
+from llm_anatomy.errors import UserError
+from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
+from llm_anatomy.patching.pairs import SwitchPair, make_pairs, subject_missing
+from llm_anatomy.patching.prompts import Limits, TaskExample, make_example, sample
+from llm_anatomy.patching.records import Record
+from llm_anatomy.patching.tasks import SetAside, TaskItems, items_of
+from llm_anatomy.tables.patching import EXAMPLES, FLOORS, INTAKE, PAIRS
+
+
+@dataclass(frozen=True)
+class BuiltTask:
+    """A task as one model's tokenizer reads it.
+
+    Attributes:
+        examples: Table `patching/examples`.
+        pairs: Table `patching/pairs`; empty unless switches are asked for.
+        floors: Table `patching/floors`.
+        intake: Table `patching/intake`.
+    """
+
+    examples: pd.DataFrame
+    pairs: pd.DataFrame
+    floors: pd.DataFrame
+    intake: pd.DataFrame
+
+
+def build_task(
+    task: Task,
+    records: Sequence[Record],
+    tokenizer: Any,
+    *,
+    source: str = "records",
+    context: int | None = None,
+    switches: bool = False,
+    seed: int = 0,
+) -> BuiltTask:
+    """Tokenise a task's records for a model; what cannot be used is set aside with a reason.
+
+    Args:
+        task: The task.
+        records: Rows of its source; arithmetic generates its own.
+        tokenizer: The model's tokenizer.
+        source: Where the records come from, for error messages.
+        context: Most tokens that the model reads; None where it has no limit.
+        switches: Whether to pair the examples of a relation, for a switch.
+        seed: Seed of the sample, of the pairs and of random answers.
+
+    Raises:
+        UserError: A record lacks a column or an answer, two have one id, or none can be used.
+    """
+    items = items_of(task, records, tokenizer, source, seed)
+    _check_unique(task, items)
+    # Single tokens are compared by the first, questions and summaries by what fits.
+    whole = isinstance(task, RelationTask | ArithmeticTask) and task.max_new_tokens > 1
+    limits = Limits(context, task.max_new_tokens, whole)
+    tokenised = [make_example(tokenizer, item, limits) for item in items.items]
+    aside = items.set_aside + [example for example in tokenised if isinstance(example, SetAside)]
+    usable = [example for example in tokenised if isinstance(example, TaskExample)]
+    keep = task.keep if isinstance(task, RelationTask) else []
+    used, left = sample(usable, task.max_examples, keep, seed, task.name)
+    if not used:
+        raise _nothing_usable(task, aside)
+    pairs: list[SwitchPair] = []
+    unpaired: list[SetAside] = []
+    if switches:
+        assert isinstance(task, RelationTask)
+        pairs, unpaired = make_pairs(tokenizer, task, used, seed)
+    return BuiltTask(
+        examples=EXAMPLES.frame(map(_example_row, used)),
+        pairs=PAIRS.frame(map(_pair_row, pairs)),
+        floors=FLOORS.frame(_floor_rows(task, used, seed)),
+        intake=INTAKE.frame(_intake_rows(used, aside + left, pairs, unpaired)),
+    )
+
+
+def _check_unique(task: Task, items: TaskItems) -> None:
+    seen: set[str] = set()
+    for item in items.items:
+        if item.example_id in seen:
+            raise UserError(
+                f"patching.tasks: the task '{task.name}' has two examples with the id "
+                f"'{item.example_id}'; give each its own `example_id`"
+            )
+        seen.add(item.example_id)
+
+
+def _nothing_usable(task: Task, aside: Sequence[SetAside]) -> UserError:
+    if not aside:
+        return UserError(
+            f"patching.tasks: the task '{task.name}' has no examples (its source is empty)"
+        )
+    reasons = ", ".join(sorted({entry.category for entry in aside}))
+    return UserError(
+        f"patching.tasks: no example of the task '{task.name}' can be used ({reasons}); for "
+        f"instance {aside[0].example_id}: {aside[0].reason}"
+    )
+
+
+def _example_row(example: TaskExample) -> dict[str, Any]:
+    return {
+        "example_id": example.item.example_id,
+        "prompt": example.item.prompt,
+        "tokens": list(example.tokens),
+        "subject": example.item.subject,
+        "span_start": example.span[0] if example.span else None,
+        "span_end": example.span[1] if example.span else None,
+        "answer": example.item.answers[0],
+        "answers": list(example.item.answers),
+        "gold_token": example.gold_token,
+        "first_tokens": list(example.first_tokens),
+        "answer_tokens": example.answer_tokens,
+    }
+
+
+def _pair_row(pair: SwitchPair) -> dict[str, Any]:
+    assert pair.target.span is not None
+    return {
+        "example_id": pair.target.item.example_id,
+        "donor_id": pair.donor.item.example_id,
+        "donor_prompt": pair.prompt.text,
+        "donor_tokens": list(pair.prompt.tokens),
+        "donor_positions": list(pair.donor_positions),
+        "start": pair.start,
+        "target_span": pair.target.span[1] - pair.target.span[0],
+        "donor_span": pair.prompt.span[1] - pair.prompt.span[0],
+        "alignment": pair.alignment,
+    }
+
+
+def _floor_rows(task: Task, examples: Sequence[TaskExample], seed: int) -> list[dict[str, Any]]:
+    if isinstance(task, ExtractiveQaTask):
+        floors = span_floors(examples, seed)
+    elif isinstance(task, SummarisationTask):
+        floors = word_floors(examples, seed)
+    else:
+        floors = answer_floors(examples)
+    return [{"metric": metric, "floor": floor, "value": value} for metric, floor, value in floors]
+
+
+def _intake_rows(
+    used: Sequence[TaskExample],
+    aside: Sequence[SetAside],
+    pairs: Sequence[SwitchPair],
+    unpaired: Sequence[SetAside],
+) -> Iterable[dict[str, Any]]:
+    for example in used:
+        note = example.item.note
+        changes = {} if note is None else {"category": "truncated", "reason": note}
+        yield _used_row(example, "task") | changes
+    yield from map(asdict, aside)
+    # Manipulations of the subject's positions leave these out as well.
+    for example in used:
+        if example.item.subject is not None and example.span is None:
+            yield asdict(subject_missing(example, "subject"))
+    targets = {pair.target.item.example_id: pair.target for pair in pairs}
+    for target in targets.values():
+        yield _used_row(target, "switch")
+    yield from map(asdict, unpaired)
+
+
+def _used_row(example: TaskExample, scope: str) -> dict[str, Any]:
+    return {
+        "example_id": example.item.example_id,
+        "subject": example.item.subject,
+        "scope": scope,
+        "used": True,
+        "category": None,
+        "reason": None,
+    }
