@@ -23,9 +23,9 @@ def extraction_settings(wildcards):
     )
 
 
-def own_file(section):
-    """The user's file that a section names, as an input; none where it names none."""
-    return [] if section.file is None else local([str(section.file)])
+def own_texts(section):
+    """The table of the data set that a section names, as an input; none where it names none."""
+    return expand("results/data/{name}.parquet", name=section.dataset or [])
 
 
 def of_datasets(name):
@@ -122,10 +122,10 @@ rule experiments_geometry:
     """The experiments on a few texts: the theory checked, inserts traced, prompts asked."""
     input:
         model_parts("{model}"),
-        own_file(GEOMETRY.inserts),
-        own_file(GEOMETRY.prompts),
         model="results/models/{model}/provenance.json",
         texts=expand("results/data/{dataset}.parquet", dataset=DATASETS),
+        insert_texts=own_texts(GEOMETRY.inserts),
+        prompt_texts=own_texts(GEOMETRY.prompts),
     output:
         hull_checks=of_datasets("hull_checks"),
         region_checks=of_datasets("region_checks"),

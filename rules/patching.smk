@@ -3,17 +3,9 @@ PATCHING = CONFIG.patching
 
 
 def patching_source(wildcards):
-    """What a task is made from: a relation of the configuration, a file, or nothing."""
-    task = PATCHING.task(wildcards.task)
-    if getattr(task, "relation", None) is not None:
-        return f"results/data/{task.relation}.parquet"
-    file = getattr(task, "file", None)
-    # A hub dataset and generated questions have no file; the model's record stands in.
-    return (
-        f"results/models/{wildcards.model}/provenance.json"
-        if file is None
-        else local(str(file))
-    )
+    """The table of the data set that a task reads; none where it makes its own examples."""
+    data = PATCHING.task(wildcards.task).data
+    return [] if data is None else f"results/data/{data[1]}.parquet"
 
 
 def patching_task_settings(wildcards):

@@ -45,6 +45,22 @@ MISTAKES = {
     ],
     "datasets: [{name: p, kind: prompts, path: p.csv, max_rows: 3}]": ["'p' has 'max_rows'"],
     "datasets: [{name: q, path: q.json}]": ["'q.json'", "suffix is not known"],
+    "studies: [patching]\npatching: {tasks: [{kind: extractive_qa, name: x, dataset: capitals}]}": [
+        "'patching.tasks[0].dataset' is 'capitals'",
+        "no data set of kind 'qa' of 'datasets' (there are none)",
+        "{name: capitals, kind: qa, ...}",
+    ],
+    "studies: [geometry]\ngeometry: {prompts: {dataset: domains}}": [
+        "'geometry.prompts.dataset' is 'domains'",
+        "no data set of kind 'prompts'",
+    ],
+    "patching: {tasks: [{kind: extractive_qa, name: x, file: squad.json}]}": [
+        "unknown key 'patching.tasks[0].file'",
+    ],
+    "geometry: {inserts: {file: mine.csv}}": [
+        "unknown key 'geometry.inserts.file'",
+        "dataset, texts",
+    ],
     "patching: {tasks: [{kind: sums, name: x}]}": ["'patching.tasks[0]'", "'arithmetic'"],
 }
 

@@ -17,13 +17,14 @@ MISTAKES = {
     "models: [{name: mine, path: nowhere}]": ["in 'models[0]': ", "there is no folder nowhere"],
     MODEL + "studies: [facts]\nfacts: {relations: [{relation: r}], case_study: null}\n"
     "datasets: [{name: r, kind: relation, path: nowhere.csv}]": ["'datasets[0]'", "nowhere.csv"],
-    MODEL + CAPITALS + "studies: [patching]\npatching: {tasks: [{kind: extractive_qa, name: qa, "
-    "file: nowhere.json}]}": [
-        "the patching task 'qa' names the file 'nowhere.json', which does not exist; give a path "
-        "from the working directory"
+    MODEL
+    + "studies: [patching]\npatching: {tasks: [{kind: extractive_qa, name: qa, dataset: q}]}\n"
+    "datasets: [{name: q, kind: qa, path: nowhere.json}]": [
+        "in 'datasets[0]': the data set 'q': there is no file nowhere.json"
     ],
-    MODEL + DOMAINS + "studies: [geometry]\ngeometry: {inserts: {file: nowhere.csv}}": [
-        "the key 'geometry.inserts.file' names the file 'nowhere.csv', which does not exist"
+    MODEL + "studies: [geometry]\ngeometry: {inserts: {dataset: i}}\n"
+    "datasets: [{name: domains, builtin: domains}, {name: i, kind: inserts, path: nowhere.csv}]": [
+        "in 'datasets[1]': the data set 'i': there is no file nowhere.csv"
     ],
     MODEL + DOMAINS + "studies: [geometry]\ngeometry: {extraction: {state_layers: [0, 3]}}": [
         "the key 'geometry.extraction.state_layers' names layer 3, but the model 'mine' has the "
@@ -68,7 +69,7 @@ def test_a_missing_file_or_layer_is_one_sentence(folder, monkeypatch, text):
 
 def test_what_no_picked_study_reads_is_not_looked_for(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    unread = "patching: {layers: [9]}\ngeometry: {inserts: {file: nowhere.csv}}\n"
+    unread = "patching: {layers: [9]}\ngeometry: {inserts: {dataset: nowhere}}\n"
     checked(
         MODEL + CAPITALS + "studies: [facts]\nfacts: {relations: [{relation: capitals}]}\n" + unread
     )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.workflow.project import Project
+from tests.workflow.tiny_run import write_tiny_run
 
 # What follows from any change of a result: claims, report, manifest and the targets above them.
 TAIL = {"gather_claims", "report", "write_manifest", "all"}
@@ -183,6 +184,30 @@ def test_a_changed_text_reruns_what_depends_on_the_data(finished):
     assert planned["build_dataset"] == 1
     assert not set(planned) & {"prepare_model", "sweep_layers"}
     assert set(planned) == rules_after(finished, r"build_dataset\ndataset: remarks")
+
+
+def test_an_edited_file_of_any_kind_makes_its_own_table_again(tmp_path):
+    project = Project.copy(tmp_path)
+    write_tiny_run(project.folder)
+    files = {
+        "questions": ("qa", "context,question,answers\nIt is late.,How is it?,late\n"),
+        "news": ("articles", "article,summary\nIt is late.,Late.\n"),
+    }
+    configuration = json.loads((project.folder / "tiny.yaml").read_text())
+    for name, (kind, text) in files.items():
+        (project.folder / f"{name}.csv").write_text(text)
+        configuration["datasets"].append({"name": name, "kind": kind, "path": f"{name}.csv"})
+    configuration["studies"] = ["patching"]
+    task = {"kind": "extractive_qa", "name": "asked", "dataset": "questions"}
+    configuration["patching"]["tasks"].append(task)
+    (project.folder / "tiny.yaml").write_text(json.dumps(configuration))
+    tables = [f"results/data/{name}.parquet" for name in files]
+    project.run(*tables)
+    assert project.planned(*tables) == {}
+    examples = "results/patching/tiny/asked/examples.parquet"
+    assert project.planned(*tables, examples) == {"prepare_model": 1, "build_tasks": 1}
+    with edited(project.folder / "questions.csv", lambda text: text.replace("late", "early")):
+        assert project.planned(*tables) == {"build_dataset": 1}
 
 
 def test_one_study_can_be_made_again_by_its_name(finished):

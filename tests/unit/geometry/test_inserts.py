@@ -1,16 +1,27 @@
 """An inserted passage is found again by its tokens and by the jump of the features."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from llm_anatomy.config.geometry import Inserts
 from llm_anatomy.geometry.inserts import (
     FIRST_PREFIX,
     WINDOW,
     insert_passage,
     inserted_span,
+    inserts_of,
     jump_at,
     weighted_changes,
 )
 from llm_anatomy.geometry.spline import prefix_features
+
+
+def test_inserts_come_from_the_users_table() -> None:
+    row = {"name": "lake", "document": "One. Two.", "insert": "Bah!"}
+    (found,) = inserts_of(Inserts(), pd.DataFrame([row]))
+    assert found.model_dump() == row
+    settings = Inserts()
+    assert inserts_of(settings) == settings.texts
 
 
 def test_a_passage_goes_between_two_sentences() -> None:

@@ -1,16 +1,12 @@
 """Prompts have the prefixes and lengths they claim; answers are greedy; scorers can tell."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from llm_anatomy.config.geometry import PromptCategory, PromptDimension
-from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.correlation import correlate
 from llm_anatomy.geometry.outcomes import train_scorer
-from llm_anatomy.geometry.prompts import FORMATS, build_prompts
-from llm_anatomy.geometry.user_files import prompts_of
+from llm_anatomy.geometry.prompts import FORMATS, build_prompts, prompts_of
 
 from tests.tiny import tiny_tokenizer
 
@@ -105,33 +101,20 @@ def test_partial_correlation_leaves_out_what_length_explains() -> None:
     assert correlate(length, length, length).partial is None
 
 
-def test_prompts_come_from_the_users_file(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.csv"
-    path.write_text(
-        "category,role,text\nboat,request,Sell it.\nboat,related,It is old.\n"
-        ",unrelated,It rains.\nboat,related,It leaks.\n"
-    )
-    categories, unrelated = prompts_of(PromptDimension(file=path))
-    assert [category.name for category in categories] == ["boat"]
+def test_prompts_come_from_the_users_table() -> None:
+    rows = [
+        ("boat", "request", "Sell it."),
+        ("car", "related", "It is red."),
+        ("boat", "related", "It is old."),
+        (None, "unrelated", "It rains."),
+        ("car", "request", "Buy it."),
+        ("boat", "related", "It leaks."),
+    ]
+    table = pd.DataFrame(rows, columns=["category", "role", "text"])
+    categories, unrelated = prompts_of(PromptDimension(), table)
+    assert [category.name for category in categories] == ["boat", "car"]
+    assert [category.request for category in categories] == ["Sell it.", "Buy it."]
     assert categories[0].related == ["It is old.", "It leaks."]
     assert unrelated == ["It rains."]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("category,role\nboat,request\n", "lacks the column 'text'"),
-        ("category,role,text\nboat,ask,Sell it.\n", "row 1 has the role 'ask'"),
-        ("category,role,text\nboat,request, \n", "row 1 has no value in the column 'text'"),
-        ("category,role,text\nboat,request,Sell.\n", "no row with the role 'unrelated'"),
-        (
-            "category,role,text\nboat,request,Sell.\n,unrelated,It rains.\n",
-            "'boat' has 1 rows with the role 'request' and 0",
-        ),
-    ],
-)
-def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "prompts.csv"
-    path.write_text(content)
-    with pytest.raises(UserError, match=message):
-        prompts_of(PromptDimension(file=path))
+    settings = PromptDimension()
+    assert prompts_of(settings) == (settings.categories, settings.unrelated)

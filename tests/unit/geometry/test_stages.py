@@ -228,6 +228,8 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
         ),
         model=model,
         texts=(texts,),
+        insert_texts=(),
+        prompt_texts=(),
         hull_checks=(hulls,),
         region_checks=(regions,),
         prefix_features=tmp_path / "prefix.parquet",

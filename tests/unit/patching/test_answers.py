@@ -17,18 +17,20 @@ from pydantic import ValidationError
 from tests.tiny import tiny_tokenizer
 
 LIMITS = Limits(context=200, max_new_tokens=1, whole_answer=False)
+CAPITALS = {
+    "France": ["Paris"],
+    "Italy": ["Rome", "Roma"],
+    "Chad": ["N'Djamena"],
+    "Spain": ["Madrid"],
+}
 ROWS = [
-    {"subject": "France", "answer": "Paris"},
-    {"subject": "Italy", "answer": "Rome|Roma"},
-    {"subject": "Chad", "answer": "N'Djamena"},
-    {"subject": "Spain", "answer": "Madrid"},
+    {"example_id": subject, "subject": subject, "answers": answers, "prompt": None}
+    for subject, answers in CAPITALS.items()
 ]
 
 
 def examples_of(task: RelationTask) -> list[TaskExample]:
-    made = [
-        make_example(tiny_tokenizer(), i, LIMITS) for i in relation_items(task, ROWS, "x").items
-    ]
+    made = [make_example(tiny_tokenizer(), i, LIMITS) for i in relation_items(task, ROWS).items]
     assert all(isinstance(example, TaskExample) for example in made)
     return [example for example in made if isinstance(example, TaskExample)]
 
@@ -62,7 +64,7 @@ def test_the_paper_prompt_can_be_written_with_its_stray_spaces() -> None:
         demonstrations=[Demonstration(subject="Spain", answer="Madrid")],
         demonstration="{prompt} {answer} \n ",
     )
-    made = relation_items(task, ROWS, "x")
+    made = relation_items(task, ROWS)
     assert made.items[0].prompt == (
         "Q: What is the capital of Spain? \n A: Madrid \n Q: What is the capital of France? \n A:"
     )
@@ -133,7 +135,7 @@ def test_a_sample_keeps_the_subjects_asked_for_and_counts_the_rest() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"tasks": [{"kind": "relation", "name": "c"}]}, "either `relation` or `file`"),
+        ({"tasks": [{"kind": "relation", "name": "c"}]}, "Field required"),
         (
             {"tasks": [{"kind": "relation", "name": "c", "relation": "c", "prompt": "x"}]},
             "no {subject}",

@@ -45,8 +45,10 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def task(loaded: LoadedModel) -> BuiltTask:
-    records = [{"subject": subject, "answer": answer} for subject, answer in CITIES.items()]
-    records.append({"subject": "Nowhere " * 60, "answer": "Faya"})
+    records = [
+        {"example_id": subject, "subject": subject, "answers": [answer], "prompt": None}
+        for subject, answer in (CITIES | {"Nowhere " * 60: "Faya"}).items()
+    ]
     return build_task(TASK, records, loaded.tokenizer, context=100, switches=True)
 
 

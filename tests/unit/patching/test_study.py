@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.patching import (
     Angle,
     ArithmeticTask,
@@ -28,6 +29,7 @@ from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.patching.experiment import sweep_task
 from llm_anatomy.stages import (
+    build_dataset,
     build_tasks,
     claims_patching,
     figures_patching,
@@ -69,16 +71,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def capitals(tmp_path: Path) -> Path:
     path = tmp_path / "capitals.csv"
-    rows = [f"{subject},{answer}" for subject, answer in CITIES.items()]
-    path.write_text("\n".join(["subject,answer", *rows]))
+    rows = [f"{subject},{answer.split('|')[0]},{answer}" for subject, answer in CITIES.items()]
+    path.write_text("\n".join(["subject,answer,answers", *rows]))
     return path
 
 
 class Run:
     """Runs the stages of one task in a folder."""
 
-    def __init__(self, model: Path, folder: Path, task: Task, **changes: object) -> None:
-        self.model, self.folder = model, folder
+    def __init__(
+        self, model: Path, folder: Path, task: Task, data: Dataset | None = None, **changes: object
+    ) -> None:
+        self.model, self.folder, self.data = model, folder, data
         self.settings = PatchingSettings.model_validate(
             {"tasks": [task], "manipulations": MANIPULATIONS} | changes
         )
@@ -87,12 +91,24 @@ class Run:
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.parquet"
 
+    def source(self) -> tuple[Path, ...]:
+        """The table of the data set that the task reads."""
+        if self.data is None:
+            return ()
+        build_dataset.run(
+            build_dataset.BuildDatasetStage(seed=0, dataset=self.data),
+            sources=(),
+            table=self.path("data"),
+            intake=self.path("data.intake"),
+        )
+        return (self.path("data"),)
+
     def build(self) -> None:
         names = [m.kind for m in self.settings.task_manipulations(self.task.name)]
         build_tasks.run(
             build_tasks.BuildTasksStage(seed=0, task=self.task, switches="switch" in names),
             model=self.model,
-            source=(self.model,),
+            source=self.source(),
             **{name: self.path(name) for name in ("examples", "pairs", "floors", "intake")},
         )
 
@@ -147,15 +163,24 @@ class Run:
 
 @pytest.fixture
 def study(model: Path, tmp_path: Path) -> Callable[..., Run]:
-    return lambda task, **changes: Run(model, tmp_path, task, **changes)
+    return lambda task, data=None, **changes: Run(model, tmp_path, task, data, **changes)
 
 
-def capitals_task(file: Path, **changes: object) -> RelationTask:
-    return RelationTask.model_validate({"name": "capitals", "file": file} | changes)
+def capitals_task(**changes: object) -> RelationTask:
+    return RelationTask.model_validate({"name": "capitals", "relation": "mine"} | changes)
+
+
+def own(file: Path, kind: str, **settings: object) -> Dataset:
+    """The data set of a user's file."""
+    return Dataset.model_validate({"name": "mine", "kind": kind, "path": str(file)} | settings)
+
+
+def relation(file: Path) -> Dataset:
+    return own(file, "relation", answers="answers")
 
 
 def test_capitals_end_to_end(study: Callable[..., Run], capitals: Path) -> None:
-    run = study(capitals_task(capitals))
+    run = study(capitals_task(), relation(capitals))
     run.all()
     clean = run.swept("none")
     assert list(clean["layer"].unique()) == [4]
@@ -190,7 +215,7 @@ def test_capitals_end_to_end(study: Callable[..., Run], capitals: Path) -> None:
 def test_the_reference_method_gives_the_same_records(
     study: Callable[..., Run], capitals: Path
 ) -> None:
-    run = study(capitals_task(capitals, max_new_tokens=3, max_examples=3))
+    run = study(capitals_task(max_new_tokens=3, max_examples=3), relation(capitals))
     run.build()
     run.sweep()
     fast = read_table(run.path("sweeps"), SWEEPS)
@@ -229,9 +254,10 @@ def test_extractive_answers_from_a_squad_file(study: Callable[..., Run], tmp_pat
     document = {"data": [{"title": "t", "paragraphs": [{"context": STORY, "qas": questions}]}]}
     file.write_text(json.dumps(document))
     task = ExtractiveQaTask(
-        name="squad", file=file, max_new_tokens=3, prompt="{context}\nQ: {question}\nA:"
+        name="squad", dataset="mine", max_new_tokens=3, prompt="{context}\nQ: {question}\nA:"
     )
-    run = study(task, manipulations=[Freeze(name="freeze"), Noise(name="noise", seeds=1)])
+    manipulations = [Freeze(name="freeze"), Noise(name="noise", seeds=1)]
+    run = study(task, own(file, "qa", id="id"), manipulations=manipulations)
     run.all()
     assert set(read_table(run.path("curves"), CURVES)["metric"]) == {
         "exact_match",
@@ -247,8 +273,9 @@ def test_extractive_answers_from_a_squad_file(study: Callable[..., Run], tmp_pat
 def test_summaries_of_articles_that_are_cut(study: Callable[..., Run], tmp_path: Path) -> None:
     file = tmp_path / "articles.jsonl"
     file.write_text(json.dumps({"id": "a1", "article": STORY, "highlights": "A mill by a river."}))
-    task = SummarisationTask(name="news", file=file, max_new_tokens=4, max_article_tokens=30)
-    run = study(task, manipulations=[Skip(name="skip")])
+    task = SummarisationTask(name="news", dataset="mine", max_new_tokens=4, max_article_tokens=30)
+    news = own(file, "articles", id="id", summary="highlights")
+    run = study(task, news, manipulations=[Skip(name="skip")])
     run.all()
     intake = read_table(run.path("intake"), INTAKE)
     assert intake["used"].all()
@@ -270,8 +297,9 @@ def test_what_cannot_be_used_is_named_and_counted(
         "f,Laos,Rio,The capital of Laos is\n"
     )
     donors = Donors(unequal="skip_pair", pairing="shift")
-    task = RelationTask(name="facts", file=file, max_new_tokens=6, donors=donors)
-    run = study(task, manipulations=[Switch(name="switch")])
+    task = RelationTask(name="facts", relation="mine", max_new_tokens=6, donors=donors)
+    facts = own(file, "relation", id="example_id", prompt="prompt")
+    run = study(task, facts, manipulations=[Switch(name="switch")])
     run.build()
     intake = read_table(run.path("intake"), INTAKE)
     reasons = {(row.example_id, row.scope): row.category for row in intake.itertuples()}
@@ -298,7 +326,7 @@ def test_what_cannot_be_used_is_named_and_counted(
 def test_layers_that_do_not_exist(
     study: Callable[..., Run], capitals: Path, layers: list[int], words: str
 ) -> None:
-    run = study(capitals_task(capitals), layers=layers)
+    run = study(capitals_task(), relation(capitals), layers=layers)
     run.build()
     with pytest.raises(UserError, match=words):
         run.sweep()
@@ -321,9 +349,9 @@ def test_a_manipulation_of_the_subject_needs_one(study: Callable[..., Run]) -> N
 def test_redrawn_noise_differs_from_fixed_noise_only_after_the_first_token(
     study: Callable[..., Run], capitals: Path
 ) -> None:
-    task = capitals_task(capitals, max_new_tokens=5)
+    task = capitals_task(max_new_tokens=5)
     noises = [Noise(name="fixed", seeds=1), Noise(name="redrawn", seeds=1, redraw=True)]
-    run = study(task, manipulations=noises)
+    run = study(task, relation(capitals), manipulations=noises)
     run.build()
     run.sweep()
     fixed, redrawn = run.swept("fixed"), run.swept("redrawn")

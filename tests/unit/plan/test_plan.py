@@ -75,6 +75,8 @@ def test_memory_follows_precision_batch_and_training() -> None:
     half = price(work, SHAPE, Precision(dtype="bfloat16"), Compute())
     assert weight_mb(SHAPE, Precision(quantisation="4bit")) == pytest.approx(0.5)
     assert half.memory_mb < single.memory_mb
+    head = SHAPE.head_parameters * 4 / 1e6
+    assert half.memory_mb - single.memory_mb == pytest.approx(head - (1e6 + 1000 * 3072) * 2 / 1e6)
     larger = price(replace(work, batch_tokens=4000), SHAPE, Precision(), Compute())
     assert larger.memory_mb > single.memory_mb
     trained = price(replace(work, trains=True), SHAPE, Precision(), Compute())

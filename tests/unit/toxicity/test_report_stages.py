@@ -256,7 +256,7 @@ def test_early_exits_are_timed_beside_the_plain_pass(tmp_path, monkeypatch):
     assert table["share_of_plain"].iloc[0] == 1.0
     assert (table["median_ms"] > 0).all()
     assert pd.unique(table["n_texts"]).tolist() == [3]
-    with pytest.raises(UserError, match="names 9, but the model has 3 layers"):
+    with pytest.raises(UserError, match="is 9, but the model has 3 layers"):
         time_early_exit.run(
             time_early_exit.EarlyExitStage(early_exit=EarlyExit(n_layers=[9]), **settings), **paths
         )

@@ -5,7 +5,6 @@ Solve Toxicity Detection and Generation" (arXiv 2312.01648).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -99,10 +98,8 @@ class Inserts(Settings):
         default_factory=lambda: list(DEFAULT_INSERTS),
         description="Documents with the passages to insert.",
     )
-    file: Path | None = Field(
-        None,
-        description="CSV, JSONL or Parquet with the columns name, document, insert; replaces "
-        "`texts`.",
+    dataset: str | None = Field(
+        None, description="Name of one of `datasets` of kind `inserts`; replaces `texts`."
     )
 
 
@@ -137,10 +134,10 @@ class PromptDimension(Settings):
         min_length=1,
         description="Sentences on other topics; step k puts the first k before the request.",
     )
-    file: Path | None = Field(
+    dataset: str | None = Field(
         None,
-        description="CSV, JSONL or Parquet with the columns category, role (request, related or "
-        "unrelated) and text, in order; replaces `categories` and `unrelated`.",
+        description="Name of one of `datasets` of kind `prompts`; replaces `categories` and "
+        "`unrelated`.",
     )
     conditions: list[
         Literal["none", "unrelated", "related", "length_matched", "shuffled", "random"]

@@ -95,6 +95,10 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
     """The first mistake that pydantic found, as one sentence a user can act on."""
     located = [(_locate(d["loc"], model), d) for d in error.errors(include_url=False)]
     first, details = located[0]
+    if details["type"] == "missing":
+        # A key that is spelled wrongly is missing, too: what is there says more than what is not.
+        beside = [d for _, d in located if d["loc"][:-1] == details["loc"][:-1]]
+        details = next((d for d in beside if d["type"] == "extra_forbidden"), details)
     if details["type"] == "extra_forbidden":
         return _unknown_key(details, model)
     # A value that fits no member of a union is reported once per member; the deepest place tells

@@ -4,12 +4,12 @@ Source: Ben-Artzy and Schwartz, "Attend First, Consolidate Later: On the Importa
 Different LLM Layers" (arXiv 2409.03621).
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.datasets import Kind
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Positions = Literal["previous", "subject", "not_subject"] | list[int]
@@ -66,23 +66,21 @@ class TaskSettings(Settings):
         "the first token of an accepted answer.",
     )
 
+    @property
+    def data(self) -> tuple[Kind, str] | None:
+        """Kind and name of the data set that the task reads; None where it makes its examples."""
+        return None
+
 
 class RelationTask(TaskSettings):
     """Subjects with an answer each, such as countries and capitals."""
 
     kind: Literal["relation"] = Field("relation", description="Selects this kind.")
-    relation: str | None = Field(
-        None, description="Name of a relation in the configuration's data, such as `capitals`."
+    relation: str = Field(
+        description="Name of a relation of `datasets`, such as `capitals`; prompts that it brings "
+        "replace `prompt`."
     )
-    file: Path | None = Field(
-        None,
-        description="CSV, JSONL or Parquet with the columns `subject` and `answer` (several "
-        "accepted spellings: separated by `|`, or a list), optionally `prompt` and `example_id`.",
-    )
-    prompt: str = Field(
-        "The capital city of {subject} is",
-        description="Prompt with `{subject}`; a `prompt` column in the file goes before it.",
-    )
+    prompt: str = Field("The capital city of {subject} is", description="Prompt with `{subject}`.")
     demonstrations: list[Demonstration] = Field(
         [], description="Solved examples, put before the prompt in order."
     )
@@ -94,11 +92,10 @@ class RelationTask(TaskSettings):
     )
     donors: Donors = Field(default_factory=lambda: Donors())
 
-    @model_validator(mode="after")
-    def _one_source(self) -> "RelationTask":
-        if (self.relation is None) == (self.file is None):
-            raise ValueError(f"the task '{self.name}' needs either `relation` or `file`")
-        return self
+    @property
+    def data(self) -> tuple[Kind, str]:
+        """A relation."""
+        return "relation", self.relation
 
     @field_validator("prompt")
     @classmethod
@@ -129,51 +126,37 @@ class ArithmeticTask(TaskSettings):
         return bounds
 
 
-class HubDataset(Settings):
-    """A dataset of the Hugging Face hub, read through the optional package `datasets`."""
-
-    id: str = Field(description="Dataset id, such as `rajpurkar/squad`.")
-    config: str | None = Field(None, description="Configuration of the dataset, such as `3.0.0`.")
-    split: str = Field(description="Split, such as `validation`.")
-    revision: str = Field(description="Commit or tag, so that the data cannot change.")
-
-
-class _TextTask(TaskSettings):
-    file: Path | None = Field(None, description="Local file; null reads `hub`.")
-    hub: HubDataset | None = Field(None, description="Dataset of the hub; null reads `file`.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "_TextTask":
-        if (self.file is None) == (self.hub is None):
-            raise ValueError(f"the task '{self.name}' needs either `file` or `hub`")
-        return self
-
-
-class ExtractiveQaTask(_TextTask):
-    """Questions whose answer is a span of a passage, in SQuAD's format."""
+class ExtractiveQaTask(TaskSettings):
+    """Questions whose answer is a span of a passage, such as SQuAD's."""
 
     kind: Literal["extractive_qa"] = Field("extractive_qa", description="Selects this kind.")
-    file: Path | None = Field(
-        None, description="SQuAD JSON, or CSV, JSONL, Parquet with `context, question, answers`."
-    )
+    dataset: str = Field(description="Name of one of `datasets` of kind `qa`.")
     prompt: str = Field(
         "Context: {context}\nQuestion: {question}\nAnswer:", description="Prompt of a question."
     )
     max_new_tokens: int = Field(20, ge=1, description="Longest answer; it is cut at a newline.")
 
+    @property
+    def data(self) -> tuple[Kind, str]:
+        """Questions."""
+        return "qa", self.dataset
 
-class SummarisationTask(_TextTask):
-    """Articles with a reference summary, in CNN/Daily Mail's format."""
+
+class SummarisationTask(TaskSettings):
+    """Articles with a reference summary, such as CNN/Daily Mail's."""
 
     kind: Literal["summarisation"] = Field("summarisation", description="Selects this kind.")
-    file: Path | None = Field(
-        None, description="CSV, JSONL or Parquet with `article` and `highlights`."
-    )
+    dataset: str = Field(description="Name of one of `datasets` of kind `articles`.")
     prompt: str = Field("{article}\nTL;DR:", description="Prompt of an article.")
     max_article_tokens: int = Field(
         900, ge=1, description="An article is cut to this many tokens; how many were is reported."
     )
     max_new_tokens: int = Field(96, ge=1, description="Longest summary.")
+
+    @property
+    def data(self) -> tuple[Kind, str]:
+        """Articles."""
+        return "articles", self.dataset
 
 
 Task = Annotated[

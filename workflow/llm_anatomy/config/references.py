@@ -7,8 +7,9 @@ whole configuration calls them (`config.root`), so that a mistake ends a run bef
 import difflib
 from collections.abc import Sequence
 
+from llm_anatomy.config.datasets import Dataset, Kind
 from llm_anatomy.config.facts import FactsSettings
-from llm_anatomy.config.geometry import PromptDimension
+from llm_anatomy.config.geometry import GeometrySettings, PromptDimension
 from llm_anatomy.config.neurons import NeuronsSettings
 from llm_anatomy.config.patching import PatchingSettings, RelationTask
 from llm_anatomy.config.toxicity import ToxicitySettings
@@ -37,27 +38,34 @@ def check_scorers(prompts: PromptDimension, texts: Sequence[str]) -> None:
         check_texts("geometry.prompts.scorers", scorer.dataset, texts)
 
 
-def check_relations(
+def check_named_data(
     studies: Sequence[str],
+    geometry: GeometrySettings,
     patching: PatchingSettings,
     facts: FactsSettings,
-    relations: Sequence[str],
+    datasets: Sequence[Dataset],
 ) -> None:
-    """Every relation that a picked study asks for is one of the datasets."""
-    asked: list[tuple[str, str | None]] = []
+    """Every data set that a picked study asks for is there, and of the kind that it reads."""
+    asked: list[tuple[str, Kind, str | None]] = []
+    if "geometry" in studies:
+        asked.append(("geometry.inserts.dataset", "inserts", geometry.inserts.dataset))
+        asked.append(("geometry.prompts.dataset", "prompts", geometry.prompts.dataset))
     if "patching" in studies:
         for number, task in enumerate(patching.tasks):
-            key = f"patching.tasks[{number}].relation"
-            asked.append((key, task.relation if isinstance(task, RelationTask) else None))
+            key = "relation" if isinstance(task, RelationTask) else "dataset"
+            if task.data is not None:
+                asked.append((f"patching.tasks[{number}].{key}", *task.data))
     if "facts" in studies:
         for number, relation in enumerate(facts.relations):
-            asked.append((f"facts.relations[{number}].relation", relation.relation))
-    for key, name in asked:
-        if name is not None and name not in relations:
+            asked.append((f"facts.relations[{number}].relation", "relation", relation.relation))
+    for key, kind, name in asked:
+        known = [dataset.name for dataset in datasets if dataset.kind == kind]
+        if name is not None and name not in known:
+            what = "relation" if kind == "relation" else f"data set of kind '{kind}'"
             raise ValueError(
-                f"the key '{key}' is '{name}', which is no relation of 'datasets' (there are "
-                f"{', '.join(relations) or 'none'}); add it there, such as {{name: {name}, kind: "
-                f"relation, ...}}, or set '{key.partition('[')[0]}', or leave "
+                f"the key '{key}' is '{name}', which is no {what} of 'datasets' (there are "
+                f"{', '.join(known) or 'none'}); add it there, such as {{name: {name}, kind: "
+                f"{kind}, ...}}, or set '{key.partition('[')[0]}', or leave "
                 f"'{key.partition('.')[0]}' out of 'studies'"
             )
 

@@ -77,7 +77,9 @@ class Configuration(Settings):
     def _known_names(self) -> Self:
         texts = [dataset.name for dataset in self.texts]
         references.check_scorers(self.geometry.prompts, texts)
-        references.check_relations(self.studies, self.patching, self.facts, self.relation_names)
+        references.check_named_data(
+            self.studies, self.geometry, self.patching, self.facts, self.datasets
+        )
         references.check_study_data(self.studies, self.dataset_names, self.labelled_datasets)
         references.check_toxicity(self.toxicity, texts)
         if "neurons" in self.studies:

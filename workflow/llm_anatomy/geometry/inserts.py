@@ -8,8 +8,11 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
+
+from llm_anatomy.config.geometry import InsertedText, Inserts
 
 # Prefixes shorter than this have unstable minima, maxima and standard deviations.
 FIRST_PREFIX = 8
@@ -29,6 +32,13 @@ class Jump:
     score: float
     rank: int
     windows: int
+
+
+def inserts_of(settings: Inserts, table: pd.DataFrame | None = None) -> list[InsertedText]:
+    """The documents to use: rows of a table `INSERTS` where there is one, else the settings'."""
+    if table is None:
+        return settings.texts
+    return [InsertedText.model_validate(row) for row in table.to_dict("records")]
 
 
 def insert_passage(document: str, passage: str, rng: np.random.Generator) -> str:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from llm_anatomy.config.geometry import PromptCategory
+from llm_anatomy.config.datasets import PROMPT_ROLES
+from llm_anatomy.config.geometry import PromptCategory, PromptDimension
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
 
 # How a tokenizer makes token ids of a text in every format.
@@ -40,6 +42,26 @@ class Prompt:
     def text(self) -> str:
         """Prefix and request."""
         return f"{self.prefix} {self.request}" if self.prefix else self.request
+
+
+def prompts_of(
+    settings: PromptDimension, table: pd.DataFrame | None = None
+) -> tuple[list[PromptCategory], list[str]]:
+    """Categories and unrelated sentences: of a table `PROMPT_TEXTS` where there is one, else the
+    settings'.
+    """
+    if table is None:
+        return settings.categories, settings.unrelated
+    texts = {role: table[table["role"] == role] for role in PROMPT_ROLES}
+    categories = []
+    # Categories come in the order of their first sentences.
+    for name in table["category"].dropna().unique():
+        request, related = (
+            texts[role].loc[texts[role]["category"] == name, "text"].tolist()
+            for role in ("request", "related")
+        )
+        categories.append(PromptCategory(name=name, request=request[0], related=related))
+    return categories, texts["unrelated"]["text"].tolist()
 
 
 def build_prompts(

@@ -17,8 +17,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
 from llm_anatomy.patching.pairs import SwitchPair, make_pairs, subject_missing
 from llm_anatomy.patching.prompts import Limits, TaskExample, make_example, sample
-from llm_anatomy.patching.records import Record
-from llm_anatomy.patching.tasks import SetAside, TaskItems, items_of
+from llm_anatomy.patching.tasks import Record, SetAside, TaskItems, items_of
 from llm_anatomy.tables.patching import EXAMPLES, FLOORS, INTAKE, PAIRS
 
 
@@ -44,7 +43,6 @@ def build_task(
     records: Sequence[Record],
     tokenizer: Any,
     *,
-    source: str = "records",
     context: int | None = None,
     switches: bool = False,
     seed: int = 0,
@@ -53,17 +51,16 @@ def build_task(
 
     Args:
         task: The task.
-        records: Rows of its source; arithmetic generates its own.
+        records: Rows of the table of its data set; arithmetic makes its own examples.
         tokenizer: The model's tokenizer.
-        source: Where the records come from, for error messages.
         context: Most tokens that the model reads; None where it has no limit.
         switches: Whether to pair the examples of a relation, for a switch.
         seed: Seed of the sample, of the pairs and of random answers.
 
     Raises:
-        UserError: A record lacks a column or an answer, two have one id, or none can be used.
+        UserError: Two records have one id, or none can be used.
     """
-    items = items_of(task, records, tokenizer, source, seed)
+    items = items_of(task, records, tokenizer, seed)
     _check_unique(task, items)
     # Single tokens are compared by the first, questions and summaries by what fits.
     whole = isinstance(task, RelationTask | ArithmeticTask) and task.max_new_tokens > 1

@@ -1,8 +1,7 @@
 """The four kinds of task as items: a prompt, accepted answers, and where the subject stands."""
 
 import itertools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,6 @@ from llm_anatomy.config.patching import (
     Task,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.patching.records import Record, require_columns
 from llm_anatomy.statistics.random import keyed_generator
 
 OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
@@ -23,6 +21,10 @@ OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
     "multiply": ("*", lambda a, b: a * b),
     "power": ("^", lambda a, b: a**b),
 }
+
+
+# A row of a data set's table.
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,39 +71,34 @@ class TaskItems:
     set_aside: list[SetAside] = field(default_factory=list)
 
 
-def items_of(
-    task: Task, records: Sequence[Record], tokenizer: Any, source: str, seed: int
-) -> TaskItems:
+def items_of(task: Task, records: Sequence[Record], tokenizer: Any, seed: int) -> TaskItems:
     """Items of any task.
 
     Args:
         task: The task.
-        records: Rows of its source; arithmetic generates its own.
+        records: Rows of its data set's table; arithmetic generates its own.
         tokenizer: Cuts long articles.
-        source: Where the records come from, for error messages.
         seed: Seed of the order of generated questions.
 
     Raises:
-        UserError: A record lacks a column or an answer.
+        UserError: The operand ranges of an arithmetic task are too small.
     """
     if isinstance(task, ArithmeticTask):
         return arithmetic_items(task, seed)
     if isinstance(task, RelationTask):
-        return relation_items(task, records, source)
+        return relation_items(task, records)
     if isinstance(task, ExtractiveQaTask):
-        return qa_items(task, records, source)
-    return summarisation_items(task, records, tokenizer, source)
+        return qa_items(task, records)
+    return summarisation_items(task, records, tokenizer)
 
 
-def relation_items(task: RelationTask, records: Sequence[Record], source: str) -> TaskItems:
+def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
     """Items of a relation; the subjects of its demonstrations are set aside.
 
     Args:
         task: The task.
-        records: Rows with `subject`, `answer` or `answers`, and optionally `prompt`, `example_id`.
-        source: Where they come from, for error messages.
+        records: Rows of a table `RELATION`.
     """
-    require_columns(list(records), ("subject",), source)
     demonstrations = "".join(
         task.demonstration.format(
             prompt=task.prompt.replace("{subject}", shown.subject), answer=shown.answer
@@ -110,9 +107,8 @@ def relation_items(task: RelationTask, records: Sequence[Record], source: str) -
     )
     shown_subjects = {shown.subject.casefold() for shown in task.demonstrations}
     items = TaskItems()
-    for number, record in enumerate(records, start=1):
-        subject = str(record["subject"])
-        example_id = str(record.get("example_id") or subject)
+    for record in records:
+        subject, example_id = record["subject"], record["example_id"]
         if subject.casefold() in shown_subjects:
             items.set_aside.append(
                 SetAside(
@@ -120,9 +116,9 @@ def relation_items(task: RelationTask, records: Sequence[Record], source: str) -
                 )
             )
             continue
-        answers = _answers(record, f"{source}: row {number}")
-        if record.get("prompt"):
-            prompt = demonstrations + str(record["prompt"])
+        answers = tuple(record["answers"])
+        if record["prompt"]:
+            prompt = demonstrations + record["prompt"]
             at = prompt.rfind(subject)
         else:
             prompt = demonstrations + task.prompt.replace("{subject}", subject)
@@ -179,37 +175,39 @@ def arithmetic_items(task: ArithmeticTask, seed: int) -> TaskItems:
     return items
 
 
-def qa_items(task: ExtractiveQaTask, records: Sequence[Record], source: str) -> TaskItems:
-    """Items of an extractive task; questions without an answer are set aside."""
-    require_columns(list(records), ("context", "question", "answers"), source)
+def qa_items(task: ExtractiveQaTask, records: Sequence[Record]) -> TaskItems:
+    """Items of an extractive task from rows of a table `QUESTIONS`.
+
+    Questions without an answer are set aside.
+    """
     items = TaskItems()
-    for number, record in enumerate(records, start=1):
-        example_id = str(record.get("id") or record.get("example_id") or number)
-        texts = _answer_texts(record["answers"])
-        if not texts:
+    for record in records:
+        example_id, context = record["example_id"], record["context"]
+        if not record["answers"]:
             items.set_aside.append(
                 SetAside(
                     example_id, None, "unanswerable", "the question has no answer in the context"
                 )
             )
             continue
-        context = str(record["context"])
-        prompt = task.prompt.replace("{question}", str(record["question"]))
+        prompt = task.prompt.replace("{question}", record["question"])
+        answers = tuple(record["answers"])
         items.items.append(
-            TaskItem(example_id, prompt.replace("{context}", context), texts, source=context)
+            TaskItem(example_id, prompt.replace("{context}", context), answers, source=context)
         )
     return items
 
 
 def summarisation_items(
-    task: SummarisationTask, records: Sequence[Record], tokenizer: Any, source: str
+    task: SummarisationTask, records: Sequence[Record], tokenizer: Any
 ) -> TaskItems:
-    """Items of a summarisation task; long articles are cut, and say so."""
-    require_columns(list(records), ("article", "highlights"), source)
+    """Items of a summarisation task from rows of a table `ARTICLES`.
+
+    Long articles are cut, and say so.
+    """
     items = TaskItems()
-    for number, record in enumerate(records, start=1):
-        example_id = str(record.get("id") or record.get("example_id") or number)
-        article, note = str(record["article"]), None
+    for record in records:
+        article, note = record["article"], None
         encoded = tokenizer(article, add_special_tokens=False, return_offsets_mapping=True)
         count = len(encoded["input_ids"])
         if count > task.max_article_tokens:
@@ -217,38 +215,11 @@ def summarisation_items(
             note = f"the article has {count} tokens and is cut to {task.max_article_tokens}"
         items.items.append(
             TaskItem(
-                example_id,
+                record["example_id"],
                 task.prompt.replace("{article}", article),
-                (str(record["highlights"]),),
+                (record["summary"],),
                 source=article,
                 note=note,
             )
         )
     return items
-
-
-def _answers(record: Record, where: str) -> tuple[str, ...]:
-    """Accepted answers of a relation's row: a list, or text with `|` between spellings."""
-    value = record.get("answers") if record.get("answers") is not None else record.get("answer")
-    if isinstance(value, str):
-        value = value.split("|")
-    texts = [str(text).strip() for text in (value if value is not None else [])]
-    accepted = tuple(dict.fromkeys(text for text in texts if text))
-    if not accepted:
-        raise UserError(f"{where} (subject '{record['subject']}') has no answer; give one")
-    return accepted
-
-
-def _answer_texts(value: Any) -> tuple[str, ...]:
-    """Answer texts in any of SQuAD's forms: [{"text": …}], {"text": […]}, a list, or one text."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return (value,) if value.strip() else ()
-    if isinstance(value, dict):
-        value = value.get("text", [])
-    if not isinstance(value, list):
-        value = [value]
-    texts = [str(part["text"] if isinstance(part, dict) else part).strip() for part in value]
-    return tuple(dict.fromkeys(text for text in texts if text))

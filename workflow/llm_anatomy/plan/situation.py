@@ -26,11 +26,11 @@ class Situation:
 
     @property
     def rows(self) -> int:
-        """Rows of the job's data set, or of its task's relation."""
+        """Rows of the job's data set, or of its task's."""
         name = self.wildcards.get("dataset", "")
         if "task" in self.wildcards:
-            task = self.configuration.patching.task(self.wildcards["task"])
-            name = getattr(task, "relation", None) or ""
+            data = self.configuration.patching.task(self.wildcards["task"]).data
+            name = "" if data is None else data[1]
         return self.count_rows(name)
 
     @property

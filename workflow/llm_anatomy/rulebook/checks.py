@@ -42,34 +42,9 @@ def check_disk(configuration: Configuration, source: str) -> None:
         except UserError as error:
             raise UserError(f"{source}: in '{place}': {error}") from error
     try:
-        _check_files(configuration)
         _check_layers(configuration)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-
-
-def _check_files(configuration: Configuration) -> None:
-    """Files that studies read beside the data sets."""
-    for what, file in named_files(configuration):
-        if not file.exists():
-            raise UserError(
-                f"{what} names the file '{file}', which does not exist; give a path from the "
-                "working directory"
-            )
-
-
-def named_files(configuration: Configuration) -> Iterator[tuple[str, Path]]:
-    """Files that the picked studies name, and what names them."""
-    if "patching" in configuration.studies:
-        for task in configuration.patching.tasks:
-            file: Path | None = getattr(task, "file", None)
-            if file is not None:
-                yield f"the patching task '{task.name}'", file
-    if "geometry" in configuration.studies:
-        geometry = configuration.geometry
-        for key, file in (("inserts", geometry.inserts.file), ("prompts", geometry.prompts.file)):
-            if file is not None:
-                yield f"the key 'geometry.{key}.file'", file
 
 
 def _check_layers(configuration: Configuration) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_anatomy.config.base import Settings
-from llm_anatomy.config.patching import ArithmeticTask, RelationTask, Task
+from llm_anatomy.config.patching import Task
 from llm_anatomy.patching.examples import build_task
-from llm_anatomy.patching.records import Record, read_hub, read_records
+from llm_anatomy.patching.tasks import Record
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.core import read_arrow, read_provenance, write_table
-from llm_anatomy.tables.data import RELATION
+from llm_anatomy.tables.data import TABLE_OF_KIND
 from llm_anatomy.tables.patching import EXAMPLES, FLOORS, INTAKE, PAIRS
 
 
@@ -33,9 +33,9 @@ def run(
 ) -> None:
     """Read a task's source, tokenise it for a model, and write what can be used and what cannot."""
     tokenizer, context = _read_tokenizer(model)
-    records, where, provenance = _read_source(settings.task, source)
+    records, provenance = _read_source(settings.task, source)
     options = settings.model_dump(include={"seed", "switches"})
-    task = build_task(settings.task, records, tokenizer, source=where, context=context, **options)
+    task = build_task(settings.task, records, tokenizer, context=context, **options)
     provenance |= {"seed": settings.seed, "task": settings.task.model_dump(mode="json")}
     write_table(examples, EXAMPLES, task.examples, provenance)
     write_table(pairs, PAIRS, task.pairs, provenance)
@@ -53,18 +53,12 @@ def _read_tokenizer(model: Path) -> tuple[Any, int | None]:
     return tokenizer, getattr(config, "max_position_embeddings", None)
 
 
-def _read_source(task: Task, source: tuple[Path, ...]) -> tuple[list[Record], str, dict[str, Any]]:
-    """A task's records, where they come from, and what their table says of its own origin."""
-    if isinstance(task, ArithmeticTask):
-        return [], "", {}
-    if isinstance(task, RelationTask) and task.relation is not None:
-        records: list[Record] = read_arrow(source[0], RELATION).to_pylist()
-        return records, str(source[0]), {"data": read_provenance(source[0])}
-    if task.file is not None:
-        return read_records(task.file), str(task.file), {}
-    assert not isinstance(task, RelationTask)
-    assert task.hub is not None
-    return read_hub(task.hub), task.hub.id, {}
+def _read_source(task: Task, source: tuple[Path, ...]) -> tuple[list[Record], dict[str, Any]]:
+    """The rows that a task reads, and what their table says of its own origin."""
+    if task.data is None:
+        return [], {}
+    (table,), (kind, _) = source, task.data
+    return read_arrow(table, TABLE_OF_KIND[kind]).to_pylist(), {"data": read_provenance(table)}
 
 
 if __name__ == "__main__":

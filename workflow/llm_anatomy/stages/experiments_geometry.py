@@ -12,12 +12,13 @@ from llm_anatomy.config.geometry import (
 )
 from llm_anatomy.geometry.experiment import ask_prompts, check_regions, trace_inserts
 from llm_anatomy.geometry.extraction import Request
-from llm_anatomy.geometry.user_files import inserts_of, prompts_of
+from llm_anatomy.geometry.inserts import inserts_of
+from llm_anatomy.geometry.prompts import prompts_of
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TableSchema, read_table, write_table
-from llm_anatomy.tables.data import TEXTS
+from llm_anatomy.tables.data import INSERTS, PROMPT_TEXTS, TEXTS
 from llm_anatomy.tables.geometry import (
     HULL_CHECKS,
     INSERT_STARTS,
@@ -45,6 +46,8 @@ def run(
     *,
     model: Path,
     texts: tuple[Path, ...],
+    insert_texts: tuple[Path, ...],
+    prompt_texts: tuple[Path, ...],
     hull_checks: tuple[Path, ...],
     region_checks: tuple[Path, ...],
     prefix_features: Path,
@@ -53,7 +56,9 @@ def run(
     prompt_dimension: Path,
 ) -> None:
     """Load the model once; write the checks of every dataset, the inserts and the prompts."""
-    passages, requests = inserts_of(settings.inserts), prompts_of(settings.prompts)
+    passages = inserts_of(settings.inserts, *(read_table(path, INSERTS) for path in insert_texts))
+    tables = (read_table(path, PROMPT_TEXTS) for path in prompt_texts)
+    requests = prompts_of(settings.prompts, *tables)
     loaded = load_model(model, settings.precision, compute_settings())
     datasets, regions = Collection(texts, [TEXTS]), _by_dataset(REGION_CHECKS, region_checks)
     for dataset, hulls in _by_dataset(HULL_CHECKS, hull_checks).items():
