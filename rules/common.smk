@@ -10,7 +10,7 @@ from llm_anatomy.rulebook.commands import complete_rules, stage_command
 from llm_anatomy.rulebook.code import code_parameters, package_files
 from llm_anatomy.plan.resources import planned
 from llm_anatomy.artefacts.results import PLACES_VARIABLE
-from llm_anatomy.rulebook.environment import settings_json, stage_environment
+from llm_anatomy.rulebook.environment import stage_environment
 from llm_anatomy.rulebook.private import (
     files_behind,
     named_configfiles,
@@ -19,6 +19,7 @@ from llm_anatomy.rulebook.private import (
     starts_the_run,
     storage_places,
 )
+from llm_anatomy.rulebook.settings import settings_json
 
 # A configuration file that the user names stands for itself: merging the default file into it
 # would keep the default models and datasets beside the user's own.

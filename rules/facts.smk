@@ -197,66 +197,38 @@ rule read_case:
         stage_command("read_case")
 
 
-rule claims_facts:
-    """What the paper says about facts, and what was measured here."""
+# What the claims and the figures read of every model, beside the tables of its relations.
+CONCLUDED_TABLES = [
+    "layer_summary",
+    "knock_out",
+    "knock_out_summary",
+    "query_neurons",
+    "method_layers",
+    "shared_neurons",
+    "case_study",
+    "case_contrasts",
+    "case_attention",
+]
+
+
+rule conclude_facts:
+    """What the paper says about facts, what was measured here, and the figures."""
     input:
-        facts=expand(
-            "results/facts/{model}/{relation}/facts.parquet",
-            model=MODELS,
-            relation=FACT_RELATIONS,
-        ),
-        curves=expand(
-            "results/facts/{model}/{relation}/curve.parquet",
-            model=MODELS,
-            relation=FACT_RELATIONS,
-        ),
-        neurons=expand(
-            "results/facts/{model}/{relation}/neuron_importance.parquet",
-            model=MODELS,
-            relation=FACT_RELATIONS,
-        ),
-        layer_summary=of_models("layer_summary"),
-        knock_out=of_models("knock_out"),
-        query_neurons=of_models("query_neurons"),
-        method_layers=of_models("method_layers"),
-        shared_neurons=of_models("shared_neurons"),
+        tables=[
+            expand(
+                "results/facts/{model}/{relation}/{table}.parquet",
+                model=MODELS,
+                relation=FACT_RELATIONS,
+                table=["facts", "curve", "neuron_importance"],
+            ),
+            expand(
+                "results/facts/{model}/{table}.parquet",
+                model=MODELS,
+                table=CONCLUDED_TABLES,
+            ),
+        ],
     output:
         claims="results/facts/claims.parquet",
-    log:
-        "logs/claims_facts.log",
-    benchmark:
-        "logs/benchmarks/claims_facts.tsv"
-    resources:
-        **planned("claims_facts", CONFIG),
-    params:
-        *stage_code("claims_facts"),
-        settings=settings_json(),
-    shell:
-        stage_command("claims_facts")
-
-
-rule figures_facts:
-    """Figures and captions of the facts study."""
-    input:
-        facts=expand(
-            "results/facts/{model}/{relation}/facts.parquet",
-            model=MODELS,
-            relation=FACT_RELATIONS,
-        ),
-        curves=expand(
-            "results/facts/{model}/{relation}/curve.parquet",
-            model=MODELS,
-            relation=FACT_RELATIONS,
-        ),
-        layer_summary=of_models("layer_summary"),
-        knock_out_summary=of_models("knock_out_summary"),
-        method_layers=of_models("method_layers"),
-        shared_neurons=of_models("shared_neurons"),
-        query_neurons=of_models("query_neurons"),
-        case_study=of_models("case_study"),
-        case_contrasts=of_models("case_contrasts"),
-        case_attention=of_models("case_attention"),
-    output:
         figures=report(
             directory("results/figures/facts"),
             patterns=["{name}.png"],
@@ -264,16 +236,16 @@ rule figures_facts:
             category="Facts",
         ),
     log:
-        "logs/figures_facts.log",
+        "logs/conclude_facts.log",
     benchmark:
-        "logs/benchmarks/figures_facts.tsv"
+        "logs/benchmarks/conclude_facts.tsv"
     resources:
-        **planned("figures_facts", CONFIG),
+        **planned("conclude_facts", CONFIG),
     params:
-        *stage_code("figures_facts"),
-        settings=settings_json(),
+        *stage_code("conclude_facts"),
+        settings=settings_json(models=MODELS, relations=FACT_RELATIONS),
     shell:
-        stage_command("figures_facts")
+        stage_command("conclude_facts")
 
 
 rule facts:

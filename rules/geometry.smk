@@ -178,46 +178,24 @@ rule prompt_outcomes:
         stage_command("prompt_outcomes")
 
 
-rule claims_geometry:
-    """What the paper says about intrinsic dimension and regions, and what was measured."""
+rule conclude_geometry:
+    """What the paper says about dimension and regions, what was measured, and the figures."""
     input:
-        hull_checks=per_dataset("hull_checks"),
-        region_checks=per_dataset("region_checks"),
-        insert_starts=per_model("inserts/insert_starts"),
-        prompts=per_model("prompts/prompts"),
-        prompt_dimension=per_model("prompts/prompt_dimension"),
-        prompt_outcomes=per_model("prompts/prompt_outcomes"),
-        prompt_correlations=per_model("prompts/prompt_correlations"),
+        tables=[
+            per_dataset("spline_features"),
+            per_dataset("intrinsic_dimension"),
+            per_dataset("hull_checks"),
+            per_dataset("region_checks"),
+            per_model("inserts/prefix_features"),
+            per_model("inserts/insert_starts"),
+            per_model("prompts/prompts"),
+            per_model("prompts/prompt_dimension"),
+            per_model("prompts/prompt_outcomes"),
+            per_model("prompts/answer_scorers"),
+            per_model("prompts/prompt_correlations"),
+        ],
     output:
         claims="results/geometry/claims.parquet",
-    log:
-        "logs/claims_geometry.log",
-    benchmark:
-        "logs/benchmarks/claims_geometry.tsv"
-    resources:
-        **planned("claims_geometry", CONFIG),
-    params:
-        *stage_code("claims_geometry"),
-        settings=settings_json(seed=CONFIG.seed, models=MODELS, datasets=DATASETS),
-    shell:
-        stage_command("claims_geometry")
-
-
-rule figures_geometry:
-    """The figures of the geometry study, with captions."""
-    input:
-        spline_features=per_dataset("spline_features"),
-        intrinsic_dimension=per_dataset("intrinsic_dimension"),
-        hull_checks=per_dataset("hull_checks"),
-        region_checks=per_dataset("region_checks"),
-        prefix_features=per_model("inserts/prefix_features"),
-        insert_starts=per_model("inserts/insert_starts"),
-        prompts=per_model("prompts/prompts"),
-        prompt_dimension=per_model("prompts/prompt_dimension"),
-        prompt_outcomes=per_model("prompts/prompt_outcomes"),
-        answer_scorers=per_model("prompts/answer_scorers"),
-        prompt_correlations=per_model("prompts/prompt_correlations"),
-    output:
         figures=report(
             directory("results/figures/geometry"),
             patterns=["{name}.png"],
@@ -225,16 +203,16 @@ rule figures_geometry:
             category="Geometry",
         ),
     log:
-        "logs/figures_geometry.log",
+        "logs/conclude_geometry.log",
     benchmark:
-        "logs/benchmarks/figures_geometry.tsv"
+        "logs/benchmarks/conclude_geometry.tsv"
     resources:
-        **planned("figures_geometry", CONFIG),
+        **planned("conclude_geometry", CONFIG),
     params:
-        *stage_code("figures_geometry"),
-        settings=settings_json(models=MODELS, datasets=DATASETS),
+        *stage_code("conclude_geometry"),
+        settings=settings_json(seed=CONFIG.seed, models=MODELS, datasets=DATASETS),
     shell:
-        stage_command("figures_geometry")
+        stage_command("conclude_geometry")
 
 
 rule geometry:

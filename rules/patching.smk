@@ -110,36 +110,19 @@ rule summarise_sweeps:
         stage_command("summarise_sweeps")
 
 
-rule claims_patching:
-    """What the paper says about manipulated previous tokens, and what was measured."""
-    input:
-        curves=per_patching_run("curves"),
-        depths=per_patching_run("depths"),
-    output:
-        claims="results/patching/claims.parquet",
-    log:
-        "logs/claims_patching.log",
-    benchmark:
-        "logs/benchmarks/claims_patching.tsv"
-    resources:
-        **planned("claims_patching", CONFIG),
-    params:
-        *stage_code("claims_patching"),
-        settings=settings_json(models=MODELS, patching=CONFIG.patching),
-    shell:
-        stage_command("claims_patching")
-
-
-rule figures_patching:
-    """The figures of the patching study, with captions."""
+rule conclude_patching:
+    """What the paper says about previous tokens, what was measured, and the figures."""
     input:
         project_files(package_files("patching")),
-        curves=per_patching_run("curves"),
-        depths=per_patching_run("depths"),
-        sweeps=per_patching_run("sweeps"),
-        intake=per_patching_run("intake"),
-        pairs=per_patching_run("pairs"),
+        tables=[
+            per_patching_run("curves"),
+            per_patching_run("depths"),
+            per_patching_run("sweeps"),
+            per_patching_run("intake"),
+            per_patching_run("pairs"),
+        ],
     output:
+        claims="results/patching/claims.parquet",
         figures=report(
             directory("results/figures/patching"),
             patterns=["{name}.png"],
@@ -147,16 +130,16 @@ rule figures_patching:
             category="Patching",
         ),
     log:
-        "logs/figures_patching.log",
+        "logs/conclude_patching.log",
     benchmark:
-        "logs/benchmarks/figures_patching.tsv"
+        "logs/benchmarks/conclude_patching.tsv"
     resources:
-        **planned("figures_patching", CONFIG),
+        **planned("conclude_patching", CONFIG),
     params:
-        *stage_code("figures_patching"),
+        *stage_code("conclude_patching"),
         settings=settings_json(models=MODELS, patching=CONFIG.patching),
     shell:
-        stage_command("figures_patching")
+        stage_command("conclude_patching")
 
 
 rule patching:

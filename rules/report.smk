@@ -17,43 +17,25 @@ def shown_tables():
     return [
         file
         for study in PICKED_STUDIES
-        for file in getattr(rules, f"figures_{study}").input
+        for file in getattr(rules, f"conclude_{study}").input
         if file.endswith(".parquet")
     ]
 
 
-rule gather_claims:
-    """Join the claims of every picked study into one table."""
-    input:
-        claims=expand("results/{study}/claims.parquet", study=PICKED_STUDIES),
-    output:
-        gathered="results/claims.parquet",
-    log:
-        "logs/gather_claims.log",
-    benchmark:
-        "logs/benchmarks/gather_claims.tsv"
-    resources:
-        **planned("gather_claims", CONFIG),
-    params:
-        *stage_code("gather_claims"),
-        settings=settings_json(),
-    shell:
-        stage_command("gather_claims")
-
-
 rule report:
-    """One self-contained page with every figure, table, claim and hash: results/report.html."""
+    """Every claim in one table, and one page with every figure, table, claim and hash."""
     input:
         shown_tables(),
         project_files(package_files("report/templates")),
         figures=expand("results/figures/{study}", study=PICKED_STUDIES),
-        claims="results/claims.parquet",
+        claims=expand("results/{study}/claims.parquet", study=PICKED_STUDIES),
         models=expand("results/models/{model}/provenance.json", model=MODELS),
         intakes=expand(
             "results/data/{dataset}.intake.parquet", dataset=DATASETS + RELATIONS
         ),
         lock=lock_file(),
     output:
+        gathered="results/claims.parquet",
         report=report(
             "results/report.html",
             caption="../workflow/report/report.rst",

@@ -34,9 +34,6 @@ OTHER_TABLES = toxicity_tables("early_exit", LABELLED[:1]) + [
     for model in MODELS
     for pair in CONFIG.hard_negatives
 ]
-VERDICT_SETTINGS = settings_json(
-    models=MODELS, datasets=LABELLED, hub_classifiers=HUB_CLASSIFIERS
-)
 
 
 rule split_texts:
@@ -245,43 +242,22 @@ rule time_early_exit:
         stage_command("time_early_exit")
 
 
-rule claims_toxicity:
-    """Test the paper's claims on detection."""
+rule conclude_toxicity:
+    """The paper's claims on detection, what was measured here, and the figures."""
     input:
-        folds=fold_tables("folds"),
-        metrics=toxicity_tables("metrics"),
-        ablations=toxicity_tables("ablations"),
-        self_training=toxicity_tables("self_training"),
-        hub=HUB_METRICS,
-        others=OTHER_TABLES,
+        tables=[
+            fold_tables("folds"),
+            fold_tables("labels"),
+            fold_tables("duplicates"),
+            toxicity_tables("metrics"),
+            toxicity_tables("ablations"),
+            toxicity_tables("self_training"),
+            toxicity_tables("maps"),
+            HUB_METRICS,
+            OTHER_TABLES,
+        ],
     output:
         claims="results/toxicity/claims.parquet",
-    log:
-        "logs/claims_toxicity.log",
-    benchmark:
-        "logs/benchmarks/claims_toxicity.tsv"
-    resources:
-        **planned("claims_toxicity", CONFIG),
-    params:
-        *stage_code("claims_toxicity"),
-        settings=VERDICT_SETTINGS,
-    shell:
-        stage_command("claims_toxicity")
-
-
-rule figures_toxicity:
-    """Figures and captions of the toxicity study."""
-    input:
-        folds=fold_tables("folds"),
-        labels=fold_tables("labels"),
-        duplicates=fold_tables("duplicates"),
-        metrics=toxicity_tables("metrics"),
-        ablations=toxicity_tables("ablations"),
-        self_training=toxicity_tables("self_training"),
-        maps=toxicity_tables("maps"),
-        hub=HUB_METRICS,
-        others=OTHER_TABLES,
-    output:
         figures=report(
             directory("results/figures/toxicity"),
             patterns=["{name}.png"],
@@ -289,16 +265,21 @@ rule figures_toxicity:
             category="Toxicity",
         ),
     log:
-        "logs/figures_toxicity.log",
+        "logs/conclude_toxicity.log",
     benchmark:
-        "logs/benchmarks/figures_toxicity.tsv"
+        "logs/benchmarks/conclude_toxicity.tsv"
     resources:
-        **planned("figures_toxicity", CONFIG),
+        **planned("conclude_toxicity", CONFIG),
     params:
-        *stage_code("figures_toxicity"),
-        settings=VERDICT_SETTINGS,
+        *stage_code("conclude_toxicity"),
+        settings=settings_json(
+            models=MODELS,
+            datasets=LABELLED,
+            hub_classifiers=HUB_CLASSIFIERS,
+            comparisons=[(pair.dataset, pair.easy) for pair in CONFIG.hard_negatives],
+        ),
     shell:
-        stage_command("figures_toxicity")
+        stage_command("conclude_toxicity")
 
 
 rule toxicity:

@@ -13,7 +13,7 @@ from llm_anatomy.artefacts.manifest import find_problems, make_manifest
 from llm_anatomy.artefacts.records import read_records
 from llm_anatomy.artefacts.results import PLACES_VARIABLE
 from llm_anatomy.errors import UserError
-from llm_anatomy.tables.core import Column, TableSchema, write_table
+from llm_anatomy.tables.core import Column, TableSchema, read_provenance, write_table
 
 SCHEMA = TableSchema(
     name="study/numbers",
@@ -38,7 +38,7 @@ def results(tmp_path, monkeypatch):
     records = tmp_path / ".snakemake/metadata"
     record(records, "results/study/numbers.parquet", "count", ["texts.csv"])
     record(records, "results/figures/study", "draw", ["results/study/numbers.parquet"])
-    manifest = make_manifest(folder, read_records(records))
+    manifest = make_manifest(folder, read_records(records), read_provenance)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return folder
 
@@ -68,10 +68,10 @@ def test_says_what_every_file_came_from(results):
 
 def test_is_the_same_for_the_same_results_and_changes_with_the_code(results, tmp_path):
     records = tmp_path / ".snakemake/metadata"
-    first = make_manifest(results, read_records(records))
-    assert make_manifest(results, read_records(records)) == first
+    first = make_manifest(results, read_records(records), read_provenance)
+    assert make_manifest(results, read_records(records), read_provenance) == first
     record(records, "results/study/numbers.parquet", "count", ["texts.csv"], code="0b")
-    second = make_manifest(results, read_records(records))
+    second = make_manifest(results, read_records(records), read_provenance)
     name = "study/numbers.parquet"
     assert second["files"][name]["code_sha256"] != first["files"][name]["code_sha256"]
 
@@ -86,7 +86,7 @@ def test_is_the_same_for_copies_of_results_in_object_storage(results, tmp_path, 
     expected = json.loads((results / "manifest.json").read_text())
     copies.parent.mkdir(parents=True)
     results.rename(copies)
-    assert make_manifest(copies, read_records(records)) == expected
+    assert make_manifest(copies, read_records(records), read_provenance) == expected
 
 
 def test_accepts_intact_results(results, capsys):

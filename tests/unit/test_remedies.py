@@ -24,7 +24,7 @@ def test_the_command_names_the_users_configuration(monkeypatch: pytest.MonkeyPat
 
 def test_a_missing_claims_table_names_its_own_studys_rule(tmp_path: Path) -> None:
     path = tmp_path / "results/patching/claims.parquet"
-    with pytest.raises(UserError, match=r"the rule claims_patching;.*--forcerun claims_patching"):
+    with pytest.raises(UserError, match=r"rule conclude_patching;.*--forcerun conclude_patching"):
         read_arrow(path, CLAIMS)
 
 

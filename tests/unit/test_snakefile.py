@@ -6,7 +6,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.rulebook.environment import settings_json, stage_environment
+from llm_anatomy.rulebook.environment import stage_environment
+from llm_anatomy.rulebook.settings import settings_json
 
 texts = st.recursive(
     st.text() | st.booleans() | st.integers(),

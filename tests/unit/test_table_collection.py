@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llm_anatomy.artefacts.results import PLACES_VARIABLE
 from llm_anatomy.errors import UserError
-from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.collection import Collection, write_tables
 from llm_anatomy.tables.core import Column, TableSchema, write_table
 from llm_anatomy.tables.registry import ALL_TABLES
 
@@ -178,3 +178,22 @@ def test_the_registry_holds_the_tables_of_every_module() -> None:
     }
     assert declared == ALL_TABLES
     assert pd.Series([schema.path for schema in ALL_TABLES.values()]).is_monotonic_increasing
+
+
+def test_every_table_is_written_where_its_schema_lies(tmp_path: Path) -> None:
+    owner = {"model": "alpha", "dataset": "beta", "manipulation": "noise"}
+    frames = {
+        schema: pd.DataFrame({"key": [schema.name], "value": [1]})
+        for schema in (SWEEP, CURVES, SIZES)
+    }
+    paths = [tmp_path / schema.path.format_map(owner) for schema in (SIZES, CURVES, SWEEP)]
+    write_tables(paths, frames, {"seed": 3})
+    collection = Collection(paths, SCHEMAS)
+    for schema in frames:
+        (found,) = collection.owners(schema)
+        assert collection.frame(schema, **found)["key"].tolist() == [schema.name]
+        assert collection.provenance(schema, **found) == {"seed": 3}
+    with pytest.raises(ValueError, match=r"no path is given for .*test/sizes"):
+        write_tables(paths[1:], frames, {})
+    with pytest.raises(ValueError, match=r"sizes\.parquet does not lie where any of"):
+        write_tables(paths, {SWEEP: frames[SWEEP], CURVES: frames[CURVES]}, {})

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,10 @@ def test_a_table_written_in_pieces_has_the_bytes_of_one_written_whole(
     assert (folder / "whole.parquet").read_bytes() == (folder / "pieces.parquet").read_bytes()
     assert core.read_table(folder / "pieces.parquet", PIECES).equals(rows)
     assert len(core.read_content_sha256(folder / "pieces.parquet")) == 64
+    sizes = [30 % group or group] if group < 30 else [30]
+    stored = pq.ParquetFile(folder / "pieces.parquet").metadata
+    found = [stored.row_group(i).num_rows for i in range(stored.num_row_groups)]
+    assert found == [group] * (len(found) - 1) + sizes
 
 
 def test_a_table_without_rows_is_empty_and_one_that_fails_is_not_there(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_truncated_emptied_or_swapped_model_file_is_named_with_its_remedy(copi
     ("table", "rule"),
     [
         ("results/data/remarks.parquet", "build_dataset"),
-        ("results/patching/claims.parquet", "claims_patching"),
+        ("results/patching/claims.parquet", "conclude_patching"),
     ],
 )
 def test_the_printed_command_remakes_the_damaged_table(copied, table, rule):

@@ -14,7 +14,7 @@ from tests.workflow.project import Project
 from tests.workflow.tiny_run import write_tiny_run
 
 # What follows from any change of a result: claims, report, manifest and the targets above them.
-TAIL = {"gather_claims", "report", "write_manifest", "all"}
+TAIL = {"report", "write_manifest", "all"}
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def test_plans_a_run_up_to_the_report(project, path):
         assert f"there is no file {asked_for[0]}" in done.stdout + done.stderr
         return
     planned = project.planned("--configfile", path)
-    assert {"prepare_model", "gather_claims", "report", "write_manifest", "all"} <= set(planned)
+    assert {"prepare_model", "report", "write_manifest", "all"} <= set(planned)
 
 
 def test_workflow_folder_has_an_entry_for_the_catalogue(project):

@@ -11,10 +11,10 @@ from llm_anatomy.config.facts import (
     KnockOut,
     Queries,
 )
+from llm_anatomy.facts.claims import FactsScope
 from llm_anatomy.stages import (
     attribute_facts,
-    claims_facts,
-    figures_facts,
+    conclude_facts,
     knock_out,
     read_case,
     summarise_facts,
@@ -135,25 +135,14 @@ def later_stages(
         tables=(*of("facts"), query_neurons),
         results=tuple(cases.values()),
     )
-    claims_facts.run(
-        claims_facts.ClaimsStage(),
-        facts=of("facts"),
-        curves=of("curve"),
-        neurons=of("neuron_importance"),
-        layer_summary=(summaries["layer_summary"],),
-        knock_out=(answers,),
-        query_neurons=(query_neurons,),
-        method_layers=(methods,),
-        shared_neurons=(summaries["shared_neurons"],),
+    conclude_facts.run(
+        FactsScope(models=["tiny"], relations=names),
+        tables=(
+            *of("facts", "curve", "neuron_importance"),
+            *(answers, methods, query_neurons),
+            *(*summaries.values(), *cases.values()),
+        ),
         claims=root / "claims.parquet",
-    )
-    figures_facts.run(
-        figures_facts.FigureStage(),
-        facts=of("facts"),
-        curves=of("curve"),
-        method_layers=(methods,),
-        query_neurons=(query_neurons,),
-        **{name: (path,) for name, path in (summaries | cases).items()},
         figures=root / "figures",
     )
     return root

@@ -1,14 +1,22 @@
 """Verdicts follow from the tables: a claim holds where it does and fails where it does not."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from llm_anatomy.config.load import load_configuration
-from llm_anatomy.geometry.claims import ModelTables, auc, bootstrap_interval, geometry_claims
+from llm_anatomy.geometry.claims import (
+    RESAMPLES,
+    auc,
+    insert_claim,
+    prompt_claims,
+    theory_claims,
+)
 from llm_anatomy.geometry.correlation import correlation_frame
+from llm_anatomy.statistics.intervals import bootstrap_interval
 
 RELATED_UP = (
     "Related sentences raise the last layer's intrinsic dimension more than unrelated ones."
@@ -16,7 +24,7 @@ RELATED_UP = (
 CONFIG = Path(__file__).parents[3] / "config" / "papers" / "geometry.yaml"
 
 
-def tables(*, effect: float, rank: int = 5, harmful: bool = True) -> ModelTables:
+def tables(*, effect: float, rank: int = 5, harmful: bool = True) -> dict[str, pd.DataFrame]:
     """Tables in which related prefixes add `effect` to the last layer's dimension."""
     prompts = pd.DataFrame(
         [
@@ -49,26 +57,35 @@ def tables(*, effect: float, rank: int = 5, harmful: bool = True) -> ModelTables
         outcome="harmful", score=related * 0.8 + 0.1, positive=related & harmful
     )
     region = {"gated": True, "neighbour_error": 1e-16}
-    return ModelTables(
-        model="tiny",
-        dtype="float32",
-        hull_checks=pd.DataFrame({"rank": [3, rank], "count": [5, 5], "hull_error": [1e-7, 2e-7]}),
-        region_checks=pd.DataFrame(
+    return {
+        "hull_checks": pd.DataFrame(
+            {"rank": [3, rank], "count": [5, 5], "hull_error": [1e-7, 2e-7]}
+        ),
+        "region_checks": pd.DataFrame(
             [
                 {**region, "activation": "relu", "reconstruction_error": 1e-16},
                 {**region, "activation": "model", "reconstruction_error": 0.4},
             ]
         ),
-        insert_starts=pd.DataFrame({"feature": [1, 1], "rank": [1, 40], "windows": [100, 100]}),
-        prompts=prompts,
-        prompt_dimension=dimension,
-        prompt_outcomes=outcomes,
-        prompt_correlations=correlation_frame(prompts, dimension, outcomes),
-    )
+        "insert_starts": pd.DataFrame({"feature": [1, 1], "rank": [1, 40], "windows": [100, 100]}),
+        "prompts": prompts,
+        "prompt_dimension": dimension,
+        "prompt_outcomes": outcomes,
+        "prompt_correlations": correlation_frame(prompts, dimension, outcomes),
+    }
 
 
-def verdicts(made: ModelTables) -> dict[str, object]:
-    return {row["claim"]: row["holds"] for row in geometry_claims(made, seed=0)}
+def claims(made: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    names = ("prompts", "prompt_dimension", "prompt_outcomes", "prompt_correlations")
+    return [
+        *theory_claims("tiny", "float32", made["hull_checks"], made["region_checks"]),
+        *prompt_claims("tiny", *(made[name] for name in names), np.random.default_rng(0)),
+        insert_claim("tiny", made["insert_starts"]),
+    ]
+
+
+def verdicts(made: dict[str, pd.DataFrame]) -> dict[str, object]:
+    return {row["claim"]: row["holds"] for row in claims(made)}
 
 
 def test_every_claim_holds_on_tables_made_to_fit() -> None:
@@ -90,7 +107,7 @@ def test_claims_fail_where_the_tables_say_so() -> None:
 
 
 def test_no_harmful_answer_means_no_verdict() -> None:
-    rows = geometry_claims(tables(effect=40.0, harmful=False), seed=0)
+    rows = claims(tables(effect=40.0, harmful=False))
     row = next(row for row in rows if "harmful answers" in row["claim"])
     assert row["holds"] is None
     assert row["measured_value"] is None
@@ -100,7 +117,9 @@ def test_no_harmful_answer_means_no_verdict() -> None:
 def test_interval_covers_the_mean_of_its_sample() -> None:
     values = np.random.default_rng(1).normal(3, 1, 50)
     rng = np.random.default_rng(0)
-    low, high = bootstrap_interval(values, lambda sample: float(sample.mean()), rng)
+    low, high = bootstrap_interval(
+        [(values,)], lambda groups: float(groups[0][0].mean()), rng, RESAMPLES
+    )
     standard_error = values.std(ddof=1) / np.sqrt(50)
     assert low == pytest.approx(values.mean() - 1.96 * standard_error, abs=0.1)
     assert high == pytest.approx(values.mean() + 1.96 * standard_error, abs=0.1)

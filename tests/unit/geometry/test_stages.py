@@ -17,7 +17,7 @@ from llm_anatomy.config.geometry import (
     SplineFeatures,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures.geometry import prompt_scatter
+from llm_anatomy.figures.geometry_prompts import prompt_scatter
 from llm_anatomy.geometry.activations import read_states
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.source.record import write_record
@@ -266,6 +266,6 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
     links = read_table(unjudged["links"], PROMPT_CORRELATIONS)
     assert set(links["variable"]) == {"context_length", "related"}
     drawn = prompt_scatter(
-        written, read_table(dimension, PROMPT_DIMENSION), outcomes, "m", dimension, tmp_path
+        written, read_table(dimension, PROMPT_DIMENSION), outcomes, "m", dimension
     )
     assert "not judged" in drawn.caption

@@ -3,22 +3,19 @@
 from pathlib import Path
 
 from llm_anatomy.config.neurons import (
+    Activation,
     Clamping,
     ClampTarget,
     Comparison,
-    Edit,
     FavouriteTest,
     Validation,
     VocabularyMap,
 )
 from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.neurons.claims import NeuronScope
 from llm_anatomy.stages import (
-    ask_favourites,
-    claims_neurons,
-    clamp_neurons,
     compare_models,
-    edit_neurons,
-    figures_neurons,
+    conclude_neurons,
     find_concepts,
     validate_neurons,
 )
@@ -27,14 +24,13 @@ from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.neurons import EDITS
 
 from tests.unit.neurons.conftest import prepare
-from tests.unit.neurons.tools import PRECISION, SEARCH, make_map
+from tests.unit.neurons.tools import PRECISION, SEARCH, make_map, run_clamps
 
 
 def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
     model = prepare(tmp_path / "results" / "models" / "tiny")
     folder = tmp_path / "results" / "neurons" / "tiny"
     vocabulary, statistics = make_map(model, folder, top_k=3)
-    shared = {"seed": 0, "precision": PRECISION, "named": SEARCH.concepts}
     find_concepts.run(
         find_concepts.FindStage(seed=0, map=VocabularyMap(), search=SEARCH),
         model=model,
@@ -42,36 +38,24 @@ def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
         concept_tokens=folder / "concept_tokens.parquet",
     )
     target = ClampTarget(concept="Paris", prompt="The capital is")
-    clamp_neurons.run(
-        clamp_neurons.ClampStage(**shared, clamping=Clamping(targets=[target], kl_targets=[])),
-        model=model,
-        concepts=folder / "concepts.parquet",
-        clamping=folder / "clamping.parquet",
-    )
-    favourite = FavouriteTest(concept="Paris", values=[9], seeds=0, new_tokens=2, controls=1)
-    ask_favourites.run(
-        ask_favourites.FavouriteStage(**shared, favourite=favourite),
-        model=model,
-        concepts=folder / "concepts.parquet",
-        favourite=folder / "favourite.parquet",
+    run_clamps(
+        model,
+        folder / "concepts.parquet",
+        folder,
+        clamping=Clamping(targets=[target], kl_targets=[]),
+        favourite=FavouriteTest(concept="Paris", values=[9], seeds=0, new_tokens=2, controls=1),
     )
     validation = Validation(neurons_per_layer=2, prompts=["The city"])
     validate_neurons.run(
-        validate_neurons.ValidateStage(seed=0, precision=PRECISION, validation=validation),
-        model=model,
-        vocabulary=vocabulary,
-        validation=folder / "validation.parquet",
-        sign_tests=folder / "sign_tests.parquet",
-    )
-    edit_neurons.run(
-        edit_neurons.EditStage(
-            precision=PRECISION,
-            named=SEARCH.concepts,
-            edit=Edit(concepts=["Paris"], rows=[4], prompts=["The capital is"]),
-            held_text="The city of Rome is the capital.",
+        validate_neurons.ValidateStage(
+            seed=0, precision=PRECISION, validation=validation, activation=Activation()
         ),
         model=model,
-        edits=folder / "edits.parquet",
+        vocabulary=vocabulary,
+        texts=(),
+        activation=(),
+        validation=folder / "validation.parquet",
+        sign_tests=folder / "sign_tests.parquet",
     )
     pair = folder.parent / "tiny-vs-tiny"
     compare_models.run(
@@ -82,22 +66,17 @@ def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
         agreement=pair / "agreement.parquet",
         changed=pair / "changed.parquet",
     )
-    tables = tuple(sorted([*folder.glob("*.parquet"), *pair.glob("*.parquet")]))
+    tables = (*pair.glob("*.parquet"), *folder.glob("[a-z]*.parquet"))
     figures = tmp_path / "figures" / "neurons"
-    stage = figures_neurons.FiguresStage(models=["tiny"], pairs=["tiny-vs-tiny"], tuned="")
-    figures_neurons.run(stage, tables=tables, figures=figures)
+    scope = NeuronScope(models=["tiny"], pairs=["tiny-vs-tiny"], favourite="Paris", tuned="")
+    claims = tmp_path / "claims.parquet"
+    conclude_neurons.run(scope, tables=tables, claims=claims, figures=figures)
     exhibits = read_exhibits(figures).exhibits
     assert len(exhibits) == 9
     edited = next(exhibit for exhibit in exhibits if exhibit.title.startswith("Removing"))
     probability = read_table(folder / "edits.parquet", EDITS)["probability"]
     assert f"{probability[0]:.2g} unedited, {probability[1]:.2g} with 4" in edited.caption
     assert statistics in tables
-    claims = tmp_path / "claims.parquet"
-    claims_neurons.run(
-        claims_neurons.ClaimStage(models=["tiny"], pairs=["tiny-vs-tiny"], favourite="Paris"),
-        tables=tables,
-        claims=claims,
-    )
     rows = read_table(claims, CLAIMS)
     agreement = rows[rows["model"] == "tiny-vs-tiny"].iloc[0]
     assert agreement["measured_value"] == 1

@@ -27,12 +27,12 @@ from llm_anatomy.config.patching import (
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.patching.claims import PatchingScope
 from llm_anatomy.patching.experiment import sweep_task
 from llm_anatomy.stages import (
     build_dataset,
     build_tasks,
-    claims_patching,
-    figures_patching,
+    conclude_patching,
     summarise_sweeps,
     sweep_layers,
 )
@@ -89,7 +89,7 @@ class Run:
         self.task = self.settings.tasks[0]
 
     def path(self, name: str) -> Path:
-        return self.folder / f"{name}.parquet"
+        return self.folder / "results/patching/tiny" / self.task.name / f"{name}.parquet"
 
     def source(self) -> tuple[Path, ...]:
         """The table of the data set that the task reads."""
@@ -143,20 +143,11 @@ class Run:
             curves=self.path("curves"),
             depths=self.path("depths"),
         )
-        stage = {"models": ["tiny"], "patching": self.settings}
-        claims_patching.run(
-            claims_patching.ClaimStage.model_validate(stage),
-            curves=(self.path("curves"),),
-            depths=(self.path("depths"),),
+        names = ("curves", "depths", "intake", "pairs", "sweeps")
+        conclude_patching.run(
+            PatchingScope(models=["tiny"], patching=self.settings),
+            tables=tuple(self.path(name) for name in names),
             claims=self.path("claims"),
-        )
-        figures_patching.run(
-            figures_patching.FigureStage.model_validate(stage),
-            curves=(self.path("curves"),),
-            depths=(self.path("depths"),),
-            sweeps=(self.path("sweeps"),),
-            intake=(self.path("intake"),),
-            pairs=(self.path("pairs"),),
             figures=self.folder / "figures",
         )
 

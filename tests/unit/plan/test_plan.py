@@ -75,6 +75,8 @@ def test_memory_follows_precision_batch_and_training() -> None:
     half = price(work, SHAPE, Precision(dtype="bfloat16"), Compute())
     assert weight_mb(SHAPE, Precision(quantisation="4bit")) == pytest.approx(0.5)
     assert half.memory_mb < single.memory_mb
+    head = SHAPE.head_parameters * 4 / 1e6
+    assert half.memory_mb - single.memory_mb == pytest.approx(head - (1e6 + 1000 * 3072) * 2 / 1e6)
     larger = price(replace(work, batch_tokens=4000), SHAPE, Precision(), Compute())
     assert larger.memory_mb > single.memory_mb
     trained = price(replace(work, trains=True), SHAPE, Precision(), Compute())
@@ -166,7 +168,7 @@ DRY_RUN = """
 [Sat Nov 21 12:29:41 2026]
 Job 2: extract_activations: Run the model: traces. dataset=domains,model=tiny,shard=1,shards=1
 Reason: Forced execution
-Job 3: gather_claims: Join the claims of every picked study into one table.
+Job 3: report: Every claim in one table, and one page with every figure.
 Reason: Forced execution
 Job 0: all: Every study that the configuration names.
 """
@@ -176,7 +178,7 @@ def test_jobs_come_from_the_dry_run() -> None:
     wildcards = {"model": "tiny", "dataset": "domains", "shard": "1", "shards": "1"}
     assert parse_jobs(DRY_RUN) == [
         Job("extract_activations", wildcards),
-        Job("gather_claims", {}),
+        Job("report", {}),
     ]
 
 
@@ -190,7 +192,7 @@ def test_the_plan_names_every_job_and_the_largest_first(
     assert [line.split()[0] for line in lines[:3]] == [
         "rule",
         "extract_activations",
-        "gather_claims",
+        "report",
     ]
     assert "FLOP" in lines[1]
     assert "2 jobs" in lines[-1]

@@ -48,7 +48,7 @@ def test_row_positions_may_come_from_a_pandas_index(small_run: Run) -> None:
 
 def test_damaged_exhibits_name_their_rule(small_run: Run) -> None:
     (small_run.figures / "exhibits.json").write_text("{")
-    with pytest.raises(UserError, match="--forcerun figures_facts"):
+    with pytest.raises(UserError, match="--forcerun conclude_facts"):
         read_exhibits(small_run.figures)
 
 

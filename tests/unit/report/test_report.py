@@ -14,7 +14,6 @@ from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.report.overview import configuration_yaml
 from llm_anatomy.report.sections import make_sections
 from llm_anatomy.report.shown import TableReader
-from llm_anatomy.stages import gather_claims
 from llm_anatomy.stages import report as report_stage
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.registry import ALL_TABLES
@@ -71,9 +70,6 @@ class Page(HTMLParser):
 @pytest.fixture
 def page(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setitem(ALL_TABLES, MEASURES.name, MEASURES)
-    gather_claims.run(
-        gather_claims.GatherClaims(), claims=(small_run.claims,), gathered=small_run.gathered
-    )
     return _make(small_run)
 
 
@@ -82,7 +78,8 @@ def _make(run: Run) -> str:
     report_stage.run(
         report_stage.ReportSettings(configuration=Configuration(studies=["facts"], seed=7)),
         figures=(run.figures,),
-        claims=run.gathered,
+        claims=(run.claims,),
+        gathered=run.gathered,
         models=(run.model,),
         intakes=(run.intake,),
         lock=run.lock,
@@ -184,7 +181,7 @@ def test_a_table_newer_than_its_figure_is_refused(small_run: Run, reader: TableR
 
 def test_a_missing_figure_names_the_rule_that_makes_it(small_run: Run, reader: TableReader) -> None:
     (small_run.figures / "values.png").unlink()
-    with pytest.raises(UserError, match="--forcerun figures_facts"):
+    with pytest.raises(UserError, match="--forcerun conclude_facts"):
         make_sections([read_exhibits(small_run.figures)], reader)
 
 

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.toxicity import (
@@ -19,25 +21,40 @@ from llm_anatomy.config.toxicity import (
     SelfTraining,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures import toxicity as draw
 from llm_anatomy.figures.exhibit import read_exhibits
+from llm_anatomy.figures.toxicity import toxicity_figures
 from llm_anatomy.model.run.loading import sha256_file
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.stages import (
-    claims_toxicity,
     compare_negatives,
+    conclude_toxicity,
     detect_toxicity,
-    figures_toxicity,
     probe_features,
     split_texts,
     time_early_exit,
 )
 from llm_anatomy.tables.claims import CLAIMS
-from llm_anatomy.tables.core import read_table, write_table
-from llm_anatomy.tables.toxicity import EARLY_EXIT, FOLDS, HUB_METRICS, METRICS
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.core import TABLE_KEY, TableSchema, read_table, write_table
+from llm_anatomy.tables.toxicity import (
+    ABLATIONS,
+    CHOICES,
+    DUPLICATES,
+    EARLY_EXIT,
+    FOLDS,
+    HARD_NEGATIVES,
+    HUB_METRICS,
+    LABELS,
+    MAPS,
+    METRICS,
+    PREDICTIONS,
+    SELF_TRAINING,
+    TABLES,
+)
+from llm_anatomy.toxicity.claims import ToxicityScope
 from llm_anatomy.toxicity.negatives import NegativesSettings
-from llm_anatomy.toxicity.overview import ToxicityOverview, read_hub_metrics
 from llm_anatomy.toxicity.probes import ProbeSettings
+from matplotlib.figure import Figure
 
 from tests.tiny import save_tiny_model
 from tests.unit.toxicity.tables import PROVENANCE, write_inputs
@@ -68,15 +85,15 @@ def project(tmp_path_factory):
         single = write_inputs(make(folder, "single"), 70, 0, {"bad": rng.random(70) < 0.4})
         domains = write_inputs(make(folder, "domains"), 45, 1, domain_labels(45))
         for name, inputs in (("single", single), ("domains", domains)):
-            run_dataset(folder / name, inputs)
+            run_dataset(folder, name, inputs)
         compare_negatives.run(
             NegativesSettings(comparison=HardNegatives(dataset="single", easy="domains"), **COMMON),
-            folds=folder / "single/folds.parquet",
+            folds=place(folder, FOLDS, dataset="single"),
             texts=single.texts,
             spline_features=single.spline_features,
             easy_texts=domains.texts,
             easy_spline_features=domains.spline_features,
-            metrics=folder / "domains.parquet",
+            metrics=place(folder, HARD_NEGATIVES, dataset="single", easy="domains"),
         )
     times = {
         "n_layers": [4, 3, 4],
@@ -87,7 +104,7 @@ def project(tmp_path_factory):
         "p95_ms": [10.0, 8.0, 11.0],
         "share_of_plain": [1.0, 0.8, 1.1],
     }
-    write_table(folder / "early_exit.parquet", EARLY_EXIT, times, PROVENANCE)
+    write_table(place(folder, EARLY_EXIT, dataset="single"), EARLY_EXIT, times, PROVENANCE)
     return folder
 
 
@@ -96,16 +113,26 @@ def make(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def run_dataset(folder: Path, inputs) -> None:
+def place(project: Path, schema: TableSchema, **owner: str) -> Path:
+    """Where a table lies."""
+    return project / schema.path.format_map({"model": MODEL} | owner)
+
+
+def run_dataset(project: Path, name: str, inputs) -> None:
+    def at(schema: TableSchema) -> Path:
+        return place(project, schema, dataset=name)
+
     split_texts.run(
         split_texts.SplitStage(seed=0, folds=Folds()),
         texts=inputs.texts,
-        **{n: folder / f"{n}.parquet" for n in ("folds", "labels", "duplicates")},
+        folds=at(FOLDS),
+        labels=at(LABELS),
+        duplicates=at(DUPLICATES),
     )
-    common = {"folds": folder / "folds.parquet", "spline_features": inputs.spline_features}
+    common = {"folds": at(FOLDS), "spline_features": inputs.spline_features}
     detect_toxicity.run(
         detect_toxicity.DetectStage(
-            dataset=folder.name,
+            dataset=name,
             baselines=Baselines(),
             early_exit=EarlyExit(),
             detector=DetectorSettings(),
@@ -115,8 +142,10 @@ def run_dataset(folder: Path, inputs) -> None:
         intrinsic_dimension=inputs.intrinsic_dimension,
         states=inputs.states,
         **common,
-        **{n: folder / f"{n}.parquet" for n in ("predictions", "metrics", "choices")},
-        detector=folder / "detector.safetensors",
+        predictions=at(PREDICTIONS),
+        metrics=at(METRICS),
+        choices=at(CHOICES),
+        detector=at(METRICS).parent / "detector.safetensors",
     )
     probe_features.run(
         ProbeSettings(
@@ -126,47 +155,57 @@ def run_dataset(folder: Path, inputs) -> None:
             **COMMON,
         ),
         **common,
-        **{n: folder / f"{n}.parquet" for n in ("ablations", "self_training", "maps")},
+        ablations=at(ABLATIONS),
+        self_training=at(SELF_TRAINING),
+        maps=at(MAPS),
     )
 
 
-def both(project: Path, *names: str) -> dict:
-    return {
-        name: tuple(project / dataset / f"{name}.parquet" for dataset in ("single", "domains"))
-        for name in names
-    } | {"hub": (), "others": (project / "early_exit.parquet", project / "domains.parquet")}
+def every_table(project: Path) -> tuple[Path, ...]:
+    """All tables but those of public classifiers, in no particular order."""
+    names = {schema.name for schema in TABLES} - {HUB_METRICS.name}
+    found = [
+        path
+        for path in project.glob("results/**/*.parquet")
+        if pq.read_schema(path).metadata[TABLE_KEY].decode() in names
+    ]
+    return tuple(found[1:] + found[:1])
+
+
+def conclude(project: Path, tables: tuple[Path, ...], **changes: object) -> pd.DataFrame:
+    """Run the stage; return the claims."""
+    claims = project / "claims.parquet"
+    scope = ToxicityScope.model_validate(NAMES | changes)
+    conclude_toxicity.run(scope, tables=tables, claims=claims, figures=project / "figures")
+    return read_table(claims, CLAIMS)
 
 
 NAMES = {"models": [MODEL], "datasets": ["single", "domains"], "hub_classifiers": []}
+NAMES |= {"comparisons": [["single", "domains"]]}
 
 
-def with_classifier(project: Path) -> dict:
+def with_classifier(project: Path) -> tuple[Path, ...]:
     """Metrics of a public classifier that is right about every text of both datasets."""
     paths = []
     for dataset in ("single", "domains"):
-        metrics = read_table(project / dataset / "metrics.parquet", METRICS)
+        metrics = read_table(place(project, METRICS, dataset=dataset), METRICS)
         first = metrics.drop_duplicates(["label", "metric"]).query("metric == 'roc_auc'")
         first = first.assign(feature_set="hub:perfect", classifier="none", value=1.0, low=1.0)
         first = first.assign(high=1.0)
-        paths.append(project / dataset / "hub.parquet")
+        paths.append(place(project, HUB_METRICS, dataset=dataset, classifier="perfect"))
         both_kinds = pd.concat([first, first.assign(metric="roc_auc_hard_label", value=0.75)])
         write_table(paths[-1], HUB_METRICS, both_kinds, PROVENANCE)
-    return {"hub": tuple(paths)}
+    return tuple(paths)
 
 
 def test_every_claim_is_measured_or_says_why_not(project):
-    claims_toxicity.run(
-        ToxicityOverview(**NAMES),
-        **both(project, "folds", "metrics", "ablations", "self_training"),
-        claims=project / "claims.parquet",
-    )
-    claims = read_table(project / "claims.parquet", CLAIMS)
+    claims = conclude(project, every_table(project))
     assert claims["claim"].is_unique
     untested = claims[claims["measured_value"].isna()]
     assert untested["note"].str.startswith("Not tested").all()
     assert len(claims) == 11
     assert len(untested) == 2
-    metrics = read_table(project / "single/metrics.parquet", METRICS)
+    metrics = read_table(place(project, METRICS, dataset="single"), METRICS)
     linear = metrics[
         (metrics["feature_set"] == "spline")
         & (metrics["classifier"] == "logistic_regression")
@@ -176,7 +215,7 @@ def test_every_claim_is_measured_or_says_why_not(project):
     assert row["measured_value"] == pytest.approx(100 * linear["value"])
     assert row["holds"] == (linear["value"] >= 0.98)
     domains = claims[claims["claim"].str.startswith("Spline features tell domains")].iloc[0]
-    metrics = read_table(project / "domains/metrics.parquet", METRICS)
+    metrics = read_table(place(project, METRICS, dataset="domains"), METRICS)
     own = metrics[
         (metrics["feature_set"] == "spline")
         & (metrics["classifier"] == "logistic_regression")
@@ -186,45 +225,30 @@ def test_every_claim_is_measured_or_says_why_not(project):
 
 
 def test_public_classifiers_stand_beside_the_spline_features(project):
-    named = NAMES | {"hub_classifiers": ["perfect"]}
-    claims_toxicity.run(
-        ToxicityOverview(**named),
-        **both(project, "folds", "metrics", "ablations", "self_training")
-        | with_classifier(project),
-        claims=project / "claims.parquet",
-    )
-    claims = read_table(project / "claims.parquet", CLAIMS).set_index("claim")
+    tables = every_table(project) + with_classifier(project)
+    claims = conclude(project, tables, hub_classifiers=["perfect"]).set_index("claim")
     row = claims.loc["Spline features detect toxicity better than public classifiers."]
     assert row["measured_value"] < 0
     assert row["holds"] is False
     assert "perfect 100.0 % (75.0 % by its yes-or-no answer)" in row["note"]
     assert claims["measured_value"].isna().sum() == 1
-    metrics = read_table(project / "single/metrics.parquet", METRICS)
-    place = draw.Place(project, MODEL, "single", project / "single/metrics.parquet")
-    hub = read_hub_metrics([project / "single/hub.parquet"])
-    drawn = draw.detection(metrics, hub, read_table(project / "single/folds.parquet", FOLDS), place)
+    metrics = read_table(place(project, METRICS, dataset="single"), METRICS)
+    exhibits = read_exhibits(project / "figures").exhibits
+    drawn = next(e for e in exhibits if e.title == "Detection: single")
     assert "the best of the others (perfect) 1.000" in drawn.caption
     assert max(drawn.rows) < len(metrics)
 
 
 def test_figures_and_captions_come_from_the_tables(project):
     figures = project / "figures"
-    figures_toxicity.run(
-        ToxicityOverview(**NAMES),
-        **both(
-            project,
-            *("folds", "labels", "duplicates"),
-            *("metrics", "ablations", "self_training", "maps"),
-        ),
-        figures=figures,
-    )
+    conclude(project, every_table(project))
     exhibits = read_exhibits(figures).exhibits
     assert "0.991 to 1.000 per domain" in exhibits[4].caption
     titles = [exhibit.title for exhibit in exhibits]
     assert len(titles) == len(set(titles)) == 2 * 4 + 2 + 2
     assert {e.figure for e in exhibits if e.figure} == {p.name for p in figures.glob("*.png")}
     assert not any("nan" in exhibit.caption.split() for exhibit in exhibits)
-    metrics = read_table(project / "single/metrics.parquet", METRICS)
+    metrics = read_table(place(project, METRICS, dataset="single"), METRICS)
     value = metrics.query(
         "feature_set == 'spline' and classifier == 'logistic_regression' and metric == 'roc_auc'"
     )["value"].iloc[0]
@@ -256,7 +280,18 @@ def test_early_exits_are_timed_beside_the_plain_pass(tmp_path, monkeypatch):
     assert table["share_of_plain"].iloc[0] == 1.0
     assert (table["median_ms"] > 0).all()
     assert pd.unique(table["n_texts"]).tolist() == [3]
-    with pytest.raises(UserError, match="names 9, but the model has 3 layers"):
+    with pytest.raises(UserError, match="is 9, but the model has 3 layers"):
         time_early_exit.run(
             time_early_exit.EarlyExitStage(early_exit=EarlyExit(n_layers=[9]), **settings), **paths
         )
+
+
+def test_a_notebook_draws_the_study_without_writing_anything(project):
+    tables = Collection(every_table(project), TABLES)
+    before = set(project.rglob("*"))
+    exhibits = list(toxicity_figures(tables, ToxicityScope.model_validate(NAMES)))
+    assert set(project.rglob("*")) == before
+    drawn = [exhibit for exhibit in exhibits if exhibit.figure is not None]
+    assert len(drawn) == 2 * 4 + 1
+    assert all(isinstance(exhibit.drawn, Figure) for exhibit in drawn)
+    plt.close("all")

@@ -7,7 +7,7 @@ It holds no times, so the same run gives the same manifest.
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from llm_anatomy.artefacts.records import CODE
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.artefacts.results import result_name, result_path
 from llm_anatomy.errors import UserError
-from llm_anatomy.tables.core import read_provenance
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -26,12 +25,17 @@ NOT_RESULTS = ("README.md", ".gitkeep")
 UNFINISHED = ".partial"
 
 
-def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def make_manifest(
+    results: Path,
+    records: Mapping[str, Mapping[str, Any]],
+    table_provenance: Callable[[Path], Mapping[str, Any]],
+) -> dict[str, Any]:
     """Describe every file below a results folder.
 
     Args:
         results: The folder.
         records: Snakemake's record of every output, by name, from `records.read_records`.
+        table_provenance: What a table's numbers depend on: `tables.core.read_provenance`.
     """
     hashes: dict[Path, str] = {}
 
@@ -59,7 +63,7 @@ def make_manifest(results: Path, records: Mapping[str, Mapping[str, Any]]) -> di
                 if source.is_file() and not source.is_relative_to(results):
                     sources[name] = hash_once(source)
         if path.suffix == ".parquet":
-            entry["provenance"] = read_provenance(path)
+            entry["provenance"] = table_provenance(path)
         files[path.relative_to(results).as_posix()] = entry
     return sealed({"format": FORMAT, "files": files, "sources": sources})
 

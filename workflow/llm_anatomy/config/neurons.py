@@ -245,7 +245,7 @@ class FineTune(Settings):
     )
 
 
-class Pair(Settings):
+class ModelPair(Settings):
     """Two models of the same shapes."""
 
     a: str = Field(description="Name of the first model, the base.")
@@ -255,7 +255,9 @@ class Pair(Settings):
 class Comparison(Settings):
     """How many neurons decode to the same top token in two models."""
 
-    pairs: list[Pair] = Field([], description="Pairs of configured models with the same shapes.")
+    pairs: list[ModelPair] = Field(
+        [], description="Pairs of configured models with the same shapes."
+    )
     fine_tuned: bool = Field(
         True, description="Also compare the tuned model of this section with its base."
     )

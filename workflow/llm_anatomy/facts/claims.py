@@ -3,15 +3,26 @@
 Intervals are percentile bootstrap intervals over facts, drawn anew within each relation.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from llm_anatomy.config.base import Settings
 from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
 from llm_anatomy.tables.claims import claim_row
+from llm_anatomy.tables.collection import Collection, Wanted
+from llm_anatomy.tables.facts import (
+    CURVE,
+    FACTS,
+    KNOCK_OUT,
+    LAYER_SUMMARY,
+    METHOD_LAYERS,
+    NEURON_IMPORTANCE,
+    QUERY_NEURONS,
+    SHARED_NEURONS,
+)
 
 PAPER = "Yu & Ananiadou 2024"
 DEEP = 0.5
@@ -31,48 +42,42 @@ INTERVAL = "95 % bootstrap interval over facts"
 ClaimRow: TypeAlias = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class FactClaimTables:
-    """The tables of one model that claims are tested on.
+class FactsScope(Settings):
+    """Whose tables the study's claims and figures are made from, in the order shown."""
 
-    Attributes:
-        facts: Every studied fact.
-        layers: Means over relations (`facts/layer_summary`).
-        answers: Every answer with units switched off (`facts/knock_out`).
-        queries: Query neurons of every fact.
-        methods: Where each method's neurons lie.
-        values: Value neurons of every fact, with their relation.
-        shared: Neurons that facts share.
-        curve: The interpolation curves of all relations.
-    """
-
-    facts: pd.DataFrame
-    layers: pd.DataFrame
-    answers: pd.DataFrame
-    queries: pd.DataFrame
-    methods: pd.DataFrame
-    values: pd.DataFrame
-    shared: pd.DataFrame
-    curve: pd.DataFrame
+    models: list[str]
+    relations: list[str]
 
 
-def claims_of_model(model: str, tables: FactClaimTables) -> list[ClaimRow]:
-    """Every claim on one model; one that lacks its data has no verdict."""
-    return [
-        _telescoping(model, tables.facts),
-        *_attention_or_ffn(model, tables.facts),
-        _curve(model, tables.curve),
-        _probability_credits_last_layers(model, tables.methods),
-        _best_method(model, tables.answers),
-        *_random_controls(model, tables.answers),
-        _switched_off(model, tables.answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
-        _switched_off(model, tables.answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
-        _head_transfer(model, tables.answers),
-        _deep_layers(model, tables.layers),
-        _query_only(model, tables.queries),
-        _query_depth(model, tables.queries, tables.layers),
-        _shared(model, tables),
-    ]
+def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
+    """Every claim on every model; one that lacks its data has no verdict."""
+    rows = []
+    for model in scope.models:
+        own: dict[str, Wanted] = {"model": model, "relation": scope.relations}
+        facts, curve = tables.joined(FACTS, **own), tables.joined(CURVE, **own)
+        layers = tables.frame(LAYER_SUMMARY, model=model)
+        answers = tables.frame(KNOCK_OUT, model=model)
+        queries = tables.frame(QUERY_NEURONS, model=model)
+        methods = tables.frame(METHOD_LAYERS, model=model)
+        # Which neurons are kept does not matter here, only how many of every fact.
+        values = tables.joined(NEURON_IMPORTANCE, ["example_id"], **own)
+        neurons = {"value": values, "query": queries}
+        rows += [
+            _telescoping(model, facts),
+            *_attention_or_ffn(model, facts),
+            _curve(model, curve),
+            _probability_credits_last_layers(model, methods),
+            _best_method(model, answers),
+            *_random_controls(model, answers),
+            _switched_off(model, answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
+            _switched_off(model, answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
+            _head_transfer(model, answers),
+            _deep_layers(model, layers),
+            _query_only(model, queries),
+            _query_depth(model, queries, layers),
+            _shared(model, facts, neurons, tables.frame(SHARED_NEURONS, model=model)),
+        ]
+    return rows
 
 
 def relative_decrease(samples: Groups) -> float:
@@ -85,8 +90,7 @@ def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str
     """Value and interval of a claim; nothing without facts."""
     if not samples:
         return {}
-    generator = np.random.default_rng(0)
-    low, high = bootstrap_interval(samples, statistic, generator, RESAMPLES)
+    low, high = bootstrap_interval(samples, statistic, np.random.default_rng(0), RESAMPLES)
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
@@ -113,10 +117,10 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
         if own.empty:
             continue
         samples = [((own["attention"] - own["ffn"]).to_numpy(float),)]
-        found = _measured(samples, lambda parts: float(parts[0][0].mean()))
+        measured = _measured(samples, lambda parts: float(parts[0][0].mean()))
         ahead = "FFN" if relation in FFN_AHEAD else "attention"
         behind = "attention" if ahead == "FFN" else "FFN"
-        value = found["measured_value"]
+        value = measured["measured_value"]
         rows.append(
             claim_row(
                 PAPER,
@@ -124,7 +128,7 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
                 "layers.",
                 model,
                 paper_value=f"{paper_value} (Table 3: GPT2-large; Llama-7B)",
-                **found,
+                **measured,
                 unit="nat",
                 holds=value < 0 if ahead == "FFN" else value > 0,
                 note=f"Summed importance of attention less that of FFN, mean over {len(own)} "
@@ -190,7 +194,7 @@ def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
     }
     others = {name: drops[name] for name in drops if name not in ("log_prob_increase", "random")}
     best = max(others, key=lambda name: others[name], default=None)
-    found = _measured(_pairs(answers, "ffn", "log_prob_increase"), relative_decrease)
+    measured = _measured(_pairs(answers, "ffn", "log_prob_increase"), relative_decrease)
     return claim_row(
         PAPER,
         "Switching off the FFN neurons with the highest log-probability increase hurts the answer "
@@ -198,9 +202,9 @@ def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
         model,
         paper_value="MRR 0.361 to 0.201 (GPT2-large), 0.551 to 0.312 (Llama-7B); next best 0.214, "
         "0.339",
-        **found,
+        **measured,
         unit="%",
-        holds=found["measured_value"] > max(others.values()) if found and others else None,
+        holds=measured["measured_value"] > max(others.values()) if measured and others else None,
         note=f"Relative decrease of MRR, mean over relations; {INTERVAL}"
         + ("." if best is None else f"; the best other method, {best}, has {others[best]:.1f} %.")
         + " Methods compared: "
@@ -212,7 +216,7 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
     papers = {"value_neurons": "0.22 % of MRR", "query_neurons": "0.8 % of MRR"}
     rows = []
     for selection, value in papers.items():
-        found = _measured(_pairs(answers, selection, "random"), relative_decrease)
+        measured = _measured(_pairs(answers, selection, "random"), relative_decrease)
         rows.append(
             claim_row(
                 PAPER,
@@ -220,9 +224,9 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
                 "changes the answers.",
                 model,
                 paper_value=value,
-                **found,
+                **measured,
                 unit="%",
-                holds=abs(found["measured_value"]) < 5 if found else None,
+                holds=abs(measured["measured_value"]) < 5 if measured else None,
                 note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds below 5 %.",
             )
         )
@@ -231,7 +235,7 @@ def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
 
 def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> ClaimRow:
     method = "log_prob_increase" if selection == "value_neurons" else "inner_product"
-    found = _measured(_pairs(answers, selection, method), relative_decrease)
+    measured = _measured(_pairs(answers, selection, method), relative_decrease)
     units = answers.loc[
         (answers["selection"] == selection) & (answers["method"] == method), "units"
     ]
@@ -244,9 +248,9 @@ def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str)
         f"Switching off a fact's best {selection.replace('_', ' ')} destroys the answer.",
         model,
         paper_value=f"{value}, decrease of MRR",
-        **found,
+        **measured,
         unit="%",
-        holds=found["measured_value"] > 80 if found else None,
+        holds=measured["measured_value"] > 80 if measured else None,
         note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds above 80 %. "
         f"{count}{size} of far larger models.",
     )
@@ -262,7 +266,7 @@ def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
             answers, heads[heads["heads_of"] == name], "probability"
         ):
             (own if relation == name else other).append(pair)
-    found = _measured(own, relative_decrease)
+    measured = _measured(own, relative_decrease)
     elsewhere = relative_decrease(other) if other else None
     return claim_row(
         PAPER,
@@ -270,9 +274,11 @@ def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
         model,
         paper_value="53.3 % against 9.5 % (GPT2-large), 48.2 % against 8.7 % (Llama-7B), unrelated "
         "types",
-        **found,
+        **measured,
         unit="%",
-        holds=found["measured_value"] > elsewhere if found and elsewhere is not None else None,
+        holds=measured["measured_value"] > elsewhere
+        if measured and elsewhere is not None
+        else None,
         note=f"Relative decrease of the answer's mean probability by the best share of heads; "
         f"{INTERVAL}"
         + ("." if elsewhere is None else f"; other relations' facts lose {elsewhere:.1f} %."),
@@ -335,12 +341,15 @@ def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> Cla
     )
 
 
-def _shared(model: str, tables: FactClaimTables) -> ClaimRow:
+def _shared(
+    model: str, facts: pd.DataFrame, neurons: Mapping[str, pd.DataFrame], shared: pd.DataFrame
+) -> ClaimRow:
+    """Claim on the neurons that facts share; `neurons` holds every fact's best, by role."""
     shares: dict[str, float] = {}
-    for role, neurons in (("value", tables.values), ("query", tables.queries)):
-        counts = tables.shared[tables.shared["role"] == role].groupby("relation").size()
-        most = neurons.groupby(["relation", "example_id"]).size().groupby("relation").max()
-        several = tables.facts.groupby("relation").size()
+    for role, best in neurons.items():
+        counts = shared[shared["role"] == role].groupby("relation").size()
+        most = best.groupby(["relation", "example_id"]).size().groupby("relation").max()
+        several = facts.groupby("relation").size()
         most = most[most.index.isin(several.index[several > 1])]
         if len(most):
             shares[role] = float((counts.reindex(most.index, fill_value=0) / most).mean()) * 100
@@ -371,9 +380,9 @@ def _by_relation(
         numbers = 1.0 / frame["rank"] if value == "mrr" else frame[value]
         return pd.Series(numbers.to_numpy(float), index=frame["example_id"])
 
-    found = []
+    pairs = []
     for relation, part in chosen.groupby("relation", sort=False):
         original = answers[(answers["selection"] == "original") & (answers["relation"] == relation)]
         now = values(part)
-        found.append((str(relation), (values(original).loc[now.index].to_numpy(), now.to_numpy())))
-    return found
+        pairs.append((str(relation), (values(original).loc[now.index].to_numpy(), now.to_numpy())))
+    return pairs

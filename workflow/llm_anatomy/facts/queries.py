@@ -14,19 +14,17 @@ neurons of Llama by their value vector; the subkeys here are rows of up and gate
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from llm_anatomy.config.facts import Subkey
 from llm_anatomy.facts.record import Recording
 from llm_anatomy.facts.subvalues import AttentionUnits, Subvalues
 from llm_anatomy.model.parts.architecture import Block, Mlp
 from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.parts.projection import Projection
-
-Subkey = Literal["up", "gate", "up+gate", "product"]
 
 
 @dataclass(frozen=True)

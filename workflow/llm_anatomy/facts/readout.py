@@ -96,8 +96,8 @@ class Readout:
     ) -> Float[Tensor, "n d_model"]:
         """Gradient of the score at states whose log-probabilities are given.
 
-        For log p it is s·γ·(e_w - Σ_t p_t e_t) (performance note (f)); a score is concave in the
-        state, so score(x + v) - score(x) ≤ v · gradient(x).
+        For log p it is s·γ·(e_w - Σ_t p_t e_t); a score is concave in the state, so
+        score(x + v) - score(x) ≤ v · gradient(x).
 
         Raises:
             ValueError: Logits are not affine in the state.

@@ -3,7 +3,7 @@
 log p(w | x + v) is concave in v when logits are affine in the state, so
 Imp(v) = log p(w | x + v) - log p(w | x) ≤ v · ∇log p(w | x): one mat-vec per layer bounds every
 unit. Units are then evaluated exactly in the order of their bounds until the K-th best exact value
-is at least the next bound (notes/performance (f)).
+is at least the next bound.
 """
 
 from collections.abc import Callable

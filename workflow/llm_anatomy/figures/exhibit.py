@@ -1,16 +1,18 @@
 """What a study shows in the report: figures, tables and captions, in one small file per study.
 
-A study's figure stage writes PNG files and `exhibits.json` into one folder. The report shows the
-figures as they are and reads the named rows and columns of the tables again, so a number in the
-report is the table's number. Colours are told apart with every common form of colour blindness,
-and the bytes of a figure depend only on what it shows.
+Every study has one function `figures(tables, scope)`, which yields its exhibits in the order shown;
+a notebook calls it as the stage does, which writes PNG files and `exhibits.json` into one folder.
+The report shows the figures as they are and reads the named rows and columns of the tables again,
+so a number in the report is the table's number. Colours are told apart with every common form of
+colour blindness, and the bytes of a figure depend only on what it shows.
 """
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -23,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
 from llm_anatomy.artefacts.documents import read_sealed, sealed, write_json
-from llm_anatomy.artefacts.files import sha256_file
+from llm_anatomy.artefacts.files import atomic_folder, sha256_file
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.artefacts.results import result_name, result_path
 from llm_anatomy.errors import UserError
@@ -58,6 +60,7 @@ class Exhibit:
             filter or a sort; `None` shows every row and `()` shows none, which suits a figure whose
             table is too long: its source is still named.
         alt: What the figure looks like, for readers who cannot see it; the title when left out.
+        drawn: The figure itself, until it is written.
     """
 
     title: str
@@ -67,6 +70,7 @@ class Exhibit:
     columns: tuple[str, ...] = ()
     rows: tuple[int, ...] | None = None
     alt: str = ""
+    drawn: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,27 @@ def save_figure(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def write_exhibits(folder: Path, study: str, exhibits: Sequence[Exhibit]) -> None:
-    """Write a study's exhibits into its figure folder.
+def write_figures(folder: Path, study: str, exhibits: Iterable[Exhibit]) -> None:
+    """Draw a study's exhibits, in this project's style, and write them as its figure folder.
 
     Args:
-        folder: The folder that holds the PNG files.
+        folder: The folder to make; what was there before goes.
+        study: Name of the study.
+        exhibits: Drawn one after the other, so that one figure at a time is in memory.
+
+    Raises:
+        ValueError: As `write_exhibits`.
+    """
+    set_style()
+    with atomic_folder(folder) as temporary:
+        write_exhibits(temporary, study, exhibits)
+
+
+def write_exhibits(folder: Path, study: str, exhibits: Iterable[Exhibit]) -> None:
+    """Write a study's exhibits into a folder.
+
+    Args:
+        folder: The folder, which holds the PNG files that are not drawn here.
         study: Name of the study.
         exhibits: In the order in which the report shows them.
 
@@ -138,16 +158,19 @@ def write_exhibits(folder: Path, study: str, exhibits: Sequence[Exhibit]) -> Non
         ValueError: A figure is not in the folder, a table lacks a column or row, or an exhibit
             shows neither a figure nor a table.
     """
+    written = []
     for exhibit in exhibits:
-        _check(folder, exhibit)
-    tables = sorted({exhibit.table for exhibit in exhibits if exhibit.table is not None})
+        if exhibit.drawn is not None:
+            if exhibit.figure is None:
+                raise ValueError(f"the exhibit '{exhibit.title}' is drawn but has no file name")
+            save_figure(exhibit.drawn, folder / exhibit.figure)
+        written.append(replace(exhibit, drawn=None))
+        _check(folder, written[-1])
+    tables = sorted({exhibit.table for exhibit in written if exhibit.table is not None})
     document = {
         "study": study,
         "content_sha256": content_hashes(tables),
-        "exhibits": [
-            asdict(exhibit) | {"table": exhibit.table and result_name(exhibit.table)}
-            for exhibit in exhibits
-        ],
+        "exhibits": [_as_stored(exhibit) for exhibit in written],
         "figures_sha256": {path.name: sha256_file(path) for path in sorted(folder.glob("*.png"))},
     }
     # Row numbers may be numpy's, which JSON does not know.
@@ -183,8 +206,14 @@ def read_exhibits(folder: Path) -> StudyExhibits:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} or a figure beside it is missing or damaged ({error}); remake it with: "
-            f"{remake_command(f'figures_{folder.name}', folder)}"
+            f"{remake_command(f'conclude_{folder.name}', folder)}"
         ) from error
+
+
+def _as_stored(exhibit: Exhibit) -> dict[str, Any]:
+    stored = asdict(exhibit) | {"table": exhibit.table and result_name(exhibit.table)}
+    del stored["drawn"]
+    return stored
 
 
 def _check(folder: Path, exhibit: Exhibit) -> None:

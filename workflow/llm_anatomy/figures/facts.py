@@ -1,34 +1,54 @@
 """Figures of the facts study: tables in, PNG files and exhibits out."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from llm_anatomy.facts.claims import FactsScope
 from llm_anatomy.figures.exhibit import (
     DIVERGING,
     FULL_WIDTH,
     PALETTE,
     SEQUENTIAL,
     Exhibit,
-    save_figure,
 )
-from llm_anatomy.tables import facts as tables
-from llm_anatomy.tables.core import read_table
+from llm_anatomy.figures.fact_case import case_exhibits
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.facts import (
+    CURVE,
+    FACTS,
+    KNOCK_OUT_SUMMARY,
+    LAYER_SUMMARY,
+    METHOD_LAYERS,
+    QUERY_NEURONS,
+    SHARED_NEURONS,
+)
 
-NONE: list[Exhibit] = []
 SHOWN = 12
 
 
-def layer_exhibits(folder: Path, model: str, summary: Path, facts: Sequence[Path]) -> list[Exhibit]:
+def facts_figures(tables: Collection, scope: FactsScope) -> Iterator[Exhibit]:
+    """Every exhibit of the study, model by model."""
+    for model in scope.models:
+        yield from layer_exhibit(tables, model, scope)
+        yield from head_exhibit(tables, model)
+        yield from curve_exhibit(tables, model, scope)
+        yield from method_exhibit(tables, model)
+        yield from knock_out_exhibits(tables, model)
+        yield from query_exhibit(tables, model)
+        yield from shared_exhibit(tables, model)
+        yield from case_exhibits(tables, model)
+
+
+def layer_exhibit(tables: Collection, model: str, scope: FactsScope) -> Iterator[Exhibit]:
     """Importance of attention and FFN layers per relation (Tables 3 and 4, Figures 4 and 5)."""
-    frame = read_table(summary, tables.LAYER_SUMMARY)
+    frame = tables.frame(LAYER_SUMMARY, model=model)
     whole = frame[frame["unit"].isin(["attention", "ffn"])]
     if whole.empty:
-        return NONE
+        return
     relations = list(whole["relation"].unique())
     name = f"layers-{model}.png"
     figure, axes = plt.subplots(2, 1, figsize=(FULL_WIDTH, 1.4 + 0.5 * len(relations)), sharex=True)
@@ -46,7 +66,6 @@ def layer_exhibits(folder: Path, model: str, summary: Path, facts: Sequence[Path
             cbar_kws={"label": "nat"},
         )
         axis.set(ylabel="", xlabel="layer" if unit == "ffn" else "", title=unit)
-    save_figure(figure, folder / name)
     sums = whole.groupby(["relation", "unit"])["importance"].sum().unstack()
     counts = whole.groupby("relation")["facts"].max()
     said = "; ".join(
@@ -54,32 +73,31 @@ def layer_exhibits(folder: Path, model: str, summary: Path, facts: Sequence[Path
         f"({counts[r]} fact{'s' if counts[r] > 1 else ''})"
         for r in relations
     )
-    errors = [read_table(path, tables.FACTS)["telescoping_error"] for path in facts]
-    worst = max((float(e.max()) for e in errors if len(e)), default=float("nan"))
+    errors = tables.joined(FACTS, model=model, relation=scope.relations)["telescoping_error"]
+    worst = float(errors.max())
     best = whole.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
-    return [
-        Exhibit(
-            title=f"Which layers bring the answer about ({model})",
-            caption="Log-probability increase of the answer by each layer's attention and FFN "
-            f"(Eq. 13), mean over facts. Summed over layers, in nat: {said}. On every fact the "
-            "layers' sum is what the model's own log-probability gains over the embedding, up to "
-            f"{worst:.1g} nat.\n\nThe paper saw attention ahead for languages, capitals and "
-            "countries (Llama-7B: 6.28 against 1.74 for languages) and FFN ahead for numbers "
-            "(2.22 against 5.60).",
-            figure=name,
-            table=summary,
-            rows=tuple(best.index),
-            columns=("relation", "unit", "layer", "importance", "facts"),
-        )
-    ]
+    yield Exhibit(
+        title=f"Which layers bring the answer about ({model})",
+        caption="Log-probability increase of the answer by each layer's attention and FFN "
+        f"(Eq. 13), mean over facts. Summed over layers, in nat: {said}. On every fact the "
+        "layers' sum is what the model's own log-probability gains over the embedding, up to "
+        f"{worst:.1g} nat.\n\nThe paper saw attention ahead for languages, capitals and "
+        "countries (Llama-7B: 6.28 against 1.74 for languages) and FFN ahead for numbers "
+        "(2.22 against 5.60).",
+        figure=name,
+        drawn=figure,
+        table=tables.path(LAYER_SUMMARY, model=model),
+        rows=tuple(best.index),
+        columns=("relation", "unit", "layer", "importance", "facts"),
+    )
 
 
-def head_exhibit(folder: Path, model: str, summary: Path) -> list[Exhibit]:
+def head_exhibit(tables: Collection, model: str) -> Iterator[Exhibit]:
     """Importance of every head, mean over relations (Table 10)."""
-    frame = read_table(summary, tables.LAYER_SUMMARY)
+    frame = tables.frame(LAYER_SUMMARY, model=model)
     heads = frame[frame["unit"] == "head"]
     if heads.empty:
-        return NONE
+        return
     relations = list(heads["relation"].unique())
     name = f"heads-{model}.png"
     figure, axes = plt.subplots(
@@ -93,25 +111,23 @@ def head_exhibit(folder: Path, model: str, summary: Path) -> list[Exhibit]:
         axis.set(title=relation, xlabel="head")
     axes[0][0].set_ylabel("layer")
     figure.colorbar(axes[0][0].images[0], ax=axes[0], label="nat")
-    save_figure(figure, folder / name)
     best = heads.sort_values("importance", ascending=False, kind="stable").groupby("relation")
     said = "; ".join(
         f"{relation}: " + ", ".join(_head_names(best.get_group(relation).head(3)))
         for relation in relations
     )
     top = heads.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
-    return [
-        Exhibit(
-            title=f"Which heads bring the answer about ({model})",
-            caption=f"Log-probability increase of the answer by every head. Best, as layer_head: "
-            f"{said}.\n\nThe paper saw related types share heads (Llama-7B 23_12 is first for "
-            "languages, capitals and countries).",
-            figure=name,
-            table=summary,
-            rows=tuple(top.index),
-            columns=("relation", "layer", "head", "importance"),
-        )
-    ]
+    yield Exhibit(
+        title=f"Which heads bring the answer about ({model})",
+        caption=f"Log-probability increase of the answer by every head. Best, as layer_head: "
+        f"{said}.\n\nThe paper saw related types share heads (Llama-7B 23_12 is first for "
+        "languages, capitals and countries).",
+        figure=name,
+        drawn=figure,
+        table=tables.path(LAYER_SUMMARY, model=model),
+        rows=tuple(top.index),
+        columns=("relation", "layer", "head", "importance"),
+    )
 
 
 def _head_names(heads: pd.DataFrame) -> list[str]:
@@ -119,12 +135,12 @@ def _head_names(heads: pd.DataFrame) -> list[str]:
     return [f"{int(layer)}_{int(head)}" for layer, head in pairs]
 
 
-def curve_exhibit(folder: Path, model: str, curves: Sequence[Path]) -> list[Exhibit]:
+def curve_exhibit(tables: Collection, model: str, scope: FactsScope) -> Iterator[Exhibit]:
     """Why the logarithm is the better scale (Fig. 3)."""
-    frames = {path.parent.name: read_table(path, tables.CURVE) for path in curves}
-    frames = {name: frame for name, frame in frames.items() if len(frame)}
+    every = tables.each(CURVE, model=model, relation=scope.relations)
+    frames = {owner["relation"]: frame for owner, frame in every if len(frame)}
     if not frames:
-        return NONE
+        return
     name = f"curve-{model}.png"
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.6))
     for relation, frame in frames.items():
@@ -133,31 +149,29 @@ def curve_exhibit(folder: Path, model: str, curves: Sequence[Path]) -> list[Exhi
     axes[0].set(xlabel="share of the way from $h^0$ to $h^L$", ylabel="log p (nat)")
     axes[1].set(xlabel="share of the way from $h^0$ to $h^L$", ylabel="p")
     axes[1].legend()
-    save_figure(figure, folder / name)
     mean = pd.concat(frames.values()).groupby("share").mean()
     half = mean.loc[mean.index[len(mean) // 2]]
     end = mean.iloc[-1]
-    return [
-        Exhibit(
-            title=f"Why log-probability is the scale ({model})",
-            caption="Log-probability and probability of the answer on the straight line from the "
-            "embedding to the final state, mean over facts. Half-way the log-probability has risen "
-            f"from {mean['logprob'].iloc[0]:.1f} to {half['logprob']:.1f} of {end['logprob']:.1f}, "
-            f"the probability from 0 to {half['probability']:.3f} of {end['probability']:.3f}.\n\n"
-            "The paper saw the same on Llama-7B: log p rises evenly, p stays near 0 for the first "
-            "40 % of the way, so an increase in p can only credit the last layers.",
-            figure=name,
-            table=next(iter(path for path in curves if path.parent.name in frames)),
-            rows=(),
-        )
-    ]
+    yield Exhibit(
+        title=f"Why log-probability is the scale ({model})",
+        caption="Log-probability and probability of the answer on the straight line from the "
+        "embedding to the final state, mean over facts. Half-way the log-probability has risen "
+        f"from {mean['logprob'].iloc[0]:.1f} to {half['logprob']:.1f} of {end['logprob']:.1f}, "
+        f"the probability from 0 to {half['probability']:.3f} of {end['probability']:.3f}.\n\n"
+        "The paper saw the same on Llama-7B: log p rises evenly, p stays near 0 for the first "
+        "40 % of the way, so an increase in p can only credit the last layers.",
+        figure=name,
+        drawn=figure,
+        table=tables.path(CURVE, model=model, relation=next(iter(frames))),
+        rows=(),
+    )
 
 
-def method_exhibit(folder: Path, model: str, layers: Path) -> list[Exhibit]:
+def method_exhibit(tables: Collection, model: str) -> Iterator[Exhibit]:
     """Where the neurons of every method lie (Fig. 2)."""
-    frame = read_table(layers, tables.METHOD_LAYERS)
+    frame = tables.frame(METHOD_LAYERS, model=model)
     if frame.empty:
-        return NONE
+        return
     name = f"methods-{model}.png"
     mean = frame.groupby(["method", "layer"], sort=False)["share"].mean().reset_index()
     methods = list(mean["method"].unique())
@@ -174,67 +188,65 @@ def method_exhibit(folder: Path, model: str, layers: Path) -> list[Exhibit]:
         axis.set_visible(False)
     figure.supxlabel("layer", fontsize=9)
     figure.supylabel("share of selected neurons", fontsize=9)
-    save_figure(figure, folder / name)
     centre = {
         m: float(np.average(part["layer"], weights=part["share"]))
         for m in methods
         for part in [mean[mean["method"] == m]]
     }
     said = ", ".join(f"{m.replace('_', ' ')} {value:.1f}" for m, value in centre.items())
-    return [
-        Exhibit(
-            title=f"Where each method finds its neurons ({model})",
-            caption="Layers of the FFN neurons that each method ranks best, mean over relations. "
-            f"Mean layer: {said}.\n\nThe paper saw probability increase pick the last layers alone "
-            "and log-probability increase spread over the deeper half.",
-            figure=name,
-            table=layers,
-            rows=(),
-        )
-    ]
+    yield Exhibit(
+        title=f"Where each method finds its neurons ({model})",
+        caption="Layers of the FFN neurons that each method ranks best, mean over relations. "
+        f"Mean layer: {said}.\n\nThe paper saw probability increase pick the last layers alone "
+        "and log-probability increase spread over the deeper half.",
+        figure=name,
+        drawn=figure,
+        table=tables.path(METHOD_LAYERS, model=model),
+        rows=(),
+    )
 
 
-def knock_out_exhibits(folder: Path, model: str, summary: Path) -> list[Exhibit]:
+def knock_out_exhibits(tables: Collection, model: str) -> Iterator[Exhibit]:
     """What is left of the answers (Tables 2, 7, 11 and 13)."""
-    frame = read_table(summary, tables.KNOCK_OUT_SUMMARY)
+    frame = tables.frame(KNOCK_OUT_SUMMARY, model=model)
     if frame.empty:
-        return NONE
+        return
     shown = ["ffn", "value_neurons", "query_neurons", "attention_layers", "ffn_layers", "layers"]
     units = frame[frame["selection"].isin(shown)]
     labels = units["selection"].str.replace("_", " ") + ": " + units["method"].str.replace("_", " ")
     name = f"knock-out-{model}.png"
     figure, axis = plt.subplots(figsize=(FULL_WIDTH, 0.8 + 0.26 * labels.nunique()))
     means = units.assign(label=labels).groupby("label", sort=False)["prob_decrease"]
+    # Points are jittered by numpy's global generator: the same tables draw the same picture.
+    np.random.seed(0)
     sns.stripplot(
         data=units.assign(label=labels), y="label", x="prob_decrease", hue="relation", ax=axis
     )
     axis.set(xlabel="decrease of the answer's probability (%)", ylabel="")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    save_figure(figure, folder / name)
     said = "; ".join(f"{label} {value:.1f} %" for label, value in means.mean().items())
-    exhibits = [
-        Exhibit(
-            title=f"What switching neurons off does ({model})",
-            caption="Relative decrease of the answer's mean probability, a point per relation. "
-            f"Mean over relations: {said}.\n\nThe paper saw log-probability increase hurt most "
-            "(Llama-7B: MRR 0.551 to 0.312), random neurons nothing.",
-            figure=name,
-            table=summary,
-            rows=tuple(units.index),
-            columns=(
-                "relation",
-                "selection",
-                "method",
-                "facts",
-                "mrr",
-                "probability",
-                "prob_decrease",
-            ),
-        )
-    ]
+    yield Exhibit(
+        title=f"What switching neurons off does ({model})",
+        caption="Relative decrease of the answer's mean probability, a point per relation. "
+        f"Mean over relations: {said}.\n\nThe paper saw log-probability increase hurt most "
+        "(Llama-7B: MRR 0.551 to 0.312), random neurons nothing.",
+        figure=name,
+        drawn=figure,
+        table=tables.path(KNOCK_OUT_SUMMARY, model=model),
+        rows=tuple(units.index),
+        columns=(
+            "relation",
+            "selection",
+            "method",
+            "facts",
+            "mrr",
+            "probability",
+            "prob_decrease",
+        ),
+    )
     heads = frame[(frame["selection"] == "heads") & (frame["method"] != "random")]
     if heads.empty:
-        return exhibits
+        return
     grid = heads.pivot(index="heads_of", columns="relation", values="prob_decrease")
     grid = grid.reindex(index=heads["heads_of"].unique(), columns=heads["relation"].unique())
     name = f"transfer-{model}.png"
@@ -245,30 +257,27 @@ def knock_out_exhibits(folder: Path, model: str, summary: Path) -> list[Exhibit]
     axis.set(xlabel="evaluated on", ylabel="heads of")
     # Upright names of neighbouring rows run into each other.
     axis.tick_params(axis="y", rotation=0)
-    save_figure(figure, folder / name)
-    exhibits.append(
-        Exhibit(
-            title=f"Whose heads are whose ({model})",
-            caption="Relative decrease of the answers' mean probability (%) when the best 1 % of "
-            "heads of one relation are switched off and another is evaluated.\n\nThe paper saw "
-            "related types (language, capital, country) share heads: 33 to 61 % across them, 0 to "
-            "17 % elsewhere.",
-            figure=name,
-            table=summary,
-            rows=tuple(heads.index),
-            columns=("relation", "heads_of", "facts", "mrr_decrease", "prob_decrease"),
-        )
+    yield Exhibit(
+        title=f"Whose heads are whose ({model})",
+        caption="Relative decrease of the answers' mean probability (%) when the best 1 % of "
+        "heads of one relation are switched off and another is evaluated.\n\nThe paper saw "
+        "related types (language, capital, country) share heads: 33 to 61 % across them, 0 to "
+        "17 % elsewhere.",
+        figure=name,
+        drawn=figure,
+        table=tables.path(KNOCK_OUT_SUMMARY, model=model),
+        rows=tuple(heads.index),
+        columns=("relation", "heads_of", "facts", "mrr_decrease", "prob_decrease"),
     )
-    return exhibits
 
 
-def query_exhibits(folder: Path, model: str, summary: Path, neurons: Path) -> list[Exhibit]:
+def query_exhibit(tables: Collection, model: str) -> Iterator[Exhibit]:
     """What activates value neurons: layers (Tables 6 and 14) and neurons by depth (Fig. 8)."""
-    frame = read_table(summary, tables.LAYER_SUMMARY)
+    frame = tables.frame(LAYER_SUMMARY, model=model)
     layers = frame[frame["unit"].isin(["query_ffn", "query_attention"])]
-    queries = read_table(neurons, tables.QUERY_NEURONS)
+    queries = tables.frame(QUERY_NEURONS, model=model)
     if layers.empty:
-        return NONE
+        return
     name = f"queries-{model}.png"
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.8))
     mean = layers.groupby(["unit", "kind", "layer"])["importance"].mean().reset_index()
@@ -287,39 +296,35 @@ def query_exhibits(folder: Path, model: str, summary: Path, neurons: Path) -> li
         axes[1].plot(counts.index, counts, color=PALETTE[k], label=label)
     axes[1].set(xlabel="layer", ylabel="query neurons per fact")
     axes[1].legend()
-    save_figure(figure, folder / name)
     both = float(queries["also_value"].mean()) * 100 if len(queries) else float("nan")
     best = layers.sort_values("importance", ascending=False, kind="stable").head(SHOWN)
-    return [
-        Exhibit(
-            title=f"What activates the value neurons ({model})",
-            caption="Left: shares of earlier layers in the value neurons' inner products with "
-            "their subkeys, weighted by importance. Right: query FFN neurons of attention value "
-            f"neurons by layer; {both:.1f} % of them are value neurons too.\n\nThe paper saw "
-            "query-only neurons far outnumber query-value ones and fall off at 60 % of the depth.",
-            figure=name,
-            table=summary,
-            rows=tuple(best.index),
-            columns=("relation", "unit", "kind", "layer", "importance"),
-        )
-    ]
+    yield Exhibit(
+        title=f"What activates the value neurons ({model})",
+        caption="Left: shares of earlier layers in the value neurons' inner products with "
+        "their subkeys, weighted by importance. Right: query FFN neurons of attention value "
+        f"neurons by layer; {both:.1f} % of them are value neurons too.\n\nThe paper saw "
+        "query-only neurons far outnumber query-value ones and fall off at 60 % of the depth.",
+        figure=name,
+        drawn=figure,
+        table=tables.path(LAYER_SUMMARY, model=model),
+        rows=tuple(best.index),
+        columns=("relation", "unit", "kind", "layer", "importance"),
+    )
 
 
-def shared_exhibit(model: str, shared: Path) -> list[Exhibit]:
+def shared_exhibit(tables: Collection, model: str) -> Iterator[Exhibit]:
     """Neurons that most facts of a relation share (Table 8)."""
-    frame = read_table(shared, tables.SHARED_NEURONS)
+    frame = tables.frame(SHARED_NEURONS, model=model)
     if frame.empty:
-        return NONE
+        return
     counts = frame.groupby(["relation", "role"]).size().rename("neurons").reset_index()
     said = "; ".join(f"{row.relation}, {row.role}: {row.neurons}" for row in counts.itertuples())
     rows = frame.groupby(["relation", "role"], sort=False).head(3).index
-    return [
-        Exhibit(
-            title=f"Neurons that facts share ({model})",
-            caption="FFN neurons that are among the best of more than half of a relation's facts: "
-            f"{said}. Shown are the three most frequent.\n\nThe paper counted, of 300, 13 to 95 "
-            "shared value neurons and 1 to 44 shared query neurons on Llama-7B.",
-            table=shared,
-            rows=tuple(rows),
-        )
-    ]
+    yield Exhibit(
+        title=f"Neurons that facts share ({model})",
+        caption="FFN neurons that are among the best of more than half of a relation's facts: "
+        f"{said}. Shown are the three most frequent.\n\nThe paper counted, of 300, 13 to 95 "
+        "shared value neurons and 1 to 44 shared query neurons on Llama-7B.",
+        table=tables.path(SHARED_NEURONS, model=model),
+        rows=tuple(rows),
+    )

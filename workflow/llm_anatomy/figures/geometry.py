@@ -1,6 +1,6 @@
 """Figures of the geometry study: tables in, figures and captions out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,28 +8,60 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit, save_figure
+from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
+from llm_anatomy.figures.geometry_prompts import prompt_exhibits
+from llm_anatomy.geometry.claims import GeometryScope
 from llm_anatomy.geometry.inserts import FIRST_PREFIX, weighted_changes
 from llm_anatomy.geometry.spline import FEATURE_NAMES
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.core import TableSchema
+from llm_anatomy.tables.geometry import (
+    HULL_CHECKS,
+    INSERT_STARTS,
+    INTRINSIC_DIMENSION,
+    PREFIX_FEATURES,
+    REGION_CHECKS,
+    SPLINE_FEATURES,
+)
 
-# One colour per dataset everywhere in this study; further datasets start again from the first.
-MARKERS = {
-    "none": "*",
-    "unrelated": "o",
-    "related": "^",
-    "length_matched": "s",
-    "shuffled": "X",
-    "random": "P",
-}
 # Changes below this share of the largest are drawn in the darkest colour.
 DARKEST = 1e-3
 
 
-def feature_profiles(
-    features: Mapping[str, pd.DataFrame], model: str, source: Path, folder: Path
-) -> Exhibit:
+def geometry_figures(tables: Collection, scope: GeometryScope) -> Iterator[Exhibit]:
+    """Every exhibit of the study, model by model; the first dataset's table stands for all.
+
+    A dataset has one colour everywhere.
+    """
+    for model in scope.models:
+        first = {"model": model, "dataset": scope.datasets[0]}
+        yield feature_profiles(
+            _by_dataset(tables, SPLINE_FEATURES, model, scope.datasets),
+            model,
+            tables.path(SPLINE_FEATURES, **first),
+        )
+        yield dimension_profiles(
+            _by_dataset(tables, INTRINSIC_DIMENSION, model, scope.datasets),
+            model,
+            tables.path(INTRINSIC_DIMENSION, **first),
+        )
+        yield insert_maps(
+            tables.frame(PREFIX_FEATURES, model=model),
+            tables.frame(INSERT_STARTS, model=model),
+            model,
+            tables.path(INSERT_STARTS, model=model),
+        )
+        yield from prompt_exhibits(tables, model)
+        yield theory_checks(
+            _of_all_texts(tables, HULL_CHECKS, model, scope.datasets),
+            _of_all_texts(tables, REGION_CHECKS, model, scope.datasets),
+            model,
+            tables.path(HULL_CHECKS, **first),
+        )
+
+
+def feature_profiles(features: Mapping[str, pd.DataFrame], model: str, source: Path) -> Exhibit:
     """Mean active share and mean distance per layer, for every dataset."""
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.8))
     widest, spread = 0, -1.0
@@ -62,12 +94,10 @@ def feature_profiles(
         "\n\nThe paper classifies texts by these numbers; its features 1 to 4 (active share) carry "
         "almost everything, the distances (5 to 7) little."
     )
-    return _exhibit(figure, folder, f"features-{model}.png", "Spline features", caption, source)
+    return _exhibit(figure, f"features-{model}.png", "Spline features", caption, source)
 
 
-def dimension_profiles(
-    dimensions: Mapping[str, pd.DataFrame], model: str, source: Path, folder: Path
-) -> Exhibit:
+def dimension_profiles(dimensions: Mapping[str, pd.DataFrame], model: str, source: Path) -> Exhibit:
     """Intrinsic dimension per layer for every dataset, both thresholds."""
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.8))
     notes = []
@@ -98,143 +128,11 @@ def dimension_profiles(
         "with the context length alone and the last layer's does not."
     )
     return _exhibit(
-        figure, folder, f"dimension-{model}.png", "Attention intrinsic dimension", caption, source
+        figure, f"dimension-{model}.png", "Attention intrinsic dimension", caption, source
     )
 
 
-def prompt_scatter(
-    prompts: pd.DataFrame,
-    dimension: pd.DataFrame,
-    outcomes: pd.DataFrame,
-    model: str,
-    source: Path,
-    folder: Path,
-) -> Exhibit:
-    """Last-layer dimension against context length, coloured by what the answer was judged to be."""
-    relative = dimension[dimension["threshold"] == "relative"]
-    last = relative[relative["layer"] == relative["layer"].max()]
-    table = prompts.merge(last, on="prompt_id")
-    table["outcome"] = judgements(table["prompt_id"], outcomes)
-    formats, categories = _formats(table), table["category"].unique()
-    names = sorted(table["outcome"].unique())
-    colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
-    figure, grid = plt.subplots(
-        len(formats),
-        len(categories),
-        figsize=(FULL_WIDTH, 2.3 * len(formats)),
-        squeeze=False,
-        sharey="row",
-    )
-    for row, form in enumerate(formats):
-        for column, category in enumerate(categories):
-            axis = grid[row, column]
-            part = table[(table["format"] == form) & (table["category"] == category)]
-            for (condition, outcome), points in part.groupby(["condition", "outcome"]):
-                axis.scatter(
-                    points["context_length"],
-                    points["dimension"],
-                    marker=MARKERS[str(condition)],
-                    color=colours[str(outcome)],
-                    s=28,
-                    alpha=0.85,
-                )
-            axis.set_title(f"{category}, {form}")
-            axis.set_xlabel("context length")
-        grid[row, 0].set_ylabel("last-layer dimension")
-    handles = [
-        Line2D([], [], marker=MARKERS[c], color="grey", linestyle="", label=c.replace("_", " "))
-        for c in table["condition"].unique()
-    ] + [Line2D([], [], marker="o", color=colours[n], linestyle="", label=n) for n in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
-    means = table[table["format"] == formats[0]].groupby("condition")["dimension"].mean()
-    listed = ", ".join(f"{c.replace('_', ' ')} {means[c]:.0f}" for c in MARKERS if c in means)
-    counts = table["outcome"].value_counts()
-    judged = ", ".join(f"{counts[name]} {name}" for name in names)
-    answers = (
-        f"The answers to all {len(table)} prompts, judged by the trained classifiers: {judged}."
-        if len(outcomes)
-        else "The answers are not judged: the configuration has no dataset to train a classifier "
-        "of answers on (geometry.prompts.scorers)."
-    )
-    caption = (
-        f"Intrinsic dimension of {model}'s last layer (relative threshold) against the length of "
-        f"the prompt. Means over {formats[0]} prompts: {listed}. {answers} The three controls have "
-        "about as many tokens as the related prefix of the same step."
-        "\n\nThe paper (Fig. 4, Llama-2-7B-chat, judged by hand): related sentences raise the "
-        "dimension to 123-152 and make the answer toxic, unrelated ones leave it at 75-95 and "
-        "safe; its prompts have no controls, and condition and outcome coincide."
-    )
-    return _exhibit(
-        figure,
-        folder,
-        f"prompts-{model}.png",
-        "Intrinsic dimension against the prompt",
-        caption,
-        source,
-    )
-
-
-def judgements(prompt_ids: pd.Series, outcomes: pd.DataFrame) -> pd.Series:
-    """What every answer was called: the outcomes whose scores reach their thresholds."""
-    if outcomes.empty:
-        return pd.Series("not judged", index=prompt_ids.index)
-    names = list(dict.fromkeys(outcomes["outcome"]))
-    positive = outcomes[outcomes["positive"]]
-    called = positive.groupby("prompt_id")["outcome"].agg(" and ".join)
-    return prompt_ids.map(called).fillna("neither" if len(names) > 1 else f"not {names[0]}")
-
-
-def correlation_profiles(
-    correlations: pd.DataFrame, model: str, source: Path, folder: Path
-) -> Exhibit:
-    """Correlation of intrinsic dimension with length, topic and outcome, layer by layer."""
-    table = correlations[correlations["threshold"] == "relative"]
-    formats = _formats(table)
-    figure, axes = plt.subplots(
-        1, len(formats), figsize=(FULL_WIDTH, 2.8), squeeze=False, sharey=True
-    )
-    for axis, form in zip(axes[0], formats, strict=True):
-        part = table[table["format"] == form]
-        for index, (variable, values) in enumerate(part.groupby("variable", sort=False)):
-            column = "pearson" if variable == "context_length" else "partial"
-            label = str(variable).replace("_", " ")
-            label += "" if variable == "context_length" else " (length held fixed)"
-            axis.plot(values["layer"], values[column], color=PALETTE[index], label=label)
-        axis.axhline(0, color="grey", linewidth=0.8)
-        axis.set(xlabel="layer", title=f"{form} prompts", ylim=(-1, 1))
-    axes[0, 0].set_ylabel("correlation with dimension")
-    axes[0, 0].legend(fontsize=7)
-    raw = table[table["format"] == formats[0]]
-    length = raw[raw["variable"] == "context_length"].set_index("layer")["pearson"]
-    related = raw[raw["variable"] == "related"].set_index("layer")["partial"]
-    caption = (
-        f"How the intrinsic dimension of {model}'s layers (relative threshold) goes with other "
-        f"variables over prompts. {formats[0].capitalize()} prompts: Pearson r with context length "
-        f"is {length.iloc[0]:.2f} in the first and {length.iloc[-1]:.2f} in the last layer."
-    )
-    if related.notna().any():
-        best = int(related.index[int(related.abs().argmax())])
-        caption += (
-            f" With length held fixed, the link with a related prefix is strongest in layer {best} "
-            f"(r = {related[best]:.2f})."
-        )
-    caption += (
-        "\n\nThe paper's released numbers (Llama-2-7B-chat, 50 prompts): r with context length "
-        "0.98 in layer 1, 0.26 in the last layer."
-    )
-    return _exhibit(
-        figure,
-        folder,
-        f"correlations-{model}.png",
-        "What intrinsic dimension goes with",
-        caption,
-        source,
-    )
-
-
-def insert_maps(
-    prefixes: pd.DataFrame, starts: pd.DataFrame, model: str, source: Path, folder: Path
-) -> Exhibit:
+def insert_maps(prefixes: pd.DataFrame, starts: pd.DataFrame, model: str, source: Path) -> Exhibit:
     """Heat maps of the change of feature 1 between neighbouring prefixes, one per document."""
     documents = list(starts["document"].unique())
     figure, axes = plt.subplots(
@@ -275,13 +173,11 @@ def insert_maps(
         "The shipped passages are mild insults."
     )
     return _exhibit(
-        figure, folder, f"inserts-{model}.png", "Where an inserted passage begins", caption, source
+        figure, f"inserts-{model}.png", "Where an inserted passage begins", caption, source
     )
 
 
-def theory_checks(
-    hull: pd.DataFrame, regions: pd.DataFrame, model: str, source: Path, folder: Path
-) -> Exhibit:
+def theory_checks(hull: pd.DataFrame, regions: pd.DataFrame, model: str, source: Path) -> Exhibit:
     """Rank against the bound, and the error of the region's map, layer by layer."""
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.8))
     by_layer = hull.groupby("layer")[["count", "rank", "relative_count"]].mean()
@@ -324,36 +220,28 @@ def theory_checks(
         "\n\nThe paper states both as theorems for piecewise affine models and treats smooth "
         "activations as soft versions; it gives no errors."
     )
-    return _exhibit(figure, folder, f"theory-{model}.png", "The theory, checked", caption, source)
+    return _exhibit(figure, f"theory-{model}.png", "The theory, checked", caption, source)
 
 
-def scorer_exhibit(scorers: pd.DataFrame, source: Path) -> Exhibit:
-    """How far the answer classifiers can be trusted."""
-    listed = "; ".join(
-        f"{row.outcome}: ROC-AUC {row.roc_auc:.2f} on {row.n_used} texts of {row.dataset}"
-        for row in scorers.itertuples()
-    )
-    return Exhibit(
-        title="The classifiers that judge the answers",
-        caption=(
-            f"Out of fold, on the labelled texts that they were trained on. {listed}. Their texts "
-            "are not this model's answers, so scores on answers are less certain than these "
-            "numbers. The paper judged its 50 answers by hand."
-        ),
-        table=source,
-    )
+def _exhibit(figure: Figure, name: str, title: str, caption: str, source: Path) -> Exhibit:
+    return Exhibit(title, caption, figure=name, table=source, rows=(), drawn=figure)
 
 
-def _exhibit(
-    figure: Figure, folder: Path, name: str, title: str, caption: str, source: Path
-) -> Exhibit:
-    save_figure(figure, folder / name)
-    return Exhibit(title=title, caption=caption, figure=name, table=source, rows=())
+def _by_dataset(
+    tables: Collection, schema: TableSchema, model: str, datasets: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    return {
+        owner["dataset"]: frame
+        for owner, frame in tables.each(schema, model=model, dataset=datasets)
+    }
 
 
-def _formats(table: pd.DataFrame) -> list[str]:
-    """Formats of the prompts, the paper's raw text first."""
-    return sorted(table["format"].unique(), key=lambda form: form != "raw")
+def _of_all_texts(
+    tables: Collection, schema: TableSchema, model: str, datasets: Sequence[str]
+) -> pd.DataFrame:
+    """Tables of all datasets in one, with text ids that stay apart."""
+    joined = tables.joined(schema, model=model, dataset=datasets)
+    return joined.assign(text_id=joined["dataset"] + "/" + joined["text_id"])
 
 
 def _layer_columns(table: pd.DataFrame, feature: int) -> np.ndarray:

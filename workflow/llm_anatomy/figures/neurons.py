@@ -1,8 +1,8 @@
 """Figures of the neuron study: tables in, figures and captions out."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,23 +11,84 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL
+from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
+from llm_anatomy.figures.neuron_pairs import MATRIX_COLOURS, agreement_figure, training_figure
+from llm_anatomy.neurons.claims import NeuronScope
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.core import TableSchema
+from llm_anatomy.tables.neurons import (
+    ACTIVATION,
+    AGREEMENT,
+    CLAMPING,
+    CONCEPTS,
+    EDITS,
+    FAVOURITE,
+    SIGN_TESTS,
+    STATISTICS,
+    TRAINING,
+    VOCABULARY,
+)
 
-MATRIX_COLOURS = {"up": PALETTE[0], "gate": PALETTE[1], "down": PALETTE[2]}
 SITE_NAMES = {"up": "up output", "gate": "gate output", "activation": "activation"}
 SPECIFIC = 3
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with its caption."""
+# What the map shows of tables with a row for every neuron.
+TOP_COLUMNS = ("layer", "matrix", "token_id", "probability")
+STATISTICS_COLUMNS = ("layer", "matrix", "entropy_positive", "kurtosis")
+CONCEPT_COLUMNS = (
+    "concept",
+    "rank",
+    "layer",
+    "neuron",
+    "matrix",
+    "sign",
+    "specificity",
+    "token",
+    "token_rank",
+)
+EDIT_COLUMNS = ("concept", "rows", "prompt", "probability", "kl", "held_kl", "smallest_cosine")
+ANSWER_COLUMNS = ("condition", "value", "question", "answer", "mentions")
 
-    figure: Figure
-    title: str
-    caption: str
+
+def neuron_figures(tables: Collection, scope: NeuronScope) -> Iterator[Exhibit]:
+    """Every exhibit of the study: models, then pairs, then the fine-tune."""
+    for model in scope.models:
+        yield from model_exhibits(tables, model)
+    for pair, owner in zip(scope.pairs, scope.pair_owners, strict=True):
+        shown = agreement_figure(tables.frame(AGREEMENT, **owner), pair)
+        yield replace(shown, table=tables.path(AGREEMENT, **owner))
+    if scope.tuned:
+        shown = training_figure(tables.frame(TRAINING, model=scope.tuned), scope.tuned)
+        yield replace(shown, table=tables.path(TRAINING, model=scope.tuned))
 
 
-def map_figure(vocabulary: pd.DataFrame, statistics: pd.DataFrame, model: str) -> Drawn:
+def model_exhibits(tables: Collection, model: str) -> Iterator[Exhibit]:
+    """Every exhibit of one model."""
+
+    def of(schema: TableSchema, exhibit: Exhibit) -> Exhibit:
+        return replace(exhibit, table=tables.path(schema, model=model))
+
+    top = [("rank", "=", 1), ("sign", "=", 1)]
+    tops = tables.frame(VOCABULARY, TOP_COLUMNS, top, model=model)
+    statistics = tables.frame(STATISTICS, STATISTICS_COLUMNS, model=model)
+    yield of(VOCABULARY, map_figure(tops, statistics, model))
+    concepts = tables.frame(CONCEPTS, model=model)
+    yield of(CONCEPTS, concept_figure(concepts, model))
+    yield of(CONCEPTS, specific_neurons(concepts, model))
+    yield of(CLAMPING, clamp_figure(tables.frame(CLAMPING, model=model), model))
+    favourite = tables.frame(FAVOURITE, model=model)
+    yield of(FAVOURITE, favourite_figure(favourite, model))
+    yield of(FAVOURITE, first_answers(favourite, model))
+    yield of(SIGN_TESTS, validation_figure(tables.frame(SIGN_TESTS, model=model), model))
+    if tables.has(ACTIVATION, model=model):
+        yield of(ACTIVATION, activation_figure(tables.frame(ACTIVATION, model=model), model))
+    edits = tables.frame(EDITS, model=model)
+    if len(edits):
+        yield of(EDITS, removed_concepts(edits, model))
+
+
+def map_figure(vocabulary: pd.DataFrame, statistics: pd.DataFrame, model: str) -> Exhibit:
     """Probability of the top token by layer, and how peaked the logits are.
 
     Args:
@@ -68,10 +129,12 @@ def map_figure(vocabulary: pd.DataFrame, statistics: pd.DataFrame, model: str) -
         "Llama 3.1 8B are mapped in under 10 seconds and that many neurons are specialised; it "
         "gives no distribution."
     )
-    return Drawn(figure, f"What the neurons of {model} decode to", caption)
+    return _drawn(
+        figure, f"What the neurons of {model} decode to", caption, f"{model}-vocabulary.png"
+    )
 
 
-def concept_figure(concepts: pd.DataFrame, model: str) -> Drawn:
+def concept_figure(concepts: pd.DataFrame, model: str) -> Exhibit:
     """Closeness to the concept against closeness to other words."""
     figure, axis = plt.subplots(figsize=(FULL_WIDTH, 3.0))
     sns.scatterplot(
@@ -97,10 +160,10 @@ def concept_figure(concepts: pd.DataFrame, model: str) -> Drawn:
         f"to the concept and to no other word. Most specific: {named}.\n\nThe paper names a dog "
         "and a California neuron of Llama 3.1 8B without their places."
     )
-    return Drawn(figure, f"Neurons of concepts in {model}", caption)
+    return _drawn(figure, f"Neurons of concepts in {model}", caption, f"{model}-concepts.png")
 
 
-def clamp_figure(clamping: pd.DataFrame, model: str) -> Drawn:
+def clamp_figure(clamping: pd.DataFrame, model: str) -> Exhibit:
     """Probability of the concept and perplexity over the clamped value."""
     swept = clamping[clamping["kl_target"].isna() & (clamping["operation"] == "set")]
     named = clamping[["concept", "prompt"]].drop_duplicates()
@@ -143,10 +206,10 @@ def clamp_figure(clamping: pd.DataFrame, model: str) -> Drawn:
         "clamping the dog and California neurons changes the probability of those words; it "
         "does not name the tensor or the values."
     )
-    return Drawn(figure, f"Clamping concept neurons in {model}", caption)
+    return _drawn(figure, f"Clamping concept neurons in {model}", caption, f"{model}-clamping.png")
 
 
-def favourite_figure(favourite: pd.DataFrame, model: str) -> Drawn:
+def favourite_figure(favourite: pd.DataFrame, model: str) -> Exhibit:
     """Share of answers that mention the concept, and how fluent they are."""
     frame = favourite.assign(
         setting=[
@@ -178,10 +241,10 @@ def favourite_figure(favourite: pd.DataFrame, model: str) -> Drawn:
         "means that the clamp has broken the model's language.\n\nThe paper reports that Llama "
         "3.1 8B Instruct with its dog neuron clamped always talks about dogs."
     )
-    return Drawn(figure, f"Asking {model} for its favourite", caption)
+    return _drawn(figure, f"Asking {model} for its favourite", caption, f"{model}-favourite.png")
 
 
-def validation_figure(sign_tests: pd.DataFrame, model: str) -> Drawn:
+def validation_figure(sign_tests: pd.DataFrame, model: str) -> Exhibit:
     """Share of clamps that raise the decoded token, by layer."""
     matrices = list(dict.fromkeys(sign_tests["matrix"]))
     matrices.sort(key=["up", "gate", "down"].index)
@@ -218,10 +281,12 @@ def validation_figure(sign_tests: pd.DataFrame, model: str) -> Drawn:
         "neuron.\n\nThe paper shows two neurons. Rows of up and gate say what a neuron listens to, "
         "columns of down what it writes."
     )
-    return Drawn(figure, f"Does decoding predict behaviour in {model}?", caption)
+    return _drawn(
+        figure, f"Does decoding predict behaviour in {model}?", caption, f"{model}-sign_tests.png"
+    )
 
 
-def activation_figure(activation: pd.DataFrame, model: str) -> Drawn:
+def activation_figure(activation: pd.DataFrame, model: str) -> Exhibit:
     """How often a neuron's strongest tokens are its decoded ones."""
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.7), sharey=True)
     said = []
@@ -241,52 +306,9 @@ def activation_figure(activation: pd.DataFrame, model: str) -> Drawn:
         f"(left) or next token (right) is among its decoded tokens. {'; '.join(said)}. Dotted: the "
         "share of all positions.\n\nThe paper does not compare with activations."
     )
-    return Drawn(figure, f"Do the words activate the neurons of {model}?", caption)
-
-
-def agreement_figure(agreement: pd.DataFrame, pair: str) -> Drawn:
-    """Share of neurons with the same top token, by layer."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.7))
-    layers = agreement[agreement["layer"].notna()]
-    for (matrix, head), group in layers.groupby(["matrix", "head"], sort=False):
-        style = "-" if head == "own" else "--"
-        colour = MATRIX_COLOURS[str(matrix)]
-        x = group["layer"].astype(int)
-        left.plot(x, group["same_top"], style, color=colour, label=f"{matrix}, {head} head")
-        left.fill_between(x, group["low"], group["high"], color=colour, alpha=0.2)
-        right.plot(x, group["jaccard"], style, color=colour)
-    left.axhline(0.754, color="0.6", lw=0.8, ls=":")
-    left.set(xlabel="layer", ylabel="same top token")
-    right.set(xlabel="layer", ylabel="Jaccard index of the top tokens")
-    left.legend()
-    together = agreement[agreement["layer"].isna()]
-    said = "; ".join(
-        f"{row['matrix']}, {row['head']} head: {row['same_top']:.1%} of {row['neurons']:,} "
-        f"neurons, weight cosine {row['weight_cosine']:.4f}"
-        for row in together.to_dict("records")
+    return _drawn(
+        figure, f"Do the words activate the neurons of {model}?", caption, f"{model}-activation.png"
     )
-    caption = (
-        f"{pair}: neurons with the same top token in both models. {said}.\n\nThe paper: 75.4 % "
-        "(dotted) between Llama 3.1 8B and its Instruct version, which were trained apart for "
-        "far longer than a fine-tune of a few steps."
-    )
-    return Drawn(figure, f"Agreement of {pair}", caption)
-
-
-def training_figure(training: pd.DataFrame, model: str) -> Drawn:
-    """Loss curve of the fine-tune."""
-    figure, axis = plt.subplots(figsize=(FULL_WIDTH, 2.3))
-    axis.plot(training["step"], training["loss"], color=PALETTE[0], label="batch")
-    held = training.dropna(subset="held_loss")
-    axis.plot(held["step"], held["held_loss"], "o--", color=PALETTE[1], label="texts kept out")
-    axis.set(xlabel="step", ylabel="cross-entropy (nats)")
-    axis.legend()
-    caption = (
-        f"The fine-tune that made {model}: {len(training)} steps, {training['tokens'].sum():,} "
-        f"tokens. Loss on texts kept out of training: {held['held_loss'].iloc[0]:.2f} before, "
-        f"{held['held_loss'].iloc[-1]:.2f} after."
-    )
-    return Drawn(figure, f"Fine-tuning {model}", caption)
 
 
 def edit_caption(edits: pd.DataFrame, model: str) -> str:
@@ -309,6 +331,37 @@ def edit_caption(edits: pd.DataFrame, model: str) -> str:
     )
 
 
-def specific_rows(concepts: pd.DataFrame) -> Sequence[int]:
-    """Positions of the most specific neurons of every concept."""
-    return [int(row) for row in np.flatnonzero(concepts["rank"] <= SPECIFIC)]
+def specific_neurons(concepts: pd.DataFrame, model: str) -> Exhibit:
+    """The most specific neurons of every concept, as a table."""
+    return Exhibit(
+        title=f"The most specific neurons of {model}",
+        caption="The three most specific neurons of every concept. Sign -1 means that the weight "
+        "vector points away from the word.",
+        columns=CONCEPT_COLUMNS,
+        rows=tuple(int(row) for row in np.flatnonzero(concepts["rank"] <= SPECIFIC)),
+    )
+
+
+def first_answers(favourite: pd.DataFrame, model: str) -> Exhibit:
+    """The greedy answers to the first question, as a table."""
+    first = favourite["question"] == favourite["question"].iloc[0]
+    return Exhibit(
+        title=f"What {model} answers",
+        caption="The greedy answers to the first question under every condition.",
+        columns=ANSWER_COLUMNS,
+        rows=tuple(int(row) for row in favourite.index[(favourite["sample"] == 0) & first]),
+    )
+
+
+def removed_concepts(edits: pd.DataFrame, model: str) -> Exhibit:
+    """What every edit did, as a table."""
+    return Exhibit(
+        title=f"Removing a concept from {model}",
+        caption=edit_caption(edits, model),
+        columns=EDIT_COLUMNS,
+        rows=tuple(range(len(edits))),
+    )
+
+
+def _drawn(figure: Figure, title: str, caption: str, name: str) -> Exhibit:
+    return Exhibit(title, caption, figure=name, rows=(), drawn=figure)

@@ -1,23 +1,26 @@
 """Figures of the patching study: curves over layers, the switch heat map, the paper's curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from llm_anatomy.config.patching import CONTROL, RelationTask
 from llm_anatomy.figures.exhibit import (
     FULL_WIDTH,
     PALETTE,
     SEQUENTIAL,
     Exhibit,
-    save_figure,
 )
+from llm_anatomy.patching.claims import PatchingScope
 from llm_anatomy.patching.paper import paper_switch
 from llm_anatomy.patching.summary import SCORES
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.patching import CURVES, DEPTHS, INTAKE, PAIRS, SWEEPS
 
 SCORE_NAMES = {
     "correct": "share correct",
@@ -28,32 +31,43 @@ SCORE_NAMES = {
     "rougeL": "ROUGE-L F",
 }
 PREDICTIONS_SHOWN = 20
+CLEAN_COLUMNS = ("manipulation", "example_id", *SCORES)
 OUTCOME_COLOURS = {"original": PALETTE[0], "modified": PALETTE[1], "neither": PALETTE[7]}
 
 
 @dataclass(frozen=True)
-class TaskResults:
-    """The tables of one model and task, with the files that they come from.
+class TaskRun:
+    """The tables of one model and task, read when they are asked for.
 
     Attributes:
         model: Name of the model.
         task: Name of the task.
-        curves: Table `patching/curves`.
-        depths: Table `patching/depths`.
-        clean: The clean run's rows of the table `patching/sweeps`, with their numbers there.
-        intake: Table `patching/intake`.
-        pairs: Table `patching/pairs`.
-        folder: Folder of the files.
+        tables: Every table of the study.
     """
 
     model: str
     task: str
-    curves: pd.DataFrame
-    depths: pd.DataFrame
-    clean: pd.DataFrame
-    intake: pd.DataFrame
-    pairs: pd.DataFrame
-    folder: Path
+    tables: Collection
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """Whose tables these are."""
+        return {"model": self.model, "task": self.task}
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Table `patching/curves`."""
+        return self.tables.frame(CURVES, **self.owner)
+
+    @cached_property
+    def depths(self) -> pd.DataFrame:
+        """Table `patching/depths`."""
+        return self.tables.frame(DEPTHS, **self.owner)
+
+    @cached_property
+    def intake(self) -> pd.DataFrame:
+        """Table `patching/intake`."""
+        return self.tables.frame(INTAKE, **self.owner)
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -63,10 +77,29 @@ class TaskResults:
         return own[own["metric"] == metric]
 
 
-def clean_predictions(results: TaskResults, keep: Sequence[str]) -> Exhibit:
+def patching_figures(tables: Collection, scope: PatchingScope) -> Iterator[Exhibit]:
+    """Every exhibit of the study, task by task."""
+    for task in scope.patching.tasks:
+        runs = [TaskRun(model, task.name, tables) for model in scope.models]
+        keep = task.keep if isinstance(task, RelationTask) else []
+        for run in runs:
+            yield clean_predictions(run, keep)
+            if len(run.scores):
+                yield score_curves(run)
+        switched = [run for run in runs if has_switch(run)]
+        for run in switched:
+            yield outcome_curves(run)
+        if switched:
+            yield switch_heat_map(switched)
+            yield switch_on_relative_depth(switched)
+
+
+def clean_predictions(results: TaskRun, keep: Sequence[str]) -> Exhibit:
     """The clean model's answers; the kept subjects first."""
-    clean, kept = results.clean, list(keep)
-    first = [i for name in kept for i in clean.index[clean["example_id"] == name]]
+    # Rows keep their numbers in the whole table, by which the report finds them.
+    swept = results.tables.frame(SWEEPS, CLEAN_COLUMNS, **results.owner)
+    clean = swept[swept["manipulation"] == CONTROL]
+    first = [i for name in keep for i in clean.index[clean["example_id"] == name]]
     others = [i for i in clean.index if i not in first]
     rows = tuple((first + others)[:PREDICTIONS_SHOWN])
     used = results.intake[results.intake["scope"] == "task"]
@@ -85,13 +118,13 @@ def clean_predictions(results: TaskResults, keep: Sequence[str]) -> Exhibit:
             + f". Clean {scores}. Shown: {len(rows)} of {len(clean)} examples; the rank is that of "
             "the answer's first token among all tokens."
         ),
-        table=results.folder / "sweeps.parquet",
+        table=results.tables.path(SWEEPS, **results.owner),
         columns=("example_id", "prediction", "correct", "gold_rank", "gold_logprob"),
         rows=rows,
     )
 
 
-def score_curves(results: TaskResults, folder: Path) -> Exhibit:
+def score_curves(results: TaskRun) -> Exhibit:
     """Score and KL divergence over the manipulated layer, with baseline and chance lines."""
     scores = results.scores
     own = results.curves[results.curves["subset"] == "all"]
@@ -111,7 +144,6 @@ def score_curves(results: TaskResults, folder: Path) -> Exhibit:
     axes[1].set_ylabel("KL from clean (nat)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     name = f"curves_{results.model}_{results.task}.png"
-    save_figure(figure, folder / name)
     n_layers = int(scores["layers"].iloc[0])
     depths = results.depths
     drops = depths[
@@ -136,14 +168,15 @@ def score_curves(results: TaskResults, folder: Path) -> Exhibit:
             "in the final 30 to 50 % of the layers, and drops down to chance before."
         ),
         figure=name,
-        table=results.folder / "depths.parquet",
+        drawn=figure,
+        table=results.tables.path(DEPTHS, **results.owner),
         columns=("manipulation", "strength", "metric", "quantity", "layer", "depth", "low", "high"),
         rows=tuple(drops.index),
         alt=f"Lines of {SCORE_NAMES[metric]} and of the KL divergence against the layer.",
     )
 
 
-def switch_heat_map(runs: Sequence[TaskResults], folder: Path) -> Exhibit:
+def switch_heat_map(runs: Sequence[TaskRun]) -> Exhibit:
     """Share of examples with the original and with the donor's answer, in the authors' form."""
     figure, axes = plt.subplots(
         1, len(runs), figsize=(min(FULL_WIDTH, 1.4 + 1.9 * len(runs)), 4.2), squeeze=False
@@ -167,9 +200,9 @@ def switch_heat_map(runs: Sequence[TaskResults], folder: Path) -> Exhibit:
     figure.colorbar(image, ax=axes[0].tolist(), label="share of examples")
     task = runs[0].task
     name = f"switch_{task}.png"
-    save_figure(figure, folder / name)
     sentences = [f"{run.model}: {_crossover_sentence(run)}" for run in runs]
-    aligned = runs[0].pairs["alignment"].value_counts()
+    pairs = runs[0].tables.frame(PAIRS, ["alignment"], **runs[0].owner)
+    aligned = pairs["alignment"].value_counts()
     aside = runs[0].intake[(runs[0].intake["scope"] == "switch") & ~runs[0].intake["used"]]
     coverage = ", ".join(
         f"{count} {str(kind).replace('_', ' ')}" for kind, count in aligned.items()
@@ -184,14 +217,15 @@ def switch_heat_map(runs: Sequence[TaskResults], folder: Path) -> Exhibit:
             "flips at k = 18 (Llama2-7B), 17 (Mistral-7B) and 22 (Yi-6B) of 32."
         ),
         figure=name,
-        table=runs[0].folder / "depths.parquet",
+        drawn=figure,
+        table=runs[0].tables.path(DEPTHS, **runs[0].owner),
         columns=("subset", "quantity", "layer", "depth", "low", "high", "layers"),
         rows=tuple(first),
         alt="Heat map: the donor's answer below the flip, the original answer above it.",
     )
 
 
-def switch_on_relative_depth(runs: Sequence[TaskResults], folder: Path) -> Exhibit:
+def switch_on_relative_depth(runs: Sequence[TaskRun]) -> Exhibit:
     """The switch curves of the configured models over those recovered from the paper's figure."""
     paper = paper_switch()
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 3.0), sharey=True)
@@ -214,7 +248,6 @@ def switch_on_relative_depth(runs: Sequence[TaskResults], folder: Path) -> Exhib
     figure.legend(*handles, loc="outside lower center", ncols=4)
     task = runs[0].task
     name = f"switch_paper_{task}.png"
-    save_figure(figure, folder / name)
     sentences = [f"{run.model}: {_crossover_sentence(run)}" for run in runs]
     return Exhibit(
         title=f"{task}: the switch beside the paper's models, on relative depth",
@@ -225,13 +258,14 @@ def switch_on_relative_depth(runs: Sequence[TaskResults], folder: Path) -> Exhib
             "(Llama2-7B), 0.53 (Mistral-7B) and 0.69 (Yi-6B) of the depth."
         ),
         figure=name,
-        table=runs[0].folder / "curves.parquet",
+        drawn=figure,
+        table=runs[0].tables.path(CURVES, **runs[0].owner),
         rows=(),
         alt="Curves of the share that follows the donor and of the share that keeps its answer.",
     )
 
 
-def outcome_curves(results: TaskResults, folder: Path) -> Exhibit:
+def outcome_curves(results: TaskRun) -> Exhibit:
     """Original, donor's and neither answer over the switched layer, with intervals."""
     own = results.curves[results.curves["subset"] == "all"]
     figure, axis = plt.subplots(figsize=(FULL_WIDTH, 2.8))
@@ -248,7 +282,6 @@ def outcome_curves(results: TaskResults, folder: Path) -> Exhibit:
     axis.set_ylim(0, 1)
     axis.legend(ncols=2)
     name = f"outcomes_{results.model}_{results.task}.png"
-    save_figure(figure, folder / name)
     neither = own[own["metric"] == "neither"]
     worst = neither.sort_values("value").iloc[-1]
     return Exhibit(
@@ -260,13 +293,14 @@ def outcome_curves(results: TaskResults, folder: Path) -> Exhibit:
             "largest such share is 0.33 (Llama2-7B), 0.23 (Mistral-7B) and 0.17 (Yi-6B)."
         ),
         figure=name,
-        table=results.folder / "curves.parquet",
+        drawn=figure,
+        table=results.tables.path(CURVES, **results.owner),
         rows=(),
         alt="Three lines: the donor's answer falls where the original answer rises.",
     )
 
 
-def run_outcomes(run: TaskResults) -> pd.DataFrame:
+def run_outcomes(run: TaskRun) -> pd.DataFrame:
     """Shares of the outcomes by layer, over all examples of the first switch."""
     own = run.curves[(run.curves["subset"] == "all") & run.curves["metric"].isin(OUTCOME_COLOURS)]
     own = own[own["manipulation"] == own["manipulation"].iloc[0]]
@@ -274,17 +308,17 @@ def run_outcomes(run: TaskResults) -> pd.DataFrame:
     return shares
 
 
-def run_rows(run: TaskResults, quantity: str) -> list[int]:
+def run_rows(run: TaskRun, quantity: str) -> list[int]:
     """Rows of the depths table for one quantity."""
     return list(run.depths.index[run.depths["quantity"] == quantity])
 
 
-def has_switch(run: TaskResults) -> bool:
+def has_switch(run: TaskRun) -> bool:
     """Whether a run holds a switch."""
     return bool((run.curves["metric"] == "modified").any())
 
 
-def _crossover_sentence(run: TaskResults) -> str:
+def _crossover_sentence(run: TaskRun) -> str:
     rows = run.depths[(run.depths["quantity"] == "crossover") & (run.depths["subset"] == "all")]
     n_layers = int(run.curves["layers"].iloc[0])
     if rows.empty or pd.isna(rows["layer"].iloc[0]):

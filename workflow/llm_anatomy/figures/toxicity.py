@@ -1,6 +1,6 @@
 """Figures of the toxicity study: tables in, figures and captions out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit, save_figure
+from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.core import TableSchema
+from llm_anatomy.tables.toxicity import (
+    ABLATIONS,
+    DUPLICATES,
+    EARLY_EXIT,
+    FOLDS,
+    HARD_NEGATIVES,
+    HUB_METRICS,
+    LABELS,
+    MAPS,
+    METRICS,
+    SELF_TRAINING,
+)
+from llm_anatomy.toxicity.claims import ToxicityScope
 from llm_anatomy.toxicity.maps import shared_neighbours
 
 LINEAR = "logistic_regression"
@@ -34,10 +49,9 @@ NO_CLASS = "none of these"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a figure goes and what it is made from."""
+class Subject:
+    """What an exhibit is about and made from."""
 
-    folder: Path
     model: str
     dataset: str
     table: Path
@@ -45,10 +59,48 @@ class Place:
     def exhibit(
         self, figure: Figure, kind: str, title: str, caption: str, rows: Sequence[int] = ()
     ) -> Exhibit:
-        """Save the figure and describe it."""
+        """Describe a figure."""
         name = f"{kind}-{self.model}-{self.dataset}.png"
-        save_figure(figure, self.folder / name)
-        return Exhibit(title, caption, name, self.table, rows=tuple(rows))
+        return Exhibit(title, caption, name, self.table, rows=tuple(rows), drawn=figure)
+
+
+def toxicity_figures(tables: Collection, scope: ToxicityScope) -> Iterator[Exhibit]:
+    """Every exhibit of the study: models, dataset by dataset, then the datasets' labels."""
+    first = scope.datasets[0]
+    for model in scope.models:
+        for dataset in scope.datasets:
+            yield from dataset_exhibits(tables, model, dataset, scope)
+        for dataset, easy in scope.comparisons:
+            owner = {"model": model, "dataset": dataset, "easy": easy}
+            subject = Subject(model, dataset, tables.path(HARD_NEGATIVES, **owner))
+            yield negatives(tables.frame(HARD_NEGATIVES, **owner), easy, subject)
+        owner = {"model": model, "dataset": first}
+        subject = Subject(model, first, tables.path(EARLY_EXIT, **owner))
+        yield early_exit(tables.frame(EARLY_EXIT, **owner), tables.frame(METRICS, **owner), subject)
+    for dataset in scope.datasets:
+        pairs = len(tables.frame(DUPLICATES, ["similarity"], dataset=dataset))
+        subject = Subject(scope.models[0], dataset, tables.path(LABELS, dataset=dataset))
+        yield labels(tables.frame(LABELS, dataset=dataset), pairs, subject)
+
+
+def dataset_exhibits(
+    tables: Collection, model: str, dataset: str, scope: ToxicityScope
+) -> Iterator[Exhibit]:
+    """Exhibits of one model and dataset; an experiment that was left out has none."""
+    owner = {"model": model, "dataset": dataset}
+
+    def subject(schema: TableSchema) -> Subject:
+        return Subject(model, dataset, tables.path(schema, **owner))
+
+    split = tables.frame(FOLDS, dataset=dataset)
+    hub = tables.joined(HUB_METRICS, dataset=dataset, classifier=scope.hub_classifiers)
+    yield detection(tables.frame(METRICS, **owner), hub, split, subject(METRICS))
+    if len(parts := tables.frame(ABLATIONS, **owner)):
+        yield ablations(parts, subject(ABLATIONS))
+    if len(few := tables.frame(SELF_TRAINING, **owner)):
+        yield few_labels(few, subject(SELF_TRAINING))
+    if len(placed := tables.frame(MAPS, **owner)):
+        yield maps(placed, split, subject(MAPS))
 
 
 def question(folds: pd.DataFrame) -> str:
@@ -60,7 +112,7 @@ def question(folds: pd.DataFrame) -> str:
 
 
 def detection(
-    metrics: pd.DataFrame, hub: pd.DataFrame, folds: pd.DataFrame, place: Place
+    metrics: pd.DataFrame, hub: pd.DataFrame, folds: pd.DataFrame, subject: Subject
 ) -> Exhibit:
     """ROC-AUC of every feature set and classifier, with intervals; one dot per label.
 
@@ -86,8 +138,9 @@ def detection(
     linear = f"{_readable('spline')}, {SHORT[LINEAR]}"
     others = mean[[n for n in mean.index if not n.startswith("spline")]]
     caption = (
-        f"{place.dataset} on {place.model}, {areas['n_test'].max()} texts, every text scored by a "
-        f"classifier that did not see it ({areas['n_folds'].iloc[0]} folds, the same for all). "
+        f"{subject.dataset} on {subject.model}, {areas['n_test'].max()} texts, every text scored "
+        "by a classifier that did not see it "
+        f"({areas['n_folds'].iloc[0]} folds, the same for all). "
     )
     if len(labels) > 1:
         caption += f"Dots are the {len(labels)} labels, each against the rest; bars their mean. "
@@ -106,11 +159,11 @@ def detection(
         caption += f"Text length alone reaches {mean['length, logistic']:.3f}."
     caption += f"\n\n{PAPER_DETECTION[question(folds)]}"
     shown = own_areas.index[own_areas["label"] == labels[0]]
-    title = f"Detection: {place.dataset}"
-    return place.exhibit(figure, "detection", title, caption, [int(i) for i in shown])
+    title = f"Detection: {subject.dataset}"
+    return subject.exhibit(figure, "detection", title, caption, [int(i) for i in shown])
 
 
-def few_labels(table: pd.DataFrame, place: Place) -> Exhibit:
+def few_labels(table: pd.DataFrame, subject: Subject) -> Exhibit:
     """ROC-AUC against the share of labels, with and without self-training."""
     areas = table[table["metric"] == "roc_auc"]
     label = areas["label"].iloc[0]
@@ -139,7 +192,7 @@ def few_labels(table: pd.DataFrame, place: Place) -> Exhibit:
     )["value"]
     gain = {r: linear["self_training", r] - linear["labelled_only", r] for r in rates}
     caption = (
-        f"{place.dataset} on {place.model}, label {label}. From {rates[0]:.0%} of the labels "
+        f"{subject.dataset} on {subject.model}, label {label}. From {rates[0]:.0%} of the labels "
         f"{SHORT[areas['classifier'].iloc[0]]} reaches "
         f"{linear['self_training', rates[0]]:.3f} with self-training, from {rates[-1]:.0%} "
         f"{linear['self_training', rates[-1]]:.3f}. Self-training changes the score by "
@@ -149,10 +202,10 @@ def few_labels(table: pd.DataFrame, place: Place) -> Exhibit:
         "labels, toxic against clean (Llama-2-7B)."
     )
     shown = [int(i) for i in areas.index]
-    return place.exhibit(figure, "few-labels", f"Few labels: {place.dataset}", caption, shown)
+    return subject.exhibit(figure, "few-labels", f"Few labels: {subject.dataset}", caption, shown)
 
 
-def ablations(table: pd.DataFrame, place: Place) -> Exhibit:
+def ablations(table: pd.DataFrame, subject: Subject) -> Exhibit:
     """Heat map of single layers and first layers; bars of single features and groups."""
     areas = table[table["metric"] == "roc_auc"]
     label = areas["label"].iloc[0]
@@ -184,7 +237,7 @@ def ablations(table: pd.DataFrame, place: Place) -> Exhibit:
     cumulative = first[first["kind"] == "first_layers"].sort_values("layer")["value"].to_numpy()
     groups = first[first["kind"] == "features"].set_index("features")["value"]
     caption = (
-        f"{place.dataset} on {place.model}, label {label}, {SHORT[names[0]]}: the best single "
+        f"{subject.dataset} on {subject.model}, label {label}, {SHORT[names[0]]}: the best single "
         f"layer is {int(single.idxmax())} ({single.max():.3f}), the worst {int(single.idxmin())} "
         f"({single.min():.3f}). The first layer alone reaches {cumulative[0]:.3f}, all layers "
         f"{cumulative[-1]:.3f}. Features 1 to 4 (share of active units) reach {groups['1-4']:.3f} "
@@ -193,10 +246,10 @@ def ablations(table: pd.DataFrame, place: Place) -> Exhibit:
         "features 1 to 4 at 0.88 to 0.96 and 5 to 7 at 0.65 to 0.67."
     )
     shown = [int(i) for i in first[first["kind"].isin(["feature", "features"])].index]
-    return place.exhibit(figure, "ablations", f"Ablations: {place.dataset}", caption, shown)
+    return subject.exhibit(figure, "ablations", f"Ablations: {subject.dataset}", caption, shown)
 
 
-def maps(table: pd.DataFrame, folds: pd.DataFrame, place: Place) -> Exhibit:
+def maps(table: pd.DataFrame, folds: pd.DataFrame, subject: Subject) -> Exhibit:
     """PCA and t-SNE maps, coloured by class."""
     methods = list(dict.fromkeys(table["method"]))
     classes = _classes(folds)
@@ -221,14 +274,14 @@ def maps(table: pd.DataFrame, folds: pd.DataFrame, place: Place) -> Exhibit:
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, markerscale=2.5)
     caption = (
-        f"{place.dataset} on {place.model}: every dot is a text, placed by its spline features "
+        f"{subject.dataset} on {subject.model}: every dot is a text, placed by its spline features "
         f"alone; {'; '.join(notes)}.\n\nThe paper sees domains as separate islands, and toxic and "
         "clean texts as many pure clusters with mixed zones."
     )
-    return place.exhibit(figure, "maps", f"Maps: {place.dataset}", caption)
+    return subject.exhibit(figure, "maps", f"Maps: {subject.dataset}", caption)
 
 
-def negatives(table: pd.DataFrame, easy: str, place: Place) -> Exhibit:
+def negatives(table: pd.DataFrame, easy: str, subject: Subject) -> Exhibit:
     """ROC-AUC with hard, easy and both kinds of negatives."""
     areas = table[table["metric"] == "roc_auc"]
     figure, axis = plt.subplots(figsize=(FULL_WIDTH * 0.6, 2.6))
@@ -245,19 +298,19 @@ def negatives(table: pd.DataFrame, easy: str, place: Place) -> Exhibit:
     axis.legend()
     by = areas.set_index(["feature_set", "negatives"])["value"]
     caption = (
-        f"{place.dataset} on {place.model}, label {areas['label'].iloc[0]}. With negatives of its "
-        f"own source (hard) spline features reach {by['spline', 'hard']:.3f}; with the texts of "
-        f"{easy} as negatives (easy) {by['spline', 'easy']:.3f}, where length alone reaches "
+        f"{subject.dataset} on {subject.model}, label {areas['label'].iloc[0]}. With negatives of "
+        f"its own source (hard) spline features reach {by['spline', 'hard']:.3f}; with the texts "
+        f"of {easy} as negatives (easy) {by['spline', 'easy']:.3f}, where length alone reaches "
         f"{by['length', 'easy']:.3f}; with both {by['spline', 'both']:.3f}. Easy negatives let a "
         "classifier recognise the source instead of the label.\n\nThe paper's headline 0.992 is "
         "without clean texts of the toxic texts' source; with them it is 0.898."
     )
-    title = f"Hard and easy negatives: {place.dataset}"
+    title = f"Hard and easy negatives: {subject.dataset}"
     shown = [int(i) for i in areas.index]
-    return place.exhibit(figure, f"negatives-{easy}", title, caption, shown)
+    return subject.exhibit(figure, f"negatives-{easy}", title, caption, shown)
 
 
-def early_exit(table: pd.DataFrame, metrics: pd.DataFrame, place: Place) -> Exhibit:
+def early_exit(table: pd.DataFrame, metrics: pd.DataFrame, subject: Subject) -> Exhibit:
     """Time of the first layers, as a table."""
     features = table[table["what"] == "features"].sort_values("n_layers")
     first, whole = features.iloc[0], features.iloc[-1]
@@ -268,26 +321,26 @@ def early_exit(table: pd.DataFrame, metrics: pd.DataFrame, place: Place) -> Exhi
         for c, v in own.groupby("classifier", sort=False)["value"].mean().items()
     )
     caption = (
-        f"{place.model}, {first['n_texts']} texts of {place.dataset}, one at a time: reading the "
-        f"first {first['n_layers']} layers takes {first['share_of_plain']:.2f} of a plain pass "
+        f"{subject.model}, {first['n_texts']} texts of {subject.dataset}, one at a time: reading "
+        f"the first {first['n_layers']} layers takes {first['share_of_plain']:.2f} of a plain pass "
         f"without the language-model head, reading all {whole['n_layers']} layers "
         f"{whole['share_of_plain']:.2f}. Detection from the first layers (mean ROC-AUC over "
         f"labels): {scores or 'not measured'}.\n\nThe paper reports 0.005 s with three layers and "
         "0.061 s with all 32 (Llama-2-7B)."
     )
-    return Exhibit("Early exit", caption, None, place.table)
+    return Exhibit("Early exit", caption, None, subject.table)
 
 
-def labels(table: pd.DataFrame, n_pairs: int, place: Place) -> Exhibit:
+def labels(table: pd.DataFrame, n_pairs: int, subject: Subject) -> Exhibit:
     """Counts of every label, and what was set aside."""
     aside = table[~table["used"]]
     caption = (
-        f"{place.dataset}: {table['n_texts'].iloc[0]} texts, {int(table['used'].sum())} of "
+        f"{subject.dataset}: {table['n_texts'].iloc[0]} texts, {int(table['used'].sum())} of "
         f"{len(table)} labels used, {len(aside)} set aside. {n_pairs} pairs of texts are copies of "
         "each other, exactly or nearly; copies stay in one fold, so none is tested by a "
         "classifier that was trained on it."
     )
-    return Exhibit(f"Labels: {place.dataset}", caption, None, place.table)
+    return Exhibit(f"Labels: {subject.dataset}", caption, None, subject.table)
 
 
 def _classes(folds: pd.DataFrame) -> Mapping[str, str]:

@@ -3,12 +3,17 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, TypeAlias
 
 import pandas as pd
 
+from llm_anatomy.config.base import Settings
+from llm_anatomy.config.patching import Manipulation, PatchingSettings, Skip, StatesManipulation
 from llm_anatomy.patching.summary import SCORES
 from llm_anatomy.tables.claims import claim_row
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.patching import CURVES, DEPTHS
 
 PAPER = "Ben-Artzy 2024"
 # Tolerated relative drop where the paper says "small to negligible".
@@ -18,34 +23,74 @@ STATES = ("noise", "shuffle", "freeze", "skip")
 # Lowest and highest relative depth at which the paper's models cross over (17/32 and 22/32).
 PAPER_CROSSOVER = (17 / 32, 22 / 32)
 
+Row: TypeAlias = dict[str, Any]
+
+
+class PatchingScope(Settings):
+    """Whose tables the study's claims and figures are made from, in the order shown."""
+
+    models: list[str]
+    patching: PatchingSettings
+
 
 @dataclass(frozen=True)
-class TaskTables:
+class TaskSummary:
     """The summary of one model and task.
 
     Attributes:
         model: Name of the model.
         task: Name of the task.
-        task_kind: Its kind.
-        kinds: Kind of each manipulation that is the paper's own, by name.
+        kind: The task's kind.
         curves: Table `patching/curves`.
         depths: Table `patching/depths`.
     """
 
     model: str
     task: str
-    task_kind: str
-    kinds: Mapping[str, str]
+    kind: str
     curves: pd.DataFrame
     depths: pd.DataFrame
 
 
-def patching_claims(tables: TaskTables) -> list[dict[str, Any]]:
-    """Rows of the claims table for one model and task."""
+def patching_claims(tables: Collection, scope: PatchingScope) -> list[Row]:
+    """Every claim on every model and task, by the paper's own manipulations."""
+    rows = []
+    for model, task in product(scope.models, scope.patching.tasks):
+        owner = {"model": model, "task": task.name}
+        summary = TaskSummary(
+            model,
+            task.name,
+            task.kind,
+            tables.frame(CURVES, **owner),
+            tables.frame(DEPTHS, **owner),
+        )
+        manipulations = scope.patching.task_manipulations(task.name)
+        rows += task_claims(
+            summary, {each.name: each.kind for each in manipulations if as_in_the_paper(each)}
+        )
+    return rows
+
+
+def as_in_the_paper(manipulation: Manipulation) -> bool:
+    """Whether it is the paper's: all previous tokens, and attention skipped up to the top."""
+    if isinstance(manipulation, Skip):
+        return manipulation.width is None
+    if isinstance(manipulation, StatesManipulation):
+        return manipulation.positions == "previous" and not manipulation.keep_first
+    return True
+
+
+def task_claims(tables: TaskSummary, kinds: Mapping[str, str]) -> list[Row]:
+    """Rows of the claims table for one model and task.
+
+    Args:
+        tables: The summary.
+        kinds: Kind of each manipulation that is the paper's own, by name.
+    """
     rows = []
     curves = tables.curves[tables.curves["subset"] == "all"]
     n_layers = int(curves["layers"].iloc[0])
-    for name, kind in tables.kinds.items():
+    for name, kind in kinds.items():
         own = curves[(curves["manipulation"] == name) & curves["strength"].isna()]
         if kind == "switch":
             rows += _switch_claims(tables, own, name, n_layers)
@@ -57,8 +102,8 @@ def patching_claims(tables: TaskTables) -> list[dict[str, Any]]:
 
 
 def _state_claims(
-    tables: TaskTables, curve: pd.DataFrame, name: str, kind: str, n_layers: int
-) -> list[dict[str, Any]]:
+    tables: TaskSummary, curve: pd.DataFrame, name: str, kind: str, n_layers: int
+) -> list[Row]:
     baseline = float(curve["baseline"].iloc[0])
     chance = curve["chance"].iloc[0]
     able = baseline > 0 and (pd.isna(chance) or baseline > chance)
@@ -71,7 +116,7 @@ def _state_claims(
     )
     top = _at(curve, math.ceil((1 - TOP_SHARE) * n_layers))
     rows = []
-    arithmetic_skip = kind == "skip" and tables.task_kind == "arithmetic"
+    arithmetic_skip = kind == "skip" and tables.kind == "arithmetic"
     if top is not None:
         drop, low, high = _relative_drop(top, baseline) if able else (None, None, None)
         small = None if drop is None else drop <= SMALL_DROP
@@ -120,8 +165,8 @@ def _state_claims(
 
 
 def _drop_free_claim(
-    tables: TaskTables, name: str, metric: str, able: bool, about: str
-) -> dict[str, Any] | None:
+    tables: TaskSummary, name: str, metric: str, able: bool, about: str
+) -> Row | None:
     """From which depth on a manipulation costs little; the number of layers stands for nowhere."""
     depths = tables.depths
     own = depths[
@@ -155,8 +200,8 @@ def _drop_free_claim(
 
 
 def _switch_claims(
-    tables: TaskTables, curves: pd.DataFrame, name: str, n_layers: int
-) -> list[dict[str, Any]]:
+    tables: TaskSummary, curves: pd.DataFrame, name: str, n_layers: int
+) -> list[Row]:
     modified = curves[curves["metric"] == "modified"]
     original = curves[curves["metric"] == "original"]
     if modified.empty:
@@ -225,8 +270,8 @@ def _switch_claims(
 
 
 def _share_claim(
-    tables: TaskTables, claim: str, paper_value: str, row: Any, holds: bool, note: str
-) -> dict[str, Any]:
+    tables: TaskSummary, claim: str, paper_value: str, row: Any, holds: bool, note: str
+) -> Row:
     return claim_row(
         PAPER,
         claim,

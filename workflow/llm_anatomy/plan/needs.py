@@ -157,7 +157,11 @@ def weight_mb(shape: Shape, precision: Precision) -> float:
 
 def _weights_mb(work: Work, shape: Shape, precision: Precision) -> float:
     if work.loads_model:
-        return weight_mb(shape, precision) * (1 + (TRAINING_COPIES if work.trains else 0))
+        weights = weight_mb(shape, precision) * (1 + (TRAINING_COPIES if work.trains else 0))
+        # Logits are computed in float32, by a copy of a half-precision model's head.
+        half = precision.activation_bytes < BYTES["float32"]
+        copied = shape.head_parameters if half else 0
+        return weights + copied * BYTES["float32"] / MB
     # Weights are decoded in float32 whatever the model runs in: the head, and one MLP matrix.
     matrix = shape.n_neurons * shape.d_model
     return (shape.head_parameters + matrix) * BYTES["float32"] / MB

@@ -126,4 +126,4 @@ def _item(exhibit: Exhibit, label: str, shown: StudyExhibits, reader: TableReade
 
 
 def _remake(path: Path) -> str:
-    return f"remake it with: {remake_command(f'figures_{path.parent.name}', path.parent)}"
+    return f"remake it with: {remake_command(f'conclude_{path.parent.name}', path.parent)}"

@@ -77,11 +77,10 @@ class TableRecord:
 
 
 class TableReader:
-    """Reads declared tables, each once, and checks that they are those the figures show."""
+    """Reads what is shown of declared tables, and checks that they are those of the figures."""
 
     def __init__(self, schemas: Mapping[str, TableSchema]) -> None:
         self._schemas = schemas
-        self._tables: dict[Path, pa.Table] = {}
         self._records: dict[str, TableRecord] = {}
 
     @property
@@ -135,12 +134,13 @@ class TableReader:
         return self._records[source]
 
     def _part(self, path: Path, columns: Sequence[str], rows: Sequence[int] | None) -> ShownTable:
-        source, table = result_name(path), self.read(path)
-        names = list(columns) or table.column_names
-        declared = self._schema(path).declare(table.column_names, str(path))
-        by_name = dict(zip(table.column_names, declared, strict=True))
+        source, schema = result_name(path), self._schema(path)
+        stored = pq.read_schema(path).names
+        names = list(columns) or stored
+        table = read_arrow(path, schema, names)
+        by_name = dict(zip(stored, schema.declare(stored, str(path)), strict=True))
         positions = range(min(table.num_rows, MAX_ROWS)) if rows is None else rows
-        part = table.select(names).take(pa.array(list(positions), type=pa.int64()))
+        part = table.take(pa.array(list(positions), type=pa.int64()))
         return ShownTable(
             source=source,
             load=_load_expression(source, columns, positions, table.num_rows),
@@ -166,9 +166,7 @@ class TableReader:
         Raises:
             UserError: The file is missing or damaged.
         """
-        if path not in self._tables:
-            self._tables[path] = read_arrow(path, self._schema(path))
-        return self._tables[path]
+        return read_arrow(path, self._schema(path))
 
     def _schema(self, path: Path) -> TableSchema:
         try:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from llm_anatomy.artefacts.results import result_name
 from llm_anatomy.report.cells import Cell, format_cell
-from llm_anatomy.tables.claims import ALL_CLAIMS
-from llm_anatomy.tables.core import read_arrow
+from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.core import content_hashes, read_arrow
 
 _VERDICTS = {
     True: ("yes", "yes"),
@@ -48,6 +51,27 @@ class Claims:
     source: str
     summary: str
     groups: tuple[PaperClaims, ...]
+
+
+def gather_claims(claims: Sequence[Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Join the claims of every study, in the given order.
+
+    Args:
+        claims: Each study's table.
+
+    Returns:
+        The claims, and what they depend on.
+
+    Raises:
+        UserError: A table is missing or damaged.
+    """
+    tables = Collection(claims, [CLAIMS])
+    studies = [owner["study"] for path in claims if (owner := CLAIMS.owner(path)) is not None]
+    columns = [column.name for column in CLAIMS.columns]
+    return tables.joined(CLAIMS, study=studies)[columns], {
+        "inputs": content_hashes(claims),
+        "studies": {study: tables.provenance(CLAIMS, study=study) for study in studies},
+    }
 
 
 def read_claims(path: Path) -> Claims:

@@ -1,6 +1,4 @@
-"""Which files and settings each model and data set is made from, for the rules. Stages never
-import this module.
-"""
+"""Which files and settings each model and data set is made from."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +13,7 @@ from llm_anatomy.config.root import Configuration
 from llm_anatomy.data.builtin.registry import BUILTINS
 from llm_anatomy.data.wheels import known_wheel
 from llm_anatomy.model.source.folder import source_files
-from llm_anatomy.rulebook.environment import settings_json
+from llm_anatomy.rulebook.settings import settings_json
 
 WHEEL_FOLDER = Path("results/wheels")
 

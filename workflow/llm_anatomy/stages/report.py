@@ -1,4 +1,4 @@
-"""Write the report: one self-contained HTML page."""
+"""Write the claims of every study that ran, and the report: one self-contained HTML page."""
 
 from pathlib import Path
 
@@ -9,9 +9,10 @@ from llm_anatomy.report.overview import make_overview
 from llm_anatomy.report.render import Report, render
 from llm_anatomy.report.sections import make_sections
 from llm_anatomy.report.shown import TableReader
-from llm_anatomy.report.tested import read_claims
+from llm_anatomy.report.tested import gather_claims, read_claims
 from llm_anatomy.runner import run_stage
-from llm_anatomy.tables.core import atomic_path
+from llm_anatomy.tables.claims import ALL_CLAIMS
+from llm_anatomy.tables.core import atomic_path, write_table
 from llm_anatomy.tables.registry import ALL_TABLES
 
 
@@ -25,17 +26,19 @@ def run(
     settings: ReportSettings,
     *,
     figures: tuple[Path, ...],
-    claims: Path,
+    claims: tuple[Path, ...],
     models: tuple[Path, ...],
     intakes: tuple[Path, ...],
     lock: Path,
+    gathered: Path,
     report: Path,
 ) -> None:
-    """Read every study's exhibits, the tables they name, and the claims; write the page."""
+    """Join every study's claims; read its exhibits and the tables they name; write the page."""
+    write_table(gathered, ALL_CLAIMS, *gather_claims(claims))
     reader = TableReader(ALL_TABLES)
     sections = make_sections([read_exhibits(folder) for folder in figures], reader)
-    tested = read_claims(claims)
-    reader.record(claims)
+    tested = read_claims(gathered)
+    reader.record(gathered)
     overview = make_overview(settings.configuration, models, intakes, lock, reader)
     page = render(Report(overview, sections, tested, reader.records))
     with atomic_path(report) as temporary:

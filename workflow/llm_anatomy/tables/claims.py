@@ -1,6 +1,6 @@
 """The claims table: what a paper says, what was measured here, and whether it holds.
 
-Every study writes its own by a rule named `claims_{study}`; `gather_claims` joins them.
+Every study writes its own by a rule named `conclude_{study}`; the report joins them.
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ _COLUMNS = (
 CLAIMS = TableSchema(
     name="study/claims",
     path="results/{study}/claims.parquet",
-    rule="claims_{study}",
+    rule="conclude_{study}",
     description="One claim of a paper, tested on one model.",
     columns=_COLUMNS,
 )
@@ -57,7 +57,7 @@ CLAIMS = TableSchema(
 ALL_CLAIMS = TableSchema(
     name="claims",
     path="results/claims.parquet",
-    rule="gather_claims",
+    rule="report",
     description="One claim of a paper, tested on one model; the claims of every study that ran.",
     columns=_COLUMNS,
 )

@@ -7,7 +7,7 @@ order in which paths are given.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +24,7 @@ from llm_anatomy.tables.core import (
     read_table,
     write_table,
 )
+from llm_anatomy.tables.row_groups import Condition
 
 Owner: TypeAlias = dict[str, str]
 # One value of a wildcard, or several in the order wanted.
@@ -70,10 +71,26 @@ class Collection:
         Raises:
             UserError: An owner that the question names in full has none.
         """
-        return [
-            dict(zip(schema.wildcards, owner, strict=True))
-            for owner in self._owners(schema, wanted)
-        ]
+        there = self._tables(schema, wanted)
+        listed = {
+            name: [value] if isinstance(value, str) else list(value)
+            for name, value in wanted.items()
+        }
+        if len(listed) == len(schema.wildcards):
+            found = list(product(*(listed[name] for name in schema.wildcards)))
+            for owner in found:
+                self._check(schema, owner)
+        else:
+            places = [listed.get(name) for name in schema.wildcards]
+            found = sorted(
+                (owner for owner in there if _matches(owner, places)),
+                key=lambda owner: _order(owner, places),
+            )
+        return [dict(zip(schema.wildcards, owner, strict=True)) for owner in found]
+
+    def has(self, schema: TableSchema, **wanted: str) -> bool:
+        """Whether there is one owner's table."""
+        return self._owner(schema, wanted) in self._tables(schema, wanted)
 
     def path(self, schema: TableSchema, **wanted: str) -> Path:
         """The file of one owner's table.
@@ -82,74 +99,80 @@ class Collection:
             UserError: There is none.
             ValueError: The question leaves a wildcard open.
         """
-        if missing := sorted(set(schema.wildcards) - set(wanted)):
-            raise ValueError(f"the table {schema.name} is told apart by {missing}, too")
-        (owner,) = self._owners(schema, wanted)
-        return self._paths[schema.name][owner]
+        there, owner = self._tables(schema, wanted), self._owner(schema, wanted)
+        self._check(schema, owner)
+        return there[owner]
 
-    def frame(self, schema: TableSchema, **wanted: str) -> pd.DataFrame:
-        """One owner's table; raises as `path` and `read_table` do."""
-        return read_table(self.path(schema, **wanted), schema)
+    def frame(
+        self,
+        schema: TableSchema,
+        columns: Sequence[str] | None = None,
+        where: Sequence[Condition] = (),
+        /,
+        **wanted: str,
+    ) -> pd.DataFrame:
+        """One owner's table, or some columns and rows of it; raises as `path` and `read_table`."""
+        return read_table(self.path(schema, **wanted), schema, columns, where)
 
-    def each(self, schema: TableSchema, **wanted: Wanted) -> Iterator[tuple[Owner, pd.DataFrame]]:
+    def each(
+        self,
+        schema: TableSchema,
+        columns: Sequence[str] | None = None,
+        where: Sequence[Condition] = (),
+        /,
+        **wanted: Wanted,
+    ) -> Iterator[tuple[Owner, pd.DataFrame]]:
         """Tables of several owners, one after the other; raises as `owners` and `read_table` do."""
         for owner in self.owners(schema, **wanted):
-            yield owner, self.frame(schema, **owner)
+            yield owner, self.frame(schema, columns, where, **owner)
 
-    def joined(self, schema: TableSchema, **wanted: Wanted) -> pd.DataFrame:
+    def joined(
+        self,
+        schema: TableSchema,
+        columns: Sequence[str] | None = None,
+        where: Sequence[Condition] = (),
+        /,
+        **wanted: Wanted,
+    ) -> pd.DataFrame:
         """Tables of several owners in one, with columns that tell the owners apart.
 
         Those are the wildcards that the question does not fix to one value, but for columns that
         the table has of its own. Without any table the frame is empty.
         """
         open_ = [name for name in schema.wildcards if not isinstance(wanted.get(name), str)]
-        frames = [
-            frame.assign(**{name: owner[name] for name in open_ if name not in frame})
-            for owner, frame in self.each(schema, **wanted)
-        ]
+        frames = []
+        for owner, frame in self.each(schema, columns, where, **wanted):
+            frames.append(frame.assign(**{n: owner[n] for n in open_ if n not in frame}))
         if not frames:
-            return schema.frame([]).assign(**{name: pd.Series(dtype=object) for name in open_})
+            frame = schema.frame([])
+            frame = frame if columns is None else frame[list(columns)]
+            return frame.assign(**{n: pd.Series(dtype=str) for n in open_ if n not in frame})
         return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
     def provenance(self, schema: TableSchema, **wanted: str) -> dict[str, Any]:
         """What the numbers of one owner's table depend on, as stored in it."""
         return read_provenance(self.path(schema, **wanted))
 
-    def _owners(self, schema: TableSchema, wanted: dict[str, Any]) -> list[tuple[str, ...]]:
-        there = self._paths.get(schema.name)
-        if there is None:
+    def _tables(
+        self, schema: TableSchema, wanted: Mapping[str, Wanted]
+    ) -> dict[tuple[str, ...], Path]:
+        if schema.name not in self._paths:
             raise ValueError(f"this collection was not told of the table {schema.name}")
         if unknown := sorted(set(wanted) - set(schema.wildcards)):
             raise ValueError(f"the table {schema.name} is not told apart by {unknown}")
+        return self._paths[schema.name]
 
-        def order(owner: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
-            return tuple(
-                (listed[name].index(value) if name in listed else 0, value)
-                for name, value in zip(schema.wildcards, owner, strict=True)
-            )
+    def _owner(self, schema: TableSchema, wanted: Mapping[str, str]) -> tuple[str, ...]:
+        if missing := sorted(set(schema.wildcards) - set(wanted)):
+            raise ValueError(f"the table {schema.name} is told apart by {missing}, too")
+        return tuple(wanted[name] for name in schema.wildcards)
 
-        listed = {
-            name: [value] if isinstance(value, str) else list(value)
-            for name, value in wanted.items()
-        }
-        found = [
-            owner
-            for owner in there
-            if all(
-                value in listed.get(name, [value])
-                for name, value in zip(schema.wildcards, owner, strict=True)
-            )
-        ]
-        if set(listed) == set(schema.wildcards):
-            for owner in product(*(listed[name] for name in schema.wildcards)):
-                if owner not in there:
-                    self._refuse(schema, owner)
-        return sorted(found, key=order)
-
-    def _refuse(self, schema: TableSchema, owner: tuple[str, ...]) -> NoReturn:
-        values = dict(zip(schema.wildcards, owner, strict=True))
-        path = Path(schema.path.format_map(values))
-        others = ", ".join(_named(schema, other) for other in sorted(self._paths[schema.name]))
+    def _check(self, schema: TableSchema, owner: tuple[str, ...]) -> None:
+        there = self._paths[schema.name]
+        if owner in there:
+            return
+        path = Path(schema.path.format_map(dict(zip(schema.wildcards, owner, strict=True))))
+        others = ", ".join(_named(schema, other) for other in sorted(there))
         rule = schema.rule_of(path)
         raise UserError(
             f"the table {_named(schema, owner)} is not among those given "
@@ -198,6 +221,18 @@ def write_tables(
         write_table(path, schema, left.pop(schema), provenance)
     if left:
         raise ValueError(f"no path is given for {[schema.name for schema in left]}")
+
+
+def _matches(owner: Sequence[str], places: Sequence[list[str] | None]) -> bool:
+    return all(at is None or value in at for value, at in zip(owner, places, strict=True))
+
+
+def _order(owner: Sequence[str], places: Sequence[list[str] | None]) -> list[tuple[int, str]]:
+    """Listed values in the order of their list, others by name."""
+    return [
+        (0 if at is None else at.index(value), value)
+        for value, at in zip(owner, places, strict=True)
+    ]
 
 
 def _stored_name(path: Path) -> str:

@@ -1,48 +1,47 @@
-"""A hash over a table's content, taken batch by batch: where the batches end does not matter.
+"""A hash over a table's content, made of one hash for every column of every row group.
 
-H(table) = sha256(metadata, then of each column: name, type, rows, H(nulls), H(lengths), H(values))
+H(column of a group) = sha256(rows, H(nulls), H(lengths), H(values)): what is read of a table can be
+verified without the rest. H(table) = sha256(metadata, then of each column: name, type, rows, its
+hashes): the groups' hashes can be trusted when the table's is right.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 
-class ContentHash:
-    """The hash of a table that is seen in batches of rows.
+def column_sha256(column: pa.ChunkedArray) -> str:
+    """Hash of a column's values, or of its part in one row group; its chunks do not matter."""
+    content = _ColumnHash(column.type)
+    for chunk in column.chunks:
+        content.update(chunk)
+    return hashlib.sha256(f"{content.rows};".encode() + content.digest()).hexdigest()
+
+
+def content_sha256(
+    schema: pa.Schema,
+    rows: int,
+    columns: Mapping[str, Sequence[str]],
+    metadata: Mapping[bytes, bytes],
+) -> str:
+    """Hash of a table: its columns' names, types and values, and its metadata.
 
     Args:
-        schema: Names and types of its columns.
+        schema: Names and types of the columns.
+        rows: Rows of the table.
+        columns: Of each column `column_sha256` of every row group.
+        metadata: The table's metadata, but for hashes.
     """
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._columns = [(field, _ColumnHash(field.type)) for field in schema]
-
-    def update(self, table: pa.Table) -> None:
-        """Take in the next rows."""
-        for (_, content), column in zip(self._columns, table.columns, strict=True):
-            for chunk in column.chunks:
-                content.update(chunk)
-
-    def hexdigest(self, metadata: Mapping[bytes, bytes]) -> str:
-        """The hash of all rows so far, with the table's metadata."""
-        digest = hashlib.sha256()
-        for key, value in sorted(metadata.items()):
-            digest.update(b"%d:%s=%d:%s;" % (len(key), key, len(value), value))
-        for field, content in self._columns:
-            digest.update(f"{field.name}:{_type_name(field.type)}:{content.rows};".encode())
-            digest.update(content.digest())
-        return digest.hexdigest()
-
-
-def content_sha256(table: pa.Table) -> str:
-    """Hash of a table's column names, types, values and metadata."""
-    content = ContentHash(table.schema)
-    content.update(table)
-    return content.hexdigest(table.schema.metadata or {})
+    digest = hashlib.sha256()
+    for key, value in sorted(metadata.items()):
+        digest.update(b"%d:%s=%d:%s;" % (len(key), key, len(value), value))
+    for field in schema:
+        digest.update(f"{field.name}:{_type_name(field.type)}:{rows};".encode())
+        digest.update("".join(columns[field.name]).encode())
+    return digest.hexdigest()
 
 
 class _ColumnHash:

@@ -21,11 +21,17 @@ from llm_anatomy.artefacts.files import atomic_path as atomic_path
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.artefacts.results import result_name
 from llm_anatomy.errors import UserError
-from llm_anatomy.tables.content_hash import ContentHash, content_sha256
+from llm_anatomy.tables.content_hash import column_sha256, content_sha256
+from llm_anatomy.tables.row_groups import (
+    COLUMNS_KEY,
+    CONTENT_KEY,
+    Condition,
+    RowGroups,
+    checked_conditions,
+)
 
 PROVENANCE_KEY = b"llm_anatomy.provenance"
 TABLE_KEY = b"llm_anatomy.table"
-CONTENT_KEY = b"llm_anatomy.content_sha256"
 ROW_GROUP_ROWS = 1 << 17
 
 Data: TypeAlias = pd.DataFrame | pa.Table | Mapping[str, Any]
@@ -85,24 +91,23 @@ class TableSchema:
         Raises:
             UserError: The path can be read in two ways, such as `a-to-b-to-c` by `{x}-to-{y}`.
         """
-        readings = []
-        for some in ("[^/]+", "[^/]+?"):
-            pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{some})", re.escape(self.path))
-            match = re.search(rf"(?:^|/){pattern}$", result_name(path))
-            if match is None:
-                return None
-            readings.append(match.groupdict())
-        if readings[0] != readings[1]:
+        first, second = self._read(path, "[^/]+"), self._read(path, "[^/]+?")
+        if first != second:
             raise UserError(
-                f"{path} can be read in two ways as {self.path}: as {readings[0]} and as "
-                f"{readings[1]}; give the configuration's entries other names"
+                f"{path} can be read in two ways as {self.path}: as {first} and as {second}; give "
+                "the configuration's entries other names"
             )
-        return readings[0]
+        return first
 
     def rule_of(self, path: Path) -> str:
         """The rule that makes one file of this table, with the wildcards that its path names."""
-        owner = self.owner(path)
-        return self.rule if owner is None else self.rule.format_map(owner)
+        values = self._read(path, "[^/]+")
+        return self.rule if values is None else self.rule.format_map(values)
+
+    def _read(self, path: Path, wildcard: str) -> dict[str, str] | None:
+        pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{wildcard})", re.escape(self.path))
+        match = re.search(rf"(?:^|/){pattern}$", result_name(path))
+        return None if match is None else match.groupdict()
 
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Rows as a frame of the declared columns, in their order; without rows an empty one."""
@@ -174,6 +179,7 @@ class TableWriter:
         }
         self._file: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
+        self._rows = 0
 
     def __enter__(self) -> "TableWriter":
         return self
@@ -185,8 +191,7 @@ class TableWriter:
             self._file = pq.ParquetWriter(
                 self._path, table.schema, compression="zstd", write_page_checksum=True
             )
-            self._content = ContentHash(table.schema)
-        self._content.update(table)
+            self._columns: dict[str, list[str]] = {name: [] for name in table.column_names}
         self._waiting.append(table)
         if sum(map(len, self._waiting)) >= ROW_GROUP_ROWS:
             self._write_groups(last=False)
@@ -197,56 +202,89 @@ class TableWriter:
         if self._file is not None:
             with self._file:
                 if kind is None:
+                    schema = self._waiting[0].schema
                     self._write_groups(last=True)
-                    digest = self._content.hexdigest(self._metadata)
-                    self._file.add_key_value_metadata({CONTENT_KEY: digest})
+                    digest = content_sha256(schema, self._rows, self._columns, self._metadata)
+                    self._file.add_key_value_metadata(
+                        {COLUMNS_KEY: json.dumps(self._columns), CONTENT_KEY: digest}
+                    )
 
     def _write_groups(self, last: bool) -> None:
         """Write what waits, in groups of one size; a smaller one only at the end."""
         assert self._file is not None
         rows = pa.concat_tables(self._waiting).combine_chunks()
         ready = len(rows) if last else len(rows) // ROW_GROUP_ROWS * ROW_GROUP_ROWS
-        self._file.write_table(rows.slice(0, ready), row_group_size=ROW_GROUP_ROWS)
+        for start in range(0, ready, ROW_GROUP_ROWS):
+            group = rows.slice(start, min(ROW_GROUP_ROWS, ready - start))
+            self._file.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            for name, hashes in self._columns.items():
+                hashes.append(column_sha256(group.column(name)))
+        self._rows += ready
         self._waiting = [rows.slice(ready)]
 
 
-def read_arrow(path: Path, schema: TableSchema) -> pa.Table:
-    """Read a table back, verifying page checksums, columns and the content hash.
+def read_arrow(
+    path: Path,
+    schema: TableSchema,
+    columns: Sequence[str] | None = None,
+    where: Sequence[Condition] = (),
+) -> pa.Table:
+    """Read a table back, or some columns and rows of it; what is read is verified.
+
+    Page checksums and content hashes are kept for every column of every row group, so that nothing
+    else is loaded. Rows are chosen by the values of columns, which are read first, and not by the
+    statistics in the file, which no hash covers.
+
+    Args:
+        path: The file.
+        schema: Which table it is.
+        columns: Columns to read, in this order; all where none are named.
+        where: What holds for the rows to read, such as `("layer", "=", 3)`, `("rank", "<", 5)` or
+            `("matrix", "in", ["up", "gate"])`, all of it. A missing value fulfils nothing.
 
     Raises:
         UserError: The file is missing, damaged, or another table; the sentence names the file, the
             rule that makes it and the command that remakes it.
+        ValueError: A column that the table does not have, or an unknown comparison.
     """
     rule = schema.rule_of(path)
     remedy = f"it is made by the rule {rule}; remake it with: {remake_command(rule, path)}"
     if not path.exists():
         raise UserError(f"{path} is missing; {remedy}")
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        stored = (file.schema_arrow.metadata or {}).get(TABLE_KEY, b"").decode(errors="replace")
+        groups = RowGroups(file) if stored == schema.name else None
     except Exception as error:  # pyarrow raises a dozen types for damaged bytes
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {remedy}") from error
-    metadata = table.schema.metadata or {}
-    stored = metadata.get(TABLE_KEY, b"").decode(errors="replace")
-    if stored != schema.name:
-        raise UserError(
-            f"{path} holds the table '{stored}' where '{schema.name}' belongs; {remedy}"
-        )
-    expected = metadata.pop(CONTENT_KEY, b"").decode(errors="replace")
-    if content_sha256(table.replace_schema_metadata(metadata)) != expected:
-        raise UserError(
-            f"{path} is damaged (its content does not match its recorded hash); {remedy}"
-        )
-    try:
-        schema.declare(table.column_names, str(path))
-        _check_types(schema, table)
-    except ValueError as error:
-        raise UserError(f"{error}; {remedy}") from error
-    return table
+        raise _damaged(path, error, remedy) from error
+    with file:
+        if groups is None:
+            raise UserError(
+                f"{path} holds the table '{stored}' where '{schema.name}' belongs; {remedy}"
+            )
+        try:
+            schema.declare(groups.schema.names, str(path))
+            _check_types(schema, groups.schema)
+        except ValueError as error:
+            raise UserError(f"{error}; {remedy}") from error
+        chosen = groups.schema.names if columns is None else list(columns)
+        if missing := sorted(set(chosen) - set(groups.schema.names)):
+            raise ValueError(f"the table {schema.name} has no column '{missing[0]}'")
+        conditions = checked_conditions(groups.schema, where)
+        try:
+            return groups.read(chosen, conditions)
+        except Exception as error:
+            raise _damaged(path, error, remedy) from error
 
 
-def read_table(path: Path, schema: TableSchema) -> pd.DataFrame:
-    """Read a table as a pandas frame; see `read_arrow` for what is verified."""
-    frame: pd.DataFrame = read_arrow(path, schema).to_pandas()
+def read_table(
+    path: Path,
+    schema: TableSchema,
+    columns: Sequence[str] | None = None,
+    where: Sequence[Condition] = (),
+) -> pd.DataFrame:
+    """Read a table, or some of it, as a pandas frame; see `read_arrow` for what is verified."""
+    frame: pd.DataFrame = read_arrow(path, schema, columns, where).to_pandas()
     return frame
 
 
@@ -290,8 +328,12 @@ def _cast(schema: TableSchema, data: Data) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _check_types(schema: TableSchema, table: pa.Table) -> None:
-    for field in table.schema:
+def _damaged(path: Path, error: Exception, remedy: str) -> UserError:
+    return UserError(f"{path} is damaged ({' '.join(str(error).split())}); {remedy}")
+
+
+def _check_types(schema: TableSchema, stored: pa.Schema) -> None:
+    for field in stored:
         column = next(c for c in schema.columns if c.matches(field.name))
         if field.type != column.type:
             raise ValueError(

@@ -1,6 +1,6 @@
 """What the paper says about detection, and what was measured here."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,32 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from llm_anatomy.config.base import Settings
 from llm_anatomy.tables.claims import claim_row
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.toxicity import (
+    ABLATIONS,
+    EARLY_EXIT,
+    FOLDS,
+    HARD_NEGATIVES,
+    HUB_METRICS,
+    METRICS,
+    SELF_TRAINING,
+)
+from llm_anatomy.toxicity.untested import BETTER_THAN_PUBLIC, PAPER, PUBLIC_VALUE, untested_claims
 
-PAPER = "Balestriero 2024"
 LINEAR = "logistic_regression"
 Claim = dict[str, Any]
+
+
+class ToxicityScope(Settings):
+    """Whose tables the study's claims and figures are made from, in the order shown."""
+
+    models: list[str]
+    datasets: list[str]
+    hub_classifiers: list[str]
+    # Datasets of hard and of easy negatives.
+    comparisons: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,32 @@ class DatasetTables:
             "and metric == 'roc_auc'"
         )
         return rows.iloc[0] if len(rows) else None
+
+
+def toxicity_claims(tables: Collection, scope: ToxicityScope) -> list[Claim]:
+    """Every claim on every model; those that this run cannot test say why."""
+    rows = []
+    for model in scope.models:
+        own = []
+        for dataset in scope.datasets:
+            owner = {"model": model, "dataset": dataset}
+            of_dataset = DatasetTables(
+                model,
+                dataset,
+                tables.frame(FOLDS, dataset=dataset),
+                tables.frame(METRICS, **owner),
+                tables.frame(ABLATIONS, **owner),
+                tables.frame(SELF_TRAINING, **owner),
+                tables.joined(HUB_METRICS, dataset=dataset, classifier=scope.hub_classifiers),
+            )
+            own += detection_claims(of_dataset)
+        for dataset, easy in scope.comparisons:
+            negatives = tables.frame(HARD_NEGATIVES, model=model, dataset=dataset, easy=easy)
+            own.append(negatives_claim(negatives, model))
+        timed = tables.frame(EARLY_EXIT, model=model, dataset=scope.datasets[0])
+        own.append(latency_claim(timed, model))
+        rows += own + untested_claims(model, {row["claim"] for row in own})
+    return rows
 
 
 def detection_claims(tables: DatasetTables) -> list[Claim]:
@@ -122,32 +169,6 @@ def latency_claim(table: pd.DataFrame, model: str) -> Claim:
             f"at least three quarters of {whole}/{first}."
         ),
     )
-
-
-BETTER_THAN_PUBLIC = "Spline features detect toxicity better than public classifiers."
-PUBLIC_VALUE = "99.18 % against 82.08 % for the best of six (Llama-2-7B)"
-UNTESTED: Mapping[str, tuple[str, str]] = {
-    "On Jigsaw's official test set boosted trees score above the Kaggle winner.": (
-        "99.88 % (Llama-2-7B), 98.85 % Kaggle winner",
-        "Not tested: needs the Jigsaw data. The paper's training file of 223,549 rows equals the "
-        "2018 training and test sets together, so its test texts were training texts; "
-        "config/papers/geometry.yaml trains on the 2018 training set alone.",
-    ),
-    BETTER_THAN_PUBLIC: (
-        PUBLIC_VALUE,
-        "Not tested: the key toxicity.baselines.hub_classifiers names none. The paper scored them "
-        "by their yes-or-no answer and itself by probabilities.",
-    ),
-}
-
-
-def untested_claims(model: str, tested: Collection[str]) -> list[Claim]:
-    """Claims that need data or models that this run does not have."""
-    return [
-        claim_row(PAPER, claim, model, paper_value=value, note=note)
-        for claim, (value, note) in UNTESTED.items()
-        if claim not in tested
-    ]
 
 
 def _almost_perfect(

@@ -14,6 +14,7 @@ from numpy import ndarray
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
+from llm_anatomy.config.ranges import check_layer_count
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.activations import Summary
 from llm_anatomy.geometry.spline import N_FEATURES
@@ -227,8 +228,5 @@ def first_layers(
     Raises:
         UserError: The model has fewer layers; the sentence names the configuration key.
     """
-    if n_layers > features.shape[1]:
-        raise UserError(
-            f"the key '{key}' is {n_layers}, but the model has {features.shape[1]} layers"
-        )
+    check_layer_count(key, n_layers, features.shape[1])
     return features[:, :n_layers]

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from llm_anatomy.config.ranges import check_layer_count
 from llm_anatomy.config.toxicity import EarlyExit
-from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features
 from llm_anatomy.model.parts.architecture import Decoder
@@ -51,12 +51,8 @@ def time_early_exit(
         UserError: The model has fewer layers than asked for.
     """
     decoder = loaded.decoder
-    outside = [n for n in settings.n_layers if not 1 <= n <= decoder.n_layers]
-    if outside:
-        raise UserError(
-            f"the key 'toxicity.early_exit.n_layers' names {outside[0]}, but the model has "
-            f"{decoder.n_layers} layers"
-        )
+    for count in settings.n_layers:
+        check_layer_count("toxicity.early_exit.n_layers", count, decoder.n_layers)
     rows = np.random.default_rng(seed).permutation(len(texts))[: settings.timed_texts]
     longest = readable_tokens(decoder.config, max_length)
     encoded = encode(loaded.tokenizer, [texts[row] for row in sorted(rows)], longest)

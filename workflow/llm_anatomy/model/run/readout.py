@@ -1,7 +1,7 @@
 """The one head: final norm, LM head, logit scale and soft-cap, from states to logits.
 
-It computes in float32 whatever the model's type, and in float64 for a float64 model. In half
-precision logits would be 0.06 to 0.12 nat apart, and ranks and ties be decided by rounding.
+It computes in float32 whatever the model's type, and in float64 for a float64 model. Logits in
+bfloat16 are 0.06 to 0.12 nat apart, so that rounding would decide ranks and ties.
 """
 
 import copy

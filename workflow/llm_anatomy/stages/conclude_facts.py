@@ -1,0 +1,25 @@
+"""Test what the paper says about facts, and draw the study."""
+
+from pathlib import Path
+
+from llm_anatomy.facts.claims import FactsScope, facts_claims
+from llm_anatomy.figures.exhibit import write_figures
+from llm_anatomy.figures.facts import facts_figures
+from llm_anatomy.runner import run_stage
+from llm_anatomy.tables import fact_case, facts
+from llm_anatomy.tables.claims import CLAIMS
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.core import content_hashes, write_table
+
+
+def run(settings: FactsScope, *, tables: tuple[Path, ...], claims: Path, figures: Path) -> None:
+    """Read the study's tables; write the paper's claims with what was measured, and figures."""
+    collection = Collection(tables, (*facts.TABLES, *fact_case.TABLES))
+    provenance = {"inputs": content_hashes(collection.paths)}
+    rows = facts_claims(collection, settings)
+    write_table(claims, CLAIMS, CLAIMS.frame(rows), provenance)
+    write_figures(figures, "facts", facts_figures(collection, settings))
+
+
+if __name__ == "__main__":
+    run_stage(run)
