@@ -4,7 +4,7 @@ NEURON_DATASET = NEURONS.activation_dataset(DATASETS)
 TUNED = NEURONS.tuned(MODELS, DATASETS)
 PAIRS = NEURONS.pairs(MODELS, DATASETS)
 # A map in one part is the whole map; several parts are joined.
-MAP_PART, MAP_LOG = ("", "") if NEURONS.map.parts == 1 else ("map/{part}.", "/{part}")
+MAP_PART = "" if NEURONS.map.parts == 1 else "map/{part}."
 
 
 # What a map, or one part of it, depends on.
@@ -47,9 +47,9 @@ rule map_neurons:
         vocabulary=f"results/neurons/{{model}}/{MAP_PART}vocabulary.parquet",
         statistics=f"results/neurons/{{model}}/{MAP_PART}statistics.parquet",
     log:
-        f"logs/map_neurons/{{model}}{MAP_LOG}.log",
+        f"logs/map_neurons/{{model}}/{MAP_PART}vocabulary.log",
     benchmark:
-        f"logs/benchmarks/map_neurons/{{model}}{MAP_LOG}.tsv"
+        f"logs/benchmarks/map_neurons/{{model}}/{MAP_PART}vocabulary.tsv"
     wildcard_constraints:
         part=r"\d+",
     # As in extract_activations: long, and much waits for it.
