@@ -59,9 +59,12 @@ s3-test: $(INSTALLED) ## Run with results in a local S3 server (installed from P
 resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byte by byte.
 	$(BIN)/python -m pytest -m slow tests/workflow/test_resume.py
 
-docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, support) and the conda file.
+docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, modules, rules, support) and the conda file.
 	$(BIN)/python -m llm_anatomy.cli.reference
 	$(BIN)/python -m tests.support
+	@# The picture of the rules needs graphviz; without it the last one stays.
+	if command -v tred > /dev/null; then $(BIN)/snakemake --rulegraph --forceall \
+	| tred | dot -Tsvg -o docs/images/rulegraph.svg; fi
 
 plan: $(INSTALLED) ## Say what every job of config/config.yaml (or CONFIG=mine.yaml) will need.
 	@$(BIN)/python -m llm_anatomy.plan $(if $(CONFIG),--configfile "$(CONFIG)")

@@ -10,23 +10,23 @@ from llm_anatomy.patching.summary import (
     crossover,
     drop_free_depth,
     transition_width,
-    wilson,
 )
+from llm_anatomy.statistics.intervals import wilson_interval
 
 LAYERS = np.arange(6)
 
 
 def test_wilson_interval_of_a_textbook_case() -> None:
     # 8 of 10 at 95 %: Newcombe (1998), method 3.
-    low, high = wilson(8.0, 10, 0.95)
+    low, high = wilson_interval(8, 10, 0.95)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
-    assert wilson(0.0, 10, 0.95)[0] == 0
+    assert wilson_interval(0, 10, 0.95)[0] == 0
 
 
 @given(st.integers(1, 200), st.data())
 def test_wilson_interval_holds_the_share(count: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, count))
-    low, high = wilson(float(successes), count, 0.95)
+    low, high = wilson_interval(successes, count, 0.95)
     assert 0 <= low <= successes / count + 1e-12
     assert successes / count - 1e-12 <= high <= 1
 

@@ -23,8 +23,8 @@ from llm_anatomy.toxicity.detection import train_detector
 from llm_anatomy.toxicity.detector import (
     Detector,
     LabelDetector,
+    Logistic,
     from_forest,
-    from_logistic,
     load_detector,
     save_detector,
 )
@@ -44,12 +44,16 @@ def sample(seed=0, n=80, width=6):
     return rng.normal(size=(n, width)) + truth[:, None], truth
 
 
+def arrays_of(model: LogisticRegression) -> Logistic:
+    return Logistic(model.coef_[0], model.intercept_)
+
+
 def test_arrays_score_as_sklearn_does():
     x, truth = sample()
     fresh = np.random.default_rng(9).normal(size=(500, 6))
     logistic = LogisticRegression(class_weight="balanced").fit(x, truth)
     assert np.allclose(
-        from_logistic(logistic).score(fresh), logistic.predict_proba(fresh)[:, 1], atol=1e-12
+        arrays_of(logistic).score(fresh), logistic.predict_proba(fresh)[:, 1], atol=1e-12
     )
     forest = RandomForestClassifier(30, class_weight="balanced", random_state=0).fit(x, truth)
     assert np.allclose(
@@ -59,7 +63,7 @@ def test_arrays_score_as_sklearn_does():
 
 def make_detector() -> Detector:
     x, truth = sample()
-    logistic = from_logistic(LogisticRegression().fit(x, truth))
+    logistic = arrays_of(LogisticRegression().fit(x, truth))
     forest = from_forest(RandomForestClassifier(3, random_state=0).fit(x, truth))
     mean, scale = x.mean(0), x.std(0)
     labels = {

@@ -1,4 +1,4 @@
-"""Pages written from the code: docs/tables.md, config/README.md and the conda environment.
+"""Pages written from the code: tables, configuration, list of modules, conda environment.
 
 `python -m llm_anatomy.cli.reference` rewrites them; a test checks that they are in sync.
 """
@@ -14,16 +14,21 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from llm_anatomy.cli.modules import modules_section
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.tables.core import TableSchema
 from llm_anatomy.tables.registry import ALL_TABLES
 
 LONGEST_DEFAULT = 70
+ARCHITECTURE = Path("docs/architecture.md")
+# Between these lines of that page stands what is generated.
+MODULES, MODULES_END = "<!-- modules: `make docs` -->\n", "<!-- end of modules -->\n"
 
 
 def reference_pages() -> dict[Path, str]:
     """The generated pages, by their path from the root of the project."""
     return {
+        ARCHITECTURE: architecture_page(ARCHITECTURE.read_text(encoding="utf-8")),
         Path("docs/tables.md"): tables_page(list(ALL_TABLES.values())),
         Path("config/README.md"): configuration_page(),
         Path("envs/llm_anatomy.yaml"): conda_environment(Path("envs/requirements.lock")),
@@ -87,6 +92,12 @@ def configuration_page() -> str:
                 f"{_cell(field.description or '')} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def architecture_page(text: str) -> str:
+    """The page on the architecture, with the list of modules brought up to date."""
+    before, _, rest = text.partition(MODULES)
+    return f"{before}{MODULES}{modules_section()}\n{MODULES_END}{rest.partition(MODULES_END)[2]}"
 
 
 def conda_environment(lock: Path) -> str:

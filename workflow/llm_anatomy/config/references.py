@@ -46,19 +46,19 @@ def check_named_data(
     datasets: Sequence[Dataset],
 ) -> None:
     """Every data set that a picked study asks for is there, and of the kind that it reads."""
-    asked: list[tuple[str, Kind, str | None]] = []
+    named: list[tuple[str, Kind, str | None]] = []
     if "geometry" in studies:
-        asked.append(("geometry.inserts.dataset", "inserts", geometry.inserts.dataset))
-        asked.append(("geometry.prompts.dataset", "prompts", geometry.prompts.dataset))
+        named.append(("geometry.inserts.dataset", "inserts", geometry.inserts.dataset))
+        named.append(("geometry.prompts.dataset", "prompts", geometry.prompts.dataset))
     if "patching" in studies:
         for number, task in enumerate(patching.tasks):
             key = "relation" if isinstance(task, RelationTask) else "dataset"
             if task.data is not None:
-                asked.append((f"patching.tasks[{number}].{key}", *task.data))
+                named.append((f"patching.tasks[{number}].{key}", *task.data))
     if "facts" in studies:
         for number, relation in enumerate(facts.relations):
-            asked.append((f"facts.relations[{number}].relation", "relation", relation.relation))
-    for key, kind, name in asked:
+            named.append((f"facts.relations[{number}].relation", "relation", relation.relation))
+    for key, kind, name in named:
         known = [dataset.name for dataset in datasets if dataset.kind == kind]
         if name is not None and name not in known:
             what = "relation" if kind == "relation" else f"data set of kind '{kind}'"

@@ -9,21 +9,20 @@ token's manipulated copy runs through blocks k and up, and its keys and values a
 Rows are ordered by variant, then by prompt, as in `fast.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from llm_anatomy.model.run.generation import Finished, generate
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import KeyValues, Replay, stack_rows
 from llm_anatomy.patching.clean import CleanRun
 from llm_anatomy.patching.fast import Swept
 from llm_anatomy.patching.manipulations import RandomEdit
-
-# Whether a row has its answer: tokens so far, [rows, steps] -> [rows].
-Finished = Callable[[Int[Tensor, "rows steps"]], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Stream:
         return self.rows * sum(k + self.skip_width <= index for k in self.layers)
 
 
-def generate(
+def continue_swept(
     replay: Replay,
     clean: CleanRun,
     swept: Swept,
@@ -88,10 +87,11 @@ def generate(
             for key_values in clean.key_values
         ]
         _keep(replay, stream, caches, entries, added)
-    tokens = _next(replay, swept.final)
-    while tokens.shape[1] < steps and not bool(finished(tokens).all()):
-        position = clean.length + tokens.shape[1] - 1
-        states = replay.embed(tokens[:, -1:], position)
+    positions, head = count(clean.length), unembedding_of(replay.decoder)
+
+    def step(newest: Int[Tensor, "variants_rows 1"]) -> Float[Tensor, "variants_rows vocab"]:
+        position = next(positions)
+        states = replay.embed(newest, position)
         entries, added = [], []
         for index in range(replay.decoder.n_layers):
             if index in stream.layers:
@@ -107,12 +107,9 @@ def generate(
                 states = _skipping(replay, stream, caches, index, states)
         if stream.two_streams:
             _keep(replay, stream, caches, entries, added)
-        tokens = torch.cat([tokens, _next(replay, states[:, -1])], dim=1)
-    return tokens
+        return head.logits(states[:, -1])
 
-
-def _next(replay: Replay, final: Tensor) -> Tensor:
-    return unembedding_of(replay.decoder).logits(final).argmax(-1, keepdim=True)
+    return generate(head.logits(swept.final), step, steps, finished)
 
 
 def _keep(

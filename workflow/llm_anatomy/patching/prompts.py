@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
 from llm_anatomy.patching.tasks import SetAside, TaskItem
 from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.sampling import sample_rows
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def tokenise(
     tokenizer: Any, text: str, at: int | None, length: int
 ) -> tuple[tuple[int, ...], tuple[int, int] | None]:
     """Token ids of a text, and the tokens that overlap its characters `at` to `at + length - 1`."""
-    tokens, offsets = _encode(tokenizer, text)
+    tokens, offsets = prompt_tokens(tokenizer, text)
     if at is None or length == 0:
         return tokens, None
     inside = [
@@ -76,7 +78,7 @@ def make_example(tokenizer: Any, item: TaskItem, limits: Limits) -> TaskExample 
     if not tokens:
         return refuse("prompt_too_long", "its prompt has no token at all")
     continuations = [
-        _continuation(tokenizer, item.prompt, tokens, answer) for answer in item.answers
+        answer_tokens(tokenizer, item.prompt, tokens, answer) for answer in item.answers
     ]
     # Some tokenizers write the space before a number as its own token: it belongs to the prompt.
     while all(ids and not tokenizer.decode(ids[:1]).strip() for ids in continuations):
@@ -99,48 +101,19 @@ def make_example(tokenizer: Any, item: TaskItem, limits: Limits) -> TaskExample 
     gold = continuations[0] or reachable[0]
     firsts = {ids[0] for ids in continuations if ids}
     # A model may also go on without the space that separates an answer from the prompt.
-    joined = (_continuation(tokenizer, item.prompt, tokens, a, "") for a in item.answers)
+    joined = (answer_tokens(tokenizer, item.prompt, tokens, a, "") for a in item.answers)
     firsts |= {ids[0] for ids in joined if ids}
     return TaskExample(item, tokens, span, gold[0], tuple(sorted(firsts)), len(gold))
-
-
-def _encode(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
-    """Token ids and their characters, without special tokens that a tokenizer puts at the end."""
-    encoded = tokenizer(text, return_offsets_mapping=True)
-    tokens = [int(token) for token in encoded["input_ids"]]
-    offsets = [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
-    special = set(tokenizer.all_special_ids)
-    while tokens and tokens[-1] in special and offsets[-1][0] == offsets[-1][1]:
-        tokens.pop()
-        offsets.pop()
-    return tuple(tokens), offsets
-
-
-def _continuation(
-    tokenizer: Any, prompt: str, tokens: tuple[int, ...], answer: str, separator: str = " "
-) -> tuple[int, ...]:
-    """Tokens of an answer after the prompt; none when it would change the prompt's tokens."""
-    if prompt[-1:].isspace():
-        separator = ""
-    whole, _ = _encode(tokenizer, prompt + separator + answer)
-    if whole[: len(tokens)] != tokens:
-        return ()
-    rest = whole[len(tokens) :]
-    unknown = tokenizer.unk_token_id
-    return () if unknown is not None and unknown in rest else rest
 
 
 def sample(
     examples: Sequence[TaskExample], count: int | None, keep: Sequence[str], seed: int, task: str
 ) -> tuple[list[TaskExample], list[SetAside]]:
     """A keyed random sample, in the source's order; subjects in `keep` are always in it."""
-    if count is None or len(examples) <= count:
-        return list(examples), []
     always = {subject.casefold() for subject in keep}
+    wanted = [(example.item.subject or "").casefold() in always for example in examples]
     order = keyed_generator(seed, "sample", task).permutation(len(examples))
-    first = [i for i in order if (examples[i].item.subject or "").casefold() in always]
-    others = [i for i in order if (examples[i].item.subject or "").casefold() not in always]
-    chosen = set((first + others)[:count])
+    chosen = set(sample_rows(order, wanted, count))
     left = [
         SetAside(
             example.item.example_id,

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.generation import ended, generate
 from llm_anatomy.model.run.hooks import (
     PreHook,
     first_tensor,
@@ -101,11 +102,14 @@ def continued(
         tokens: Prompts.
         steps: Tokens to generate.
     """
-    length = tokens.shape[1]
-    for step in range(steps):
-        following = next_logits(tokens, step).argmax(-1, keepdim=True)
-        tokens = torch.cat([tokens, following], dim=1)
-    return tokens[:, length:]
+    read, length = tokens, tokens.shape[1]
+
+    def step(newest: Int[Tensor, "rows 1"]) -> Logits:
+        nonlocal read
+        read = torch.cat([read, newest], dim=1)
+        return next_logits(read, read.shape[1] - length)
+
+    return generate(next_logits(read, 0), step, steps, ended([]))
 
 
 def final_state(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.config.patching import ExtractiveQaTask, SummarisationTask, Task
+from llm_anatomy.model.run.answers import end_tokens
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.patching.cases import AcceptedAnswers, SweepCase
 from llm_anatomy.patching.metrics import ROUGE, exact_match, f1, rouge, starts_with_answer
@@ -108,18 +110,12 @@ class ContinuationScorer:
             scoring = "span"
         elif isinstance(task, SummarisationTask):
             scoring = "summary"
-        ends = loaded.decoder.model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        tokens = {*ends, loaded.tokenizer.eos_token_id} - {None}
-        return cls(loaded.tokenizer, scoring, task.max_new_tokens, frozenset(tokens))
+        ends = end_tokens(loaded.decoder, loaded.tokenizer)
+        return cls(loaded.tokenizer, scoring, task.max_new_tokens, ends)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The answer in a continuation: up to the end token, and for answers to the newline."""
-        answer = []
-        for token in tokens:
-            if token in self.end_tokens:
-                break
-            answer.append(token)
+        answer = list(takewhile(lambda token: token not in self.end_tokens, tokens))
         text = str(self.tokenizer.decode(answer, skip_special_tokens=True)).strip()
         return text if self.scoring == "summary" else text.split("\n")[0].strip()
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.stats import norm
 
 from llm_anatomy.config.patching import CONTROL, PatchingSummary
 from llm_anatomy.patching.metrics import ROUGE
+from llm_anatomy.statistics.intervals import percentile_interval, wilson_interval
 from llm_anatomy.statistics.random import keyed_generator
 from llm_anatomy.tables.patching import CURVES, DEPTHS
 
@@ -88,19 +88,6 @@ def summarise_sweeps(
     return CURVES.frame(curve_parts), DEPTHS.frame(depth_parts)
 
 
-def wilson(successes: float, count: int, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a share."""
-    z = float(norm.ppf(0.5 + confidence / 2))
-    share, square = successes / count, z * z
-    centre = (share + square / (2 * count)) / (1 + square / count)
-    half = (
-        z
-        / (1 + square / count)
-        * np.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    )
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
 def curves_of(sweep: pd.DataFrame, clean: pd.DataFrame, floors: Mapping[str, float]) -> list[Curve]:
     """Every metric of one sweep at one strength.
 
@@ -173,8 +160,7 @@ class Bootstrap:
         generator = keyed_generator(seed, "bootstrap", examples)
         shares = np.full(examples, 1 / examples)
         self.weights = generator.multinomial(examples, shares, size=settings.resamples) / examples
-        tail = (1 - settings.confidence) / 2
-        self.quantiles = (tail, 1 - tail)
+        self.confidence = settings.confidence
 
     def means(self, values: Float[ndarray, "examples ..."]) -> Float[ndarray, "resamples ..."]:
         """The mean of every resample."""
@@ -186,7 +172,7 @@ class Bootstrap:
         known = [value for value in statistics if value is not None]
         if len(known) < 0.9 * len(statistics):
             return None, None
-        low, high = np.quantile(known, self.quantiles)
+        low, high = percentile_interval(np.array(known), self.confidence)
         return float(low), float(high)
 
 
@@ -198,12 +184,12 @@ def curve_rows(
     means = curve.values.mean(axis=0)
     share = curve.single and set(np.unique(curve.values)) <= {0.0, 1.0} and curve.metric != "kl"
     if share:
-        ends = [wilson(mean * count, count, settings.confidence) for mean in means]
+        ends = [wilson_interval(round(mean * count), count, settings.confidence) for mean in means]
     else:
         ends = [
             (float(low), float(high))
-            for low, high in np.quantile(
-                bootstrap.means(curve.values), bootstrap.quantiles, axis=0
+            for low, high in percentile_interval(
+                bootstrap.means(curve.values), settings.confidence
             ).T
         ]
     baseline = None if curve.baseline is None else float(curve.baseline.mean())

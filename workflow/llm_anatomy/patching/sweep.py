@@ -23,7 +23,7 @@ from llm_anatomy.patching import reference
 from llm_anatomy.patching.cases import Donor, SweepCase, batches, positions_of
 from llm_anatomy.patching.clean import CleanRun, clean_run
 from llm_anatomy.patching.fast import Swept, sweep_edit, sweep_freeze, sweep_skip
-from llm_anatomy.patching.generation import Stream, generate
+from llm_anatomy.patching.generation import Stream, continue_swept
 from llm_anatomy.patching.manipulations import RandomEdit, SwitchEdit
 from llm_anatomy.patching.scoring import ContinuationScorer, next_token
 from llm_anatomy.progress import Progress
@@ -230,14 +230,15 @@ class Engine:
             stream = Stream(layers, len(rows), edit=edit)
         if not keep:
             return swept.final, None
-        return swept.final, generate(replay, clean, swept, stream, steps, self.scorer.finished)
+        finished = self.scorer.finished
+        return swept.final, continue_swept(replay, clean, swept, stream, steps, finished)
 
     def _clean_tokens(self, clean: CleanRun) -> Tensor | None:
         if self.scorer.max_new_tokens == 1:
             return None
         swept = Swept(clean.final(), list(clean.key_values))
         stream, steps = Stream((), clean.rows), self.scorer.max_new_tokens
-        return generate(self.replay, clean, swept, stream, steps, self.scorer.finished)
+        return continue_swept(self.replay, clean, swept, stream, steps, self.scorer.finished)
 
     def _redrawn(
         self, variant: Variant, layers: Sequence[int], rows: Sequence[SweepCase], clean: CleanRun
@@ -245,20 +246,30 @@ class Engine:
         """Generation with new noise at each step: nothing can be kept between steps."""
         finals, continuations = [], []
         for layer in layers:
-            tokens, first = clean.tokens, None
-            for step in range(self.scorer.max_new_tokens):
-                run = clean if step == 0 else clean_run(self.replay, tokens)
-                edit = self._edit(variant, rows, step)
-                final = sweep_edit(self.replay, run, (layer,), edit).final
-                first = final if first is None else first
-                following = (
-                    unembedding_of(self.replay.decoder).logits(final).argmax(-1, keepdim=True)
-                )
-                tokens = torch.cat([tokens, following], dim=1)
-            assert first is not None
-            finals.append(first)
-            continuations.append(tokens[:, clean.length :])
+            states: list[Tensor] = []
+            logits = self._redrawn_logits(variant, layer, rows, clean, states)
+            continued = reference.continued(logits, clean.tokens, self.scorer.max_new_tokens)
+            finals.append(states[0])
+            continuations.append(continued)
         return torch.cat(finals), torch.cat(continuations)
+
+    def _redrawn_logits(
+        self,
+        variant: Variant,
+        layer: int,
+        rows: Sequence[SweepCase],
+        clean: CleanRun,
+        states: list[Tensor],
+    ) -> Callable[[Tensor, int], Tensor]:
+        """Logits at a decoding step; the final states go to `states`."""
+
+        def logits(tokens: Tensor, step: int) -> Tensor:
+            run = clean if step == 0 else clean_run(self.replay, tokens)
+            edit = self._edit(variant, rows, step)
+            states.append(sweep_edit(self.replay, run, (layer,), edit).final)
+            return unembedding_of(self.replay.decoder).logits(states[-1])
+
+        return logits
 
     def _reference(
         self,

@@ -20,7 +20,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from llm_anatomy.config.toxicity import ClassifierName, Classifiers
 from llm_anatomy.toxicity import newton
-from llm_anatomy.toxicity.detector import Logistic, from_logistic
+from llm_anatomy.toxicity.detector import Logistic
 from llm_anatomy.toxicity.features import Dense, FeatureSet, Tfidf
 from llm_anatomy.toxicity.folds import Split
 from llm_anatomy.toxicity.metrics import ranking_metrics
@@ -134,7 +134,7 @@ def logistic_fits(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(x, y)
-        yield from_logistic(model)
+        yield Logistic(model.coef_[0], model.intercept_)
 
 
 def logistic_regression(c: float, max_iter: int, warm_start: bool = False) -> LogisticRegression:

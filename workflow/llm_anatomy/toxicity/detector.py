@@ -19,7 +19,6 @@ from safetensors.numpy import save_file
 from scipy import sparse
 from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 
 from llm_anatomy.artefacts.documents import sealed
 from llm_anatomy.artefacts.remake import remake_command
@@ -122,11 +121,6 @@ class Detector:
     def n_layers(self) -> int:
         """First layers of the model that it reads."""
         return int(self.description["n_layers"])
-
-
-def from_logistic(model: LogisticRegression) -> Logistic:
-    """The arrays of a fitted logistic regression."""
-    return Logistic(model.coef_[0].astype(np.float64), model.intercept_.astype(np.float64))
 
 
 def from_forest(model: RandomForestClassifier) -> Forest:
