@@ -3,11 +3,13 @@ NEURONS = CONFIG.neurons
 NEURON_DATASET = NEURONS.activation_dataset(DATASETS)
 TUNED = NEURONS.tuned(MODELS, DATASETS)
 PAIRS = NEURONS.pairs(MODELS, DATASETS)
+# A map in one part is the whole map; several parts are joined.
+MAP_PART, MAP_LOG = ("", "") if NEURONS.map.parts == 1 else ("map/{part}.", "/{part}")
 
 
-# What one part of a map depends on.
+# What a map, or one part of it, depends on.
 map_settings = lambda wildcards: (
-    settings_json(map=NEURONS.map, part=int(wildcards.part))
+    settings_json(map=NEURONS.map, part=int(wildcards.get("part", 0)))
 )
 
 # The parts of a model's map, in the order of its layers.
@@ -42,12 +44,12 @@ rule map_neurons:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
     output:
-        vocabulary="results/neurons/{model}/map/{part}.vocabulary.parquet",
-        statistics="results/neurons/{model}/map/{part}.statistics.parquet",
+        vocabulary=f"results/neurons/{{model}}/{MAP_PART}vocabulary.parquet",
+        statistics=f"results/neurons/{{model}}/{MAP_PART}statistics.parquet",
     log:
-        "logs/map_neurons/{model}/{part}.log",
+        f"logs/map_neurons/{{model}}{MAP_LOG}.log",
     benchmark:
-        "logs/benchmarks/map_neurons/{model}/{part}.tsv"
+        f"logs/benchmarks/map_neurons/{{model}}{MAP_LOG}.tsv"
     wildcard_constraints:
         part=r"\d+",
     # As in extract_activations: long, and much waits for it.
@@ -62,25 +64,27 @@ rule map_neurons:
         stage_command("map_neurons")
 
 
-rule join_neurons:
-    """One table of all layers' tokens and one of their statistics."""
-    input:
-        vocabulary_parts=map_parts("vocabulary"),
-        statistics_parts=map_parts("statistics"),
-    output:
-        vocabulary="results/neurons/{model}/vocabulary.parquet",
-        statistics="results/neurons/{model}/statistics.parquet",
-    log:
-        "logs/join_neurons/{model}.log",
-    benchmark:
-        "logs/benchmarks/join_neurons/{model}.tsv"
-    resources:
-        **planned("join_neurons", CONFIG),
-    params:
-        *stage_code("join_neurons"),
-        settings=settings_json(),
-    shell:
-        stage_command("join_neurons")
+if NEURONS.map.parts > 1:
+
+    rule join_neurons:
+        """One table of all layers' tokens and one of their statistics."""
+        input:
+            vocabulary_parts=map_parts("vocabulary"),
+            statistics_parts=map_parts("statistics"),
+        output:
+            vocabulary="results/neurons/{model}/vocabulary.parquet",
+            statistics="results/neurons/{model}/statistics.parquet",
+        log:
+            "logs/join_neurons/{model}.log",
+        benchmark:
+            "logs/benchmarks/join_neurons/{model}.tsv"
+        resources:
+            **planned("join_neurons", CONFIG),
+        params:
+            *stage_code("join_neurons"),
+            settings=settings_json(),
+        shell:
+            stage_command("join_neurons")
 
 
 rule find_concepts:
@@ -106,13 +110,15 @@ rule find_concepts:
 
 
 rule clamp_neurons:
-    """Next-token probabilities, divergence and perplexity while concept neurons are clamped."""
+    """What the model says while concept neurons are clamped, or concept weights reversed."""
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
         concepts="results/neurons/{model}/concepts.parquet",
     output:
         clamping="results/neurons/{model}/clamping.parquet",
+        favourite="results/neurons/{model}/favourite.parquet",
+        edits="results/neurons/{model}/edits.parquet",
     log:
         "logs/clamp_neurons/{model}.log",
     benchmark:
@@ -127,47 +133,26 @@ rule clamp_neurons:
             precision=CONFIG.precision,
             named=NEURONS.search.concepts,
             clamping=NEURONS.clamping,
+            favourite=NEURONS.favourite,
+            edit=NEURONS.edit,
         ),
     shell:
         stage_command("clamp_neurons")
 
 
-rule ask_favourites:
-    """Answers about a favourite with the concept's neuron clamped, with random ones, and clean."""
-    input:
-        model_parts("{model}"),
-        model="results/models/{model}/provenance.json",
-        concepts="results/neurons/{model}/concepts.parquet",
-    output:
-        favourite="results/neurons/{model}/favourite.parquet",
-    log:
-        "logs/ask_favourites/{model}.log",
-    benchmark:
-        "logs/benchmarks/ask_favourites/{model}.tsv"
-    threads: CONFIG.compute.threads
-    resources:
-        **planned("ask_favourites", CONFIG),
-    params:
-        *stage_code("ask_favourites"),
-        settings=settings_json(
-            seed=CONFIG.seed,
-            precision=CONFIG.precision,
-            named=NEURONS.search.concepts,
-            favourite=NEURONS.favourite,
-        ),
-    shell:
-        stage_command("ask_favourites")
-
-
 rule validate_neurons:
-    """Whether clamping a neuron raises the token it decodes to: a sample of every layer."""
+    """Whether a clamp raises the token that a neuron decodes to, and texts with it make it fire."""
     input:
         model_parts("{model}"),
         model="results/models/{model}/provenance.json",
         vocabulary="results/neurons/{model}/vocabulary.parquet",
+        texts=[f"results/data/{NEURON_DATASET}.parquet"] if NEURON_DATASET else [],
     output:
         validation="results/neurons/{model}/validation.parquet",
         sign_tests="results/neurons/{model}/sign_tests.parquet",
+        activation=(
+            ["results/neurons/{model}/activation.parquet"] if NEURON_DATASET else []
+        ),
     log:
         "logs/validate_neurons/{model}.log",
     benchmark:
@@ -178,61 +163,13 @@ rule validate_neurons:
     params:
         *stage_code("validate_neurons"),
         settings=settings_json(
-            seed=CONFIG.seed, precision=CONFIG.precision, validation=NEURONS.validation
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            validation=NEURONS.validation,
+            activation=NEURONS.activation,
         ),
     shell:
         stage_command("validate_neurons")
-
-
-rule compare_activations:
-    """Whether the decoded words are the words on which the neurons fire in a data set."""
-    input:
-        model_parts("{model}"),
-        model="results/models/{model}/provenance.json",
-        vocabulary="results/neurons/{model}/vocabulary.parquet",
-        texts=f"results/data/{NEURON_DATASET}.parquet",
-    output:
-        activation="results/neurons/{model}/activation.parquet",
-    log:
-        "logs/compare_activations/{model}.log",
-    benchmark:
-        "logs/benchmarks/compare_activations/{model}.tsv"
-    threads: CONFIG.compute.threads
-    resources:
-        **planned("compare_activations", CONFIG),
-    params:
-        *stage_code("compare_activations"),
-        settings=settings_json(
-            seed=CONFIG.seed, precision=CONFIG.precision, activation=NEURONS.activation
-        ),
-    shell:
-        stage_command("compare_activations")
-
-
-rule edit_neurons:
-    """A concept's probability before and after the weight vectors closest to it are reversed."""
-    input:
-        model_parts("{model}"),
-        model="results/models/{model}/provenance.json",
-    output:
-        edits="results/neurons/{model}/edits.parquet",
-    log:
-        "logs/edit_neurons/{model}.log",
-    benchmark:
-        "logs/benchmarks/edit_neurons/{model}.tsv"
-    threads: CONFIG.compute.threads
-    resources:
-        **planned("edit_neurons", CONFIG),
-    params:
-        *stage_code("edit_neurons"),
-        settings=settings_json(
-            precision=CONFIG.precision,
-            named=NEURONS.search.concepts,
-            edit=NEURONS.edit,
-            held_text=NEURONS.clamping.held_text,
-        ),
-    shell:
-        stage_command("edit_neurons")
 
 
 if TUNED:
@@ -244,9 +181,9 @@ if TUNED:
             model=f"results/models/{TUNED.base}/provenance.json",
             texts=f"results/data/{TUNED.dataset}.parquet",
         output:
+            f"results/models/{TUNED.name}/architecture.json",
+            directory(f"results/models/{TUNED.name}/weights"),
             provenance=f"results/models/{TUNED.name}/provenance.json",
-            architecture=f"results/models/{TUNED.name}/architecture.json",
-            weights=directory(f"results/models/{TUNED.name}/weights"),
             training=f"results/models/{TUNED.name}/training.parquet",
         log:
             f"logs/fine_tune/{TUNED.name}.log",

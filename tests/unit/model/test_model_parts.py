@@ -14,8 +14,9 @@ from llm_anatomy.model.run.batching import encode, equal_length_batches, token_b
 from llm_anatomy.model.run.devices import choose_device
 from llm_anatomy.model.run.hooks import hooked
 from llm_anatomy.model.run.loading import load_model, sha256_file
-from llm_anatomy.model.source.checkpoint import architecture_json, tensor_files
+from llm_anatomy.model.source.checkpoint import architecture_json
 from llm_anatomy.model.source.record import write_record
+from llm_anatomy.model.source.shards import tensor_files
 from safetensors import safe_open
 from torch import nn
 

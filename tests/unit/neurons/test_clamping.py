@@ -9,10 +9,9 @@ from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.hooks import hooked
 from llm_anatomy.neurons.clamping import Clamp, clamped, kl_from
 from llm_anatomy.neurons.compare import jaccard, most_changed
-from llm_anatomy.neurons.concepts import Block, rank_neurons
-from llm_anatomy.neurons.favourite import mentions
-from llm_anatomy.neurons.generation import Answering, Row, generate
+from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers, mentions
 from llm_anatomy.neurons.runner import PromptRunner
+from llm_anatomy.neurons.search import NeuronVectors, rank_neurons
 
 from tests.tiny import tiny_model
 
@@ -88,20 +87,20 @@ def test_a_clamp_is_the_formula_with_one_value_changed(
 
 def test_generation_with_a_cache_equals_generation_without() -> None:
     decoder = resolve(tiny_model("llama"))
-    how = Answering(1, "activation", "all", 5, 1.0, frozenset())
-    rows = [Row(3, None, None), Row(3, 30.0, None), Row(8, -30.0, 4)]
-    answers = generate(decoder, PROMPT, rows, how)
+    generation = ClampedGeneration(1, "activation", "all", 5, 1.0, frozenset())
+    trials = [Trial(3, None, None), Trial(3, 30.0, None), Trial(8, -30.0, 4)]
+    answers = clamped_answers(decoder, PROMPT, trials, generation)
     runner = PromptRunner(decoder, restart=False)
-    for row, answer in zip(rows[:2], answers[:2], strict=True):
+    for trial, answer in zip(trials[:2], answers[:2], strict=True):
         ids = list(PROMPT)
         for token in answer:
-            mask = torch.full((1, len(ids)), row.value is not None)
-            values = torch.tensor([row.value or 0.0], dtype=torch.float64)
-            clamp = Clamp(1, "activation", "set", torch.tensor([row.neuron]), values, mask)
+            mask = torch.full((1, len(ids)), trial.value is not None)
+            values = torch.tensor([trial.value or 0.0], dtype=torch.float64)
+            clamp = Clamp(1, "activation", "set", torch.tensor([trial.neuron]), values, mask)
             assert int(runner.next_logprobs(ids, clamp)[0].argmax()) == token
             ids.append(token)
     assert answers[0] != answers[1]
-    assert generate(decoder, PROMPT, rows, how) == answers
+    assert clamped_answers(decoder, PROMPT, trials, generation) == answers
 
 
 def test_kl_is_zero_for_equal_and_positive_for_other_distributions() -> None:
@@ -123,7 +122,7 @@ def test_a_hub_that_is_close_to_every_word_does_not_win_a_concept() -> None:
     cosines = torch.nn.functional.cosine_similarity(vectors, head[:1])
     assert cosines.argmax() == 0
     reference = list(range(1, 200))
-    found = rank_neurons([Block(0, "up", vectors)], head, [[0]], reference, 10, 2)
+    found = rank_neurons([NeuronVectors(0, "up", vectors)], head, [[0]], reference, 10, 2)
     assert (found[0][0]["neuron"], found[0][0]["sign"]) == (1, 1)
 
 

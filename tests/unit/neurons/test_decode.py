@@ -66,7 +66,7 @@ def test_any_shape_tiling_and_scale_equals_the_formula(
     k = min(5, vocab)
     decoder = HeadDecoder(head, k)
     scanner = CompiledScanner if compiled else TorchScanner
-    decoder.scanner = scanner(TiledHead(head, tile, screen=False), rows, decoder.kept)
+    decoder.scanner = scanner(TiledHead(head, tile, screen=False), rows, decoder.count)
     assert_equals_reference(decoder.decode(vectors), head, vectors, k)
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.model.run.loading import load_model
+from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.clamping import Clamp, positions_mask
 from llm_anatomy.neurons.decode import HeadDecoder
 from llm_anatomy.neurons.runner import PromptRunner
-from llm_anatomy.neurons.tokens import Vocabulary
 from llm_anatomy.neurons.weights import ModelWeights
 
 from tests.default_model import default_model

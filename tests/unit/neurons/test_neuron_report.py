@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from llm_anatomy.config.neurons import (
+    Activation,
     Clamping,
     ClampTarget,
     Comparison,
-    Edit,
     FavouriteTest,
     Validation,
     VocabularyMap,
@@ -14,11 +14,8 @@ from llm_anatomy.config.neurons import (
 from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.neurons.claims import NeuronScope
 from llm_anatomy.stages import (
-    ask_favourites,
-    clamp_neurons,
     compare_models,
     conclude_neurons,
-    edit_neurons,
     find_concepts,
     validate_neurons,
 )
@@ -27,14 +24,13 @@ from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.neurons import EDITS
 
 from tests.unit.neurons.conftest import prepare
-from tests.unit.neurons.tools import PRECISION, SEARCH, make_map
+from tests.unit.neurons.tools import PRECISION, SEARCH, make_map, run_clamps
 
 
 def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
     model = prepare(tmp_path / "results" / "models" / "tiny")
     folder = tmp_path / "results" / "neurons" / "tiny"
     vocabulary, statistics = make_map(model, folder, top_k=3)
-    shared = {"seed": 0, "precision": PRECISION, "named": SEARCH.concepts}
     find_concepts.run(
         find_concepts.FindStage(seed=0, map=VocabularyMap(), search=SEARCH),
         model=model,
@@ -42,36 +38,24 @@ def test_figures_and_claims_say_what_the_tables_say(tmp_path: Path) -> None:
         concept_tokens=folder / "concept_tokens.parquet",
     )
     target = ClampTarget(concept="Paris", prompt="The capital is")
-    clamp_neurons.run(
-        clamp_neurons.ClampStage(**shared, clamping=Clamping(targets=[target], kl_targets=[])),
-        model=model,
-        concepts=folder / "concepts.parquet",
-        clamping=folder / "clamping.parquet",
-    )
-    favourite = FavouriteTest(concept="Paris", values=[9], seeds=0, new_tokens=2, controls=1)
-    ask_favourites.run(
-        ask_favourites.FavouriteStage(**shared, favourite=favourite),
-        model=model,
-        concepts=folder / "concepts.parquet",
-        favourite=folder / "favourite.parquet",
+    run_clamps(
+        model,
+        folder / "concepts.parquet",
+        folder,
+        clamping=Clamping(targets=[target], kl_targets=[]),
+        favourite=FavouriteTest(concept="Paris", values=[9], seeds=0, new_tokens=2, controls=1),
     )
     validation = Validation(neurons_per_layer=2, prompts=["The city"])
     validate_neurons.run(
-        validate_neurons.ValidateStage(seed=0, precision=PRECISION, validation=validation),
-        model=model,
-        vocabulary=vocabulary,
-        validation=folder / "validation.parquet",
-        sign_tests=folder / "sign_tests.parquet",
-    )
-    edit_neurons.run(
-        edit_neurons.EditStage(
-            precision=PRECISION,
-            named=SEARCH.concepts,
-            edit=Edit(concepts=["Paris"], rows=[4], prompts=["The capital is"]),
-            held_text="The city of Rome is the capital.",
+        validate_neurons.ValidateStage(
+            seed=0, precision=PRECISION, validation=validation, activation=Activation()
         ),
         model=model,
-        edits=folder / "edits.parquet",
+        vocabulary=vocabulary,
+        texts=(),
+        activation=(),
+        validation=folder / "validation.parquet",
+        sign_tests=folder / "sign_tests.parquet",
     )
     pair = folder.parent / "tiny-vs-tiny"
     compare_models.run(

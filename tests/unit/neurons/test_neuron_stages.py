@@ -15,7 +15,6 @@ from llm_anatomy.config.neurons import (
     Concept,
     ConceptSearch,
     Edit,
-    FavouriteTest,
     FineTune,
     Neuron,
     Validation,
@@ -23,11 +22,7 @@ from llm_anatomy.config.neurons import (
 )
 from llm_anatomy.errors import UserError
 from llm_anatomy.stages import (
-    ask_favourites,
-    clamp_neurons,
-    compare_activations,
     compare_models,
-    edit_neurons,
     find_concepts,
     fine_tune,
     validate_neurons,
@@ -50,7 +45,7 @@ from llm_anatomy.tables.neurons import (
 )
 
 from tests.unit.neurons.conftest import prepare
-from tests.unit.neurons.tools import PRECISION, SEARCH, make_map
+from tests.unit.neurons.tools import PRECISION, SEARCH, make_map, run_clamps
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +113,9 @@ def test_clamping_moves_the_probability_and_zero_change_is_clean(
         held_text="The city of Rome is the capital of Italy.",
         top_tokens=3,
     )
-    stage = clamp_neurons.ClampStage(
-        seed=0, precision=PRECISION, named=SEARCH.concepts, clamping=clamping
+    table = read_table(
+        run_clamps(tiny, concepts, tmp_path, clamping=clamping)["clamping"], CLAMPING
     )
-    path = tmp_path / "clamping.parquet"
-    clamp_neurons.run(stage, model=tiny, concepts=concepts, clamping=path)
-    table = read_table(path, CLAMPING)
     clean = table[table["operation"] == "none"]
     assert (clean["kl"] == 0).all()
     assert len(clean) == 2
@@ -142,25 +134,14 @@ def test_clamping_moves_the_probability_and_zero_change_is_clean(
 
 def test_a_neuron_that_is_not_there_is_named(tiny: Path, concepts: Path, tmp_path: Path) -> None:
     target = ClampTarget(concept="Paris", prompt="The", neuron=Neuron(layer=9, neuron=0))
-    stage = clamp_neurons.ClampStage(
-        seed=0, precision=PRECISION, named=SEARCH.concepts, clamping=Clamping(targets=[target])
-    )
     with pytest.raises(UserError, match="layer 9, but the model has the layers 0 to 2"):
-        clamp_neurons.run(stage, model=tiny, concepts=concepts, clamping=tmp_path / "c.parquet")
+        run_clamps(tiny, concepts, tmp_path, clamping=Clamping(targets=[target]))
 
 
 def test_favourite_answers_have_controls_and_a_clean_condition(
     tiny: Path, concepts: Path, tmp_path: Path
 ) -> None:
-    favourite = FavouriteTest(
-        concept="Paris", questions=["Which city?"], values=[50.0], seeds=1, new_tokens=4, controls=1
-    )
-    stage = ask_favourites.FavouriteStage(
-        seed=0, precision=PRECISION, named=SEARCH.concepts, favourite=favourite
-    )
-    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
-    for path in paths:
-        ask_favourites.run(stage, model=tiny, concepts=concepts, favourite=path)
+    paths = [run_clamps(tiny, concepts, tmp_path / folder)["favourite"] for folder in ("a", "b")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     table = read_table(paths[0], FAVOURITE)
     assert table["condition"].value_counts().to_dict() == {"clean": 2, "concept": 2, "control": 2}
@@ -168,30 +149,24 @@ def test_favourite_answers_have_controls_and_a_clean_condition(
     assert chance["concept"] > chance["clean"]
 
 
-def test_validation_reports_every_layer_and_matrix(
-    tiny: Path, mapped: Path, tmp_path: Path
+def test_validation_reports_every_layer_and_matrix_and_overlap_is_a_share(
+    tiny: Path, mapped: Path, texts: Path, tmp_path: Path
 ) -> None:
     stage = validate_neurons.ValidateStage(
         seed=0,
         precision=PRECISION,
         validation=Validation(neurons_per_layer=2, prompts=["The city", "Paris is"]),
-    )
-    rows, tests = tmp_path / "validation.parquet", tmp_path / "tests.parquet"
-    validate_neurons.run(stage, model=tiny, vocabulary=mapped, validation=rows, sign_tests=tests)
-    assert len(read_table(rows, VALIDATION)) == 3 * 3 * 2 * 2 * 2
-    assert len(read_table(tests, SIGN_TESTS)) == 9
-
-
-def test_activation_overlap_is_a_share(
-    tiny: Path, mapped: Path, texts: Path, tmp_path: Path
-) -> None:
-    stage = compare_activations.ActivationStage(
-        seed=0,
-        precision=PRECISION,
         activation=Activation(texts=6, max_tokens=20, neurons_per_layer=2, top_positions=5),
     )
-    path = tmp_path / "activation.parquet"
-    compare_activations.run(stage, model=tiny, vocabulary=mapped, texts=texts, activation=path)
+    rows, tests, path = (tmp_path / f"{name}.parquet" for name in ("rows", "tests", "activation"))
+    tables = {"vocabulary": mapped, "validation": rows, "sign_tests": tests}
+    validate_neurons.run(stage, model=tiny, **tables, texts=(texts,), activation=(path,))
+    assert len(read_table(rows, VALIDATION)) == 3 * 3 * 2 * 2 * 2
+    assert len(read_table(tests, SIGN_TESTS)) == 9
+    intact = rows.read_bytes()
+    # Without a data set there is nothing to watch the neurons on.
+    validate_neurons.run(stage, model=tiny, **tables, texts=(), activation=())
+    assert rows.read_bytes() == intact
     table = read_table(path, ACTIVATION)
     assert len(table) == 3 * 3 * 2 * 2
     assert table["here"].between(0, 1).all()
@@ -208,8 +183,6 @@ def test_fine_tune_is_a_prepared_model_that_learnt_and_compares(
         model=tiny,
         texts=texts,
         provenance=tuned / "provenance.json",
-        architecture=tuned / "architecture.json",
-        weights=tuned / "weights",
         training=tuned / "training.parquet",
     )
     curve = read_table(tuned / "training.parquet", TRAINING)
@@ -244,7 +217,7 @@ def test_fine_tune_is_a_prepared_model_that_learnt_and_compares(
     assert changed.groupby("matrix")["weight_cosine"].is_monotonic_increasing.all()
 
 
-def test_models_of_other_shapes_are_refused(tiny: Path, tmp_path: Path) -> None:
+def test_models_of_other_shapes_are_refused(tiny: Path, mapped: Path, tmp_path: Path) -> None:
     other = prepare(tmp_path / "other", num_hidden_layers=2)
     stage = compare_models.CompareStage(map=VocabularyMap(), comparison=Comparison())
     with pytest.raises(UserError, match="n_layers is 3 and 2"):
@@ -252,26 +225,26 @@ def test_models_of_other_shapes_are_refused(tiny: Path, tmp_path: Path) -> None:
             stage,
             model_a=tiny,
             model_b=other,
-            vocabulary_a=tmp_path / "unread.parquet",
+            vocabulary_a=mapped,
             agreement=tmp_path / "a.parquet",
             changed=tmp_path / "c.parquet",
         )
 
 
-def test_edit_lowers_the_concept_and_restores_the_model(tiny: Path, tmp_path: Path) -> None:
-    stage = edit_neurons.EditStage(
-        precision=PRECISION,
-        named=SEARCH.concepts,
-        edit=Edit(concepts=["Paris", "Rome"], rows=[8], prompts=["The capital of France is"]),
-        held_text="The city of Rome is the capital.",
-    )
-    path = tmp_path / "edits.parquet"
-    edit_neurons.run(stage, model=tiny, edits=path)
-    table = read_table(path, EDITS)
+def test_edit_lowers_the_concept_and_restores_the_model(
+    tiny: Path, concepts: Path, tmp_path: Path
+) -> None:
+    edit = Edit(concepts=["Paris", "Rome"], rows=[8], prompts=["The capital of France is"])
+    tables = run_clamps(tiny, concepts, tmp_path / "edited", edit=edit)
+    table = read_table(tables["edits"], EDITS)
     assert table["rows"].tolist() == [0, 8, 0, 8]
     # The second concept's untouched row shows that the first edit was undone.
     assert table["kl"].iloc[2] == 0
     assert table["kl"].iloc[1] > 0
+    # Clamps run on the model that the edits leave behind.
+    unedited = run_clamps(tiny, concepts, tmp_path / "unedited", edit=Edit(concepts=[]))
+    for name in ("clamping", "favourite"):
+        assert tables[name].read_bytes() == unedited[name].read_bytes()
 
 
 def test_gate_is_left_out_where_there_is_none(tmp_path: Path) -> None:
@@ -302,5 +275,7 @@ def test_more_tokens_than_the_head_has_is_refused(tiny: Path, tmp_path: Path) ->
 def test_tables_are_deterministic(tiny: Path, mapped: Path, tmp_path: Path) -> None:
     again, _ = make_map(tiny, tmp_path, top_k=4)
     assert again.read_bytes() == mapped.read_bytes()
+    whole = read_table(make_map(tiny, tmp_path, parts=1, top_k=4)[0], VOCABULARY)
+    pd.testing.assert_frame_equal(whole, read_table(mapped, VOCABULARY))
     assert isinstance(read_table(again, VOCABULARY), pd.DataFrame)
     assert torch.get_num_threads() >= 1

@@ -8,9 +8,9 @@ import torch
 from llm_anatomy.config.neurons import Concept
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.resolve import resolve
-from llm_anatomy.neurons.normalise import normalise_head, normalise_vectors
-from llm_anatomy.neurons.tokens import Vocabulary
-from llm_anatomy.neurons.weights import ModelWeights
+from llm_anatomy.model.run.vocabulary import Vocabulary
+from llm_anatomy.neurons.concepts import concept_tokens
+from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_vectors
 
 from tests.tiny import tiny_model
 from tests.unit.neurons.conftest import prepare
@@ -69,7 +69,7 @@ def test_a_head_of_another_width_and_a_missing_shard_are_named(tmp_path: Path) -
 
 def test_spellings_are_merged_and_texts_keep_their_space(tiny: Path) -> None:
     vocabulary = Vocabulary(tiny.parent / "weights")
-    the = vocabulary.concept_ids(Concept(name="the", words=["the", "THE "]))
+    the = concept_tokens(vocabulary, Concept(name="the", words=["the", "THE "]))
     assert [vocabulary.text(token) for token in the] == [" the", "The"]
     assert vocabulary.text(10**6) is None
     assert all(vocabulary.text(token)[0] == " " for token in vocabulary.word_tokens())

@@ -5,23 +5,32 @@ are left out, because every neuron has its largest values on them whatever the t
 positions have no next token and are left out too.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llm_anatomy.config.neurons import Matrix
+from llm_anatomy.config.neurons import Activation, Matrix
+from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.projection import Projection
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.hooks import hooked
+from llm_anatomy.model.run.vocabulary import Vocabulary
+from llm_anatomy.neurons.sample import DecodedTokens, matrices_of, neurons_of
+from llm_anatomy.tables.neurons import ACTIVATION
+
+logger = logging.getLogger(__name__)
 
 # A row's value is what it computes; a column's is what it is scaled by.
-Places = Mapping[tuple[int, Matrix], Sequence[int]]
+Sampled = Mapping[tuple[int, Matrix], Sequence[int]]
+MATRICES: tuple[Matrix, ...] = ("up", "gate", "down")
 CONTEXT = 6
 
 
@@ -42,10 +51,89 @@ class Recorded:
     place: list[tuple[int, int]]
 
 
+def sample_texts(
+    tokenizer: Any,
+    texts: Sequence[str],
+    settings: Activation,
+    seed: int,
+    source: str = "the texts",
+) -> tuple[list[list[int]], dict[str, int]]:
+    """Token ids of a seeded sample of texts, without those that leave no position to count.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: The texts to sample from.
+        settings: How many texts, and tokens of each.
+        seed: Seed of the sample.
+        source: What the message calls the texts.
+
+    Returns:
+        The texts, and how many were sampled, are used, and how many positions of them count.
+
+    Raises:
+        UserError: No sampled text has three tokens or more.
+    """
+    chosen = np.random.default_rng(seed).permutation(len(texts))[: settings.texts]
+    encoded = tokenizer([texts[index] for index in sorted(chosen)])["input_ids"]
+    used = [ids[: settings.max_tokens] for ids in encoded if min(len(ids), settings.max_tokens) > 2]
+    logger.info("%d texts, %d used, %d too short", len(chosen), len(used), len(chosen) - len(used))
+    if not used:
+        raise UserError(
+            f"{source}: no sampled text has three tokens or more; set neurons.activation.dataset "
+            "to another data set"
+        )
+    positions = sum(len(ids) - 2 for ids in used)
+    return used, {"texts": len(chosen), "texts_used": len(used), "positions": positions}
+
+
+def compare_activations(
+    decoder: Decoder,
+    vocabulary: Vocabulary,
+    decoded: DecodedTokens,
+    texts: Sequence[Sequence[int]],
+    top_positions: int,
+    batch_tokens: int,
+) -> pd.DataFrame:
+    """Compare what sampled neurons decode to with what they fire on in texts.
+
+    Args:
+        decoder: The model.
+        vocabulary: Its tokens.
+        decoded: The sampled neurons' decoded tokens (`sample.sampled_tokens`).
+        texts: Token ids of the texts, three or more each.
+        top_positions: How many positions count as firing.
+        batch_tokens: Most padded tokens in one forward pass.
+
+    Returns:
+        The table `neurons/activation`.
+    """
+    matrices = [matrix for matrix in MATRICES if matrix in matrices_of(decoded)]
+    sampled = {
+        (layer, matrix): neurons_of(decoded, layer)
+        for layer in range(decoder.n_layers)
+        for matrix in matrices
+    }
+    recorded = record(decoder, texts, sampled, batch_tokens)
+    rows: list[dict[str, Any]] = []
+    for (layer, matrix), neurons in sampled.items():
+        for column, neuron in enumerate(neurons):
+            for sign in (1, -1):
+                values = sign * recorded.values[layer, matrix][:, column]
+                tokens = decoded[layer, matrix, neuron, sign]
+                row = overlap(recorded, values, tokens, top_positions)
+                text, position = row.pop("best")
+                labels = {"layer": layer, "neuron": neuron, "matrix": matrix, "sign": sign}
+                context = in_context(texts[text], position, vocabulary.texts)
+                rows.append(labels | row | {"strongest": context})
+    return ACTIVATION.frame(rows)
+
+
 @torch.no_grad()
-def record(decoder: Decoder, ids: Sequence[Sequence[int]], places: Places, budget: int) -> Recorded:
+def record(
+    decoder: Decoder, ids: Sequence[Sequence[int]], sampled: Sampled, budget: int
+) -> Recorded:
     """Run texts and keep the sampled neurons' values at the counted positions."""
-    kept: dict[tuple[int, Matrix], list[Tensor]] = {key: [] for key in places}
+    values: dict[tuple[int, Matrix], list[Tensor]] = {key: [] for key in sampled}
     positions: list[tuple[int, int]] = []
     for batch in equal_length_batches(ids, budget, device=decoder.device):
         counted = batch.mask.clone()
@@ -54,13 +142,13 @@ def record(decoder: Decoder, ids: Sequence[Sequence[int]], places: Places, budge
         forward: dict[nn.Module, Any] = {}
         pre: dict[nn.Module, Any] = {}
         for block in decoder.blocks:
-            _watch(block, places, kept, counted, forward, pre)
+            _watch(block, sampled, values, counted, forward, pre)
         with hooked(forward=forward, pre=pre):
             decoder.body(input_ids=batch.input_ids, use_cache=False)
         for row, position in counted.nonzero().tolist():
             positions.append((batch.rows[row], position))
     return Recorded(
-        values={key: torch.cat(values) for key, values in kept.items()},
+        values={key: torch.cat(parts) for key, parts in values.items()},
         here=np.array([ids[text][position] for text, position in positions]),
         next=np.array([ids[text][position + 1] for text, position in positions]),
         place=positions,
@@ -69,18 +157,18 @@ def record(decoder: Decoder, ids: Sequence[Sequence[int]], places: Places, budge
 
 def _watch(
     block: Block,
-    places: Places,
-    kept: dict[tuple[int, Matrix], list[Tensor]],
+    sampled: Sampled,
+    recorded: dict[tuple[int, Matrix], list[Tensor]],
     counted: Tensor,
     forward: dict[nn.Module, Any],
     pre: dict[nn.Module, Any],
 ) -> None:
-    asked: dict[Matrix, Projection | None] = {"up": block.up, "gate": block.gate}
-    rows = {m: p for m, p in asked.items() if p is not None and (block.index, m) in places}
+    projections: dict[Matrix, Projection | None] = {"up": block.up, "gate": block.gate}
+    rows = {m: p for m, p in projections.items() if p is not None and (block.index, m) in sampled}
 
     def keep(matrix: Matrix, values: Tensor) -> None:
-        chosen = values.reshape(*counted.shape, -1)[counted][:, list(places[block.index, matrix])]
-        kept[block.index, matrix].append(chosen.float().cpu())
+        chosen = values.reshape(*counted.shape, -1)[counted][:, list(sampled[block.index, matrix])]
+        recorded[block.index, matrix].append(chosen.float().cpu())
 
     def outputs(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         for matrix, projection in rows.items():
@@ -92,7 +180,7 @@ def _watch(
 
     for projection in rows.values():
         forward[projection.module] = outputs
-    if (block.index, "down") in places:
+    if (block.index, "down") in sampled:
         pre[block.down.module] = inputs
 
 

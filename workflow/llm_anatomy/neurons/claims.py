@@ -127,7 +127,7 @@ def favourite_claim(favourite: pd.DataFrame, concept: str, model: str) -> Row:
     best = by_value.sort_values("mean", kind="stable").iloc[-1]
     low, high = wilson_interval(int(best["sum"]), int(best["size"]))
     control = float(share.get("control", float("nan")))
-    said = f", with random neurons clamped {control:.0%}" if control == control else ""
+    beside = f", with random neurons clamped {control:.0%}" if control == control else ""
     return claim_row(
         PAPER,
         f"Asked for its favourite, the model with the {concept} neuron clamped always talks about "
@@ -140,7 +140,7 @@ def favourite_claim(favourite: pd.DataFrame, concept: str, model: str) -> Row:
         unit="share of answers",
         holds=bool(best["mean"] >= MUCH and not control > FEW and share["clean"] <= FEW),
         note=f"Share of {int(best['size'])} answers that name it at the clamped value "
-        f"{best.name:g}, with its 95 % Wilson interval; clean {share['clean']:.0%}{said}. Holds "
+        f"{best.name:g}, with its 95 % Wilson interval; clean {share['clean']:.0%}{beside}. Holds "
         f"if at least {MUCH:.0%} and the clean and control shares are at most {FEW:.0%}. The paper "
         "gives neither value nor number of answers.",
     )

@@ -45,9 +45,9 @@ class Clamp:
     mask: Bool[Tensor, "rows tokens"]
 
 
-def sites_of(decoder: Decoder, asked: list[Site]) -> list[Site]:
-    """The asked sites that the model has; without a gate there is none to clamp."""
-    return [site for site in asked if site != "gate" or decoder.blocks[0].gate is not None]
+def sites_of(decoder: Decoder, sites: list[Site]) -> list[Site]:
+    """Those of some sites that the model has; without a gate there is none to clamp."""
+    return [site for site in sites if site != "gate" or decoder.blocks[0].gate is not None]
 
 
 def check_neuron(decoder: Decoder, key: str, layer: int, neuron: int) -> None:

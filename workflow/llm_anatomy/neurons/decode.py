@@ -8,6 +8,8 @@ the moments, extreme cosines and the extreme logits; full distributions are neve
 """
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import torch
@@ -25,7 +27,6 @@ from llm_anatomy.neurons.scan import (
     TiledHead,
     TorchScanner,
 )
-from llm_anatomy.neurons.threads import map_on_threads
 
 TILE = {"cpu": 1024, "cuda": 1 << 15}
 ROWS = {"cpu": 256, "cuda": 4096}
@@ -102,8 +103,8 @@ class HeadDecoder:
     ) -> None:
         self.vocab, self.d_model = head.shape
         # The margin needs a second token even where one is kept.
-        self.kept = max(top_k, 2)
-        if self.kept > self.vocab:
+        self.count = max(top_k, 2)
+        if self.count > self.vocab:
             raise ValueError(f"top_k is {top_k}, but the head has only {self.vocab} tokens")
         self.head, self.screen = head.float(), screen
         self.mean = self.head.mean(0, dtype=torch.float64)
@@ -113,7 +114,7 @@ class HeadDecoder:
         )
         if not math.isfinite(self.farthest):
             raise ValueError("the head holds numbers that are not finite")
-        candidates = min(2 * self.kept, self.vocab) if screen else self.kept
+        candidates = min(2 * self.count, self.vocab) if screen else self.count
         kind = "cuda" if head.is_cuda else "cpu"
         tiled = TiledHead(self.head, TILE[kind], screen)
         self.scanner: Scanner
@@ -132,7 +133,7 @@ class HeadDecoder:
         chunks = vectors.split(self.scanner.rows)
         if self.head.is_cuda:
             return _concatenate([self._decode_chunk(chunk) for chunk in chunks])
-        return _concatenate(map_on_threads(self._decode_chunk, chunks))
+        return _concatenate(_on_threads(self._decode_chunk, chunks))
 
     @torch.no_grad()
     def _decode_chunk(self, rows: Float[Tensor, "rows d_model"]) -> Decoded:
@@ -200,7 +201,7 @@ class HeadDecoder:
             right, wrong = logits - shift[:, None], screened - shift[:, None]
             total = total + (right.exp() - wrong.exp()).sum(1)
             weighted = weighted + (right.exp() * right - wrong.exp() * wrong).sum(1)
-        ids, logits = _ranked(candidates, logits, self.kept)
+        ids, logits = _ranked(candidates, logits, self.count)
         return Pole(
             ids=ids,
             logits=logits,
@@ -210,11 +211,11 @@ class HeadDecoder:
         )
 
 
-def _ranked(ids: Tensor, logits: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-    """The `kept` largest logits in descending order; equal logits by token id."""
+def _ranked(ids: Tensor, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest logits in descending order; equal logits by token id."""
     by_id = ids.argsort(dim=1)
     ids, logits = ids.gather(1, by_id), logits.gather(1, by_id)
-    order = logits.argsort(dim=1, descending=True, stable=True)[:, :kept]
+    order = logits.argsort(dim=1, descending=True, stable=True)[:, :count]
     return ids.gather(1, order), logits.gather(1, order)
 
 
@@ -228,3 +229,21 @@ def _concatenate(chunks: list[Decoded]) -> Decoded:
 
     rest = {f.name: join(f.name) for f in fields(Decoded) if f.name not in {"positive", "negative"}}
     return Decoded(positive=pole("positive"), negative=pole("negative"), **rest)
+
+
+def _on_threads(decode: Callable[[Tensor], Decoded], chunks: Sequence[Tensor]) -> list[Decoded]:
+    """The chunks decoded, in their order, whatever the number of threads.
+
+    A thread decodes a chunk alone: nothing waits at the end of every small operation, and the
+    bytes do not depend on how many threads there are.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [decode(chunk) for chunk in chunks]
+    try:
+        # Torch counts threads for every Python thread apart, but new ones start from the last
+        # number set anywhere: hence the second line.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(decode, chunks))
+    finally:
+        torch.set_num_threads(threads)

@@ -8,20 +8,28 @@ opposite. The paper refines t from the model's own hidden states; the head's row
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from llm_anatomy.config.neurons import Matrix
+from llm_anatomy.config.neurons import Edit, Matrix
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.projection import Projection
+from llm_anatomy.model.run.prompts import raw_ids
+from llm_anatomy.neurons.clamping import kl_from
+from llm_anatomy.neurons.concepts import ConceptIndex
+from llm_anatomy.neurons.runner import PromptRunner
+from llm_anatomy.progress import Progress
+from llm_anatomy.tables.neurons import EDITS
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightVector:
     """One weight vector and its cosine with the concept's direction."""
 
     matrix: Matrix
@@ -33,6 +41,63 @@ class Place:
         return f"{self.matrix}:{self.layer}:{self.neuron}"
 
 
+def edit_concepts(
+    decoder: Decoder, tokenizer: Any, index: ConceptIndex, settings: Edit, held_text: str
+) -> pd.DataFrame:
+    """A concept's probability before and after the weight vectors closest to it are reversed.
+
+    Args:
+        decoder: The model; its weights change for every edit and are put back.
+        tokenizer: Its tokenizer.
+        index: The concepts.
+        settings: Concepts, numbers of vectors, and prompts.
+        held_text: Text on which the edit's side effects are measured.
+
+    Returns:
+        The table `neurons/edits`.
+
+    Raises:
+        UserError: The weights are quantised.
+    """
+    prompts = {prompt: raw_ids(tokenizer, prompt) for prompt in settings.prompts}
+    held = raw_ids(tokenizer, held_text)
+    # Weights change between runs, so no state of an earlier run may be reused.
+    runner = PromptRunner(decoder, restart=False)
+    before = {prompt: runner.next_logprobs(ids)[0] for prompt, ids in prompts.items()}
+    held_before = runner.all_logprobs(held)
+    rows: list[dict[str, Any]] = []
+
+    def measure(concept: str, tokens: list[int], vectors: list[WeightVector]) -> None:
+        held_kl = median_kl(held_before, runner.all_logprobs(held))
+        for prompt, ids in prompts.items():
+            after = runner.next_logprobs(ids)
+            rows.append(
+                {
+                    "concept": concept,
+                    "rows": len(vectors),
+                    "prompt": prompt,
+                    "probability": float(after[0, tokens].exp().sum()),
+                    "kl": float(kl_from(before[prompt], after)[0]),
+                    "held_kl": held_kl,
+                    "smallest_cosine": vectors[-1].cosine if vectors else None,
+                    "edited": [str(vector) for vector in vectors],
+                }
+            )
+
+    steps = len(settings.concepts) * len(settings.rows)
+    with Progress(steps, "edits", "edit_concepts") as progress:
+        for name in settings.concepts:
+            tokens = index.tokens(name)
+            direction = concept_direction(decoder.head.weight(), tokens)
+            nearest = closest(decoder, direction, settings.matrices, max(settings.rows))
+            measure(name, tokens, [])
+            for count in settings.rows:
+                with reversed_rows(decoder, nearest[:count], direction):
+                    measure(name, tokens, nearest[:count])
+                progress.advance()
+    return EDITS.frame(rows)
+
+
 def concept_direction(
     head: Float[Tensor, "vocab d_model"], tokens: Sequence[int]
 ) -> Float[Tensor, " d_model"]:
@@ -42,26 +107,26 @@ def concept_direction(
 
 def closest(
     decoder: Decoder, direction: Float[Tensor, " d_model"], matrices: Sequence[Matrix], count: int
-) -> list[Place]:
+) -> list[WeightVector]:
     """The weight vectors with the highest cosine with a direction, highest first."""
-    found: list[Place] = []
+    nearest: list[WeightVector] = []
     for block in decoder.blocks:
         for matrix in matrices:
             projection = _projection(block, matrix)
             if projection is None:
                 continue
             weight = projection.weight()
-            vectors = weight.T if matrix == "down" else weight
-            cosines = normalize(vectors, dim=1) @ direction.to(vectors.device)
+            rows = weight.T if matrix == "down" else weight
+            cosines = normalize(rows, dim=1) @ direction.to(rows.device)
             best = cosines.topk(min(count, len(cosines)))
             for neuron, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True):
-                found.append(Place(matrix, block.index, neuron, cosine))
-    return sorted(found, key=lambda place: -place.cosine)[:count]
+                nearest.append(WeightVector(matrix, block.index, neuron, cosine))
+    return sorted(nearest, key=lambda vector: -vector.cosine)[:count]
 
 
 @contextmanager
 def reversed_rows(
-    decoder: Decoder, places: Sequence[Place], direction: Float[Tensor, " d_model"]
+    decoder: Decoder, vectors: Sequence[WeightVector], direction: Float[Tensor, " d_model"]
 ) -> Iterator[None]:
     """The model with these weight vectors replaced by -|w| t; put back on leaving.
 
@@ -70,8 +135,8 @@ def reversed_rows(
     """
     saved: list[tuple[Tensor, Tensor]] = []
     try:
-        for place in places:
-            view = _vector(decoder, place)
+        for vector in vectors:
+            view = _stored(decoder, vector)
             saved.append((view, view.clone()))
             view.copy_(-view.float().norm() * direction.to(view.device))
         yield
@@ -80,21 +145,22 @@ def reversed_rows(
             view.copy_(before)
 
 
-def _vector(decoder: Decoder, place: Place) -> Tensor:
+def _stored(decoder: Decoder, vector: WeightVector) -> Tensor:
     """A writable view of one weight vector."""
-    projection = _projection(decoder.blocks[place.layer], place.matrix)
+    projection = _projection(decoder.blocks[vector.layer], vector.matrix)
     assert projection is not None
     weight = projection.module.weight
     assert isinstance(weight, Tensor)
     if not weight.is_floating_point():
         raise UserError(
-            "edit_neurons cannot change quantised weights; set precision.quantisation to none"
+            "neurons.edit cannot change quantised weights; set precision.quantisation to none, or "
+            "neurons.edit.concepts to []"
         )
     stored = weight.detach()
     matrix = stored.T if projection.transposed else stored
-    if place.matrix == "down":
-        return matrix[:, place.neuron]
-    neuron = place.neuron if projection.rows is None else int(projection.rows[place.neuron])
+    if vector.matrix == "down":
+        return matrix[:, vector.neuron]
+    neuron = vector.neuron if projection.rows is None else int(projection.rows[vector.neuron])
     return matrix[neuron]
 
 

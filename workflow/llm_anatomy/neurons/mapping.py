@@ -1,7 +1,8 @@
 """The vocabulary map: every neuron of a layer's matrices as tokens, in table form."""
 
+import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from llm_anatomy.config.neurons import Matrix, VocabularyMap
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.decode import Decoded, HeadDecoder
-from llm_anatomy.neurons.normalise import normalise_head, normalise_vectors
-from llm_anatomy.neurons.tokens import Vocabulary
-from llm_anatomy.neurons.weights import ModelWeights
+from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_vectors
+from llm_anatomy.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+Columns: TypeAlias = dict[str, Any]
 
 
 class Mapper:
@@ -23,7 +28,8 @@ class Mapper:
     Args:
         weights: The model's files.
         settings: What to decode, and how.
-        device: Where to compute.
+        device: Where to compute; a model that accelerate would spread over cards (`auto`) is
+            decoded on the first of them.
         head: Another model's LM head to decode with; its own when left out.
 
     Memory: the head, one layer's matrix and one buffer of logits, whatever the number of layers.
@@ -39,9 +45,10 @@ class Mapper:
         device: str,
         head: Float[Tensor, "vocab d_model"] | None = None,
     ) -> None:
-        self.weights, self.settings, self.device = weights, settings, device
+        self.weights, self.settings = weights, settings
+        self.device = "cuda" if device == "auto" else device
         chosen = weights.head if head is None else head
-        head = normalise_head(chosen.to(device).float(), settings.normalisation)
+        head = normalise_head(chosen.to(self.device).float(), settings.normalisation)
         if settings.top_k > len(head):
             raise UserError(
                 f"neurons.map.top_k is {settings.top_k}, but the model's head has only "
@@ -59,6 +66,70 @@ class Mapper:
         return normalise_vectors(vectors, self.weights, layer, matrix, mode)
 
 
+def map_neurons(
+    weights: ModelWeights,
+    vocabulary: Vocabulary,
+    settings: VocabularyMap,
+    device: str,
+    part: int = 0,
+) -> Iterator[tuple[Columns, Columns]]:
+    """The vocabulary map of a model's layers, one matrix at a time, so that memory stays the same.
+
+    Args:
+        weights: The model's files.
+        vocabulary: The model's tokens.
+        settings: What to decode, and in how many parts.
+        device: Where to compute.
+        part: Which share of the layers, from 0.
+
+    Yields:
+        Columns of `neurons/vocabulary` and of `neurons/statistics`, for every matrix of every
+        layer of the part.
+
+    Raises:
+        UserError: The model has none of the matrices, or fewer tokens than `top_k`.
+    """
+    matrices = weights.present(settings.matrices)
+    absent = absent_matrices(weights, settings)
+    if not matrices:
+        raise UserError(
+            f"neurons.map.matrices asks for {', '.join(absent)}, which the model "
+            f"'{weights.folder.parent.name}' does not have; ask for up or down"
+        )
+    if absent:
+        logger.warning("the model has no %s projection; it is left out of the map", absent[0])
+    mapper = Mapper(weights, settings, device)
+    layers = layer_range(weights.n_layers, part, settings.parts)
+    logger.info(
+        "%d layers, %d matrices, %d tokens", len(layers), len(matrices), mapper.decoder.vocab
+    )
+    with Progress(len(layers) * len(matrices), "matrices", "map_neurons") as progress:
+        for layer in layers:
+            for matrix in matrices:
+                decoded = mapper.decode(layer, matrix)
+                yield (
+                    vocabulary_columns(decoded, settings.top_k, layer, matrix, vocabulary),
+                    statistics_columns(decoded, layer, matrix),
+                )
+                progress.advance()
+
+
+def map_provenance(weights: ModelWeights, settings: VocabularyMap) -> dict[str, Any]:
+    """What the tables of a map record of their making."""
+    return {
+        "normalisation": settings.normalisation,
+        "screen": settings.screen,
+        "matrices_absent": absent_matrices(weights, settings),
+        "head_tied": weights.architecture["head"]["tied"],
+    }
+
+
+def absent_matrices(weights: ModelWeights, settings: VocabularyMap) -> list[Matrix]:
+    """The matrices to decode that the model does not have."""
+    present = weights.present(settings.matrices)
+    return [matrix for matrix in settings.matrices if matrix not in present]
+
+
 def layer_range(n_layers: int, part: int, parts: int) -> range:
     """Layers of the `part`-th (from 0) of `parts` jobs; together they cover every layer once."""
     return range(n_layers * part // parts, n_layers * (part + 1) // parts)
@@ -66,7 +137,7 @@ def layer_range(n_layers: int, part: int, parts: int) -> range:
 
 def vocabulary_columns(
     decoded: Decoded, top_k: int, layer: int, matrix: str, vocabulary: Vocabulary
-) -> dict[str, Any]:
+) -> Columns:
     """Columns of `neurons/vocabulary` for one matrix of one layer."""
     neurons = len(decoded.norm)
     # neuron x sign x rank, the order of the rows.
@@ -90,11 +161,11 @@ def vocabulary_columns(
     }
 
 
-def statistics_columns(decoded: Decoded, layer: int, matrix: str) -> dict[str, Any]:
+def statistics_columns(decoded: Decoded, layer: int, matrix: str) -> Columns:
     """Columns of `neurons/statistics` for one matrix of one layer."""
     neurons = len(decoded.norm)
     poles = {"positive": decoded.positive, "negative": decoded.negative}
-    columns: dict[str, Any] = {
+    columns: Columns = {
         "layer": np.full(neurons, layer, np.int16),
         "neuron": np.arange(neurons, dtype=np.int32),
         "matrix": pa.array([matrix] * neurons),
@@ -106,8 +177,3 @@ def statistics_columns(decoded: Decoded, layer: int, matrix: str) -> dict[str, A
             values = getattr(pole, name)
             columns[f"{name}_{sign}"] = (values.float() if cast else values).cpu().numpy()
     return columns
-
-
-def present_matrices(weights: ModelWeights, asked: list[Matrix]) -> Iterator[Matrix]:
-    """The asked matrices that the model has."""
-    return (matrix for matrix in asked if weights.has(matrix))

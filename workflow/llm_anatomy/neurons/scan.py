@@ -183,13 +183,13 @@ def tile_sums(
     if not safe and float(centred.abs().max()) > LOG2_E * SAFE_EXPONENT:
         centred = centred.double()
     power = centred.exp2()
-    kept = [power.sum(1), (power * centred).sum(1)]
+    sums = [power.sum(1), (power * centred).sum(1)]
     power.reciprocal_()
-    kept += [power.sum(1), (power * centred).sum(1)]
+    sums += [power.sum(1), (power * centred).sum(1)]
     torch.mul(centred, centred, out=power)
-    kept += [power.sum(1), (power * centred).sum(1), power.square_().sum(1)]
+    sums += [power.sum(1), (power * centred).sum(1), power.square_().sum(1)]
     torch.mul(logits, inverse_norms, out=power)
-    return torch.stack([*kept, power.amax(1), power.amin(1)]).double()
+    return torch.stack([*sums, power.amax(1), power.amin(1)]).double()
 
 
 def add_tiles(tiles: list[Float[Tensor, "9 rows"]]) -> Float[Tensor, "9 rows"]:

@@ -4,25 +4,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.neurons import Clamping, Operation, Site
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.run.prompts import raw_ids
 from llm_anatomy.neurons.clamping import (
     Clamp,
+    check_neuron,
     kl_from,
     positions_mask,
+    sites_of,
     summarise,
 )
+from llm_anatomy.neurons.concepts import ConceptIndex, control_neurons
 from llm_anatomy.neurons.runner import PromptRunner
+from llm_anatomy.progress import Progress
+from llm_anatomy.tables.neurons import CLAMPING
 
 BISECTIONS = 14
 SMALLEST = 1e-3
 
 
 @dataclass(frozen=True)
-class Target:
+class SweepTarget:
     """One neuron, one prompt and the concept whose probability is watched.
 
     Attributes:
@@ -36,6 +44,66 @@ class Target:
     concept: list[int]
     layer: int
     neuron: int
+
+
+def sweep_clamps(
+    runner: PromptRunner, tokenizer: Any, index: ConceptIndex, settings: Clamping, seed: int
+) -> pd.DataFrame:
+    """The next token under every clamp of every target's neuron, and of a control of its layer.
+
+    Args:
+        runner: The model.
+        tokenizer: Its tokenizer.
+        index: The concepts and their neurons.
+        settings: The targets and what to sweep.
+        seed: Seed of the choice of controls.
+
+    Returns:
+        The table `neurons/clamping`.
+
+    Raises:
+        UserError: A configured neuron does not exist, or the held text is too short.
+    """
+    decoder = runner.decoder
+    for number, target in enumerate(settings.targets):
+        if target.neuron is not None:
+            key = f"neurons.clamping.targets[{number}].neuron"
+            check_neuron(decoder, key, target.neuron.layer, target.neuron.neuron)
+    held = raw_ids(tokenizer, settings.held_text)
+    if len(held) < 2:
+        raise UserError("neurons.clamping.held_text has fewer than two tokens; give a longer text")
+    sweeper, sites = Sweeper(runner, settings, held), sites_of(decoder, settings.sites)
+    rows: list[dict[str, Any]] = []
+    steps = len(settings.targets) * 2 * len(sites)
+    with Progress(steps, "sweeps", "clamp_neurons") as progress:
+        for target in settings.targets:
+            tokens = index.tokens(target.concept)
+            layer, neuron = index.neuron(target.concept, target.neuron)
+            count = decoder.blocks[layer].n_neurons
+            (control,) = control_neurons(layer, neuron, count, 1, seed)
+            prompt = raw_ids(tokenizer, target.prompt)
+            for role, clamped_neuron in (("concept", neuron), ("control", control)):
+                aim = SweepTarget(prompt, tokens, layer, clamped_neuron)
+                swept = [sweeper.clean_row(aim)]
+                for site in sites:
+                    for operation in settings.operations:
+                        swept += sweeper.sweep(aim, site, operation)
+                    # A control has no concept whose dose would have to be calibrated.
+                    for positions in settings.positions if role == "concept" else ():
+                        swept += sweeper.calibrate(aim, site, positions)
+                    progress.advance()
+                labels = {
+                    "concept": target.concept,
+                    "prompt": target.prompt,
+                    "layer": layer,
+                    "neuron": clamped_neuron,
+                    "role": role,
+                    "token": index.vocabulary.text(tokens[0]),
+                }
+                for row in swept:
+                    tops = [index.vocabulary.text(token) or "" for token in row.pop("top_ids")]
+                    rows.append(labels | row | {"top_tokens": tops})
+    return CLAMPING.frame(rows)
 
 
 @dataclass
@@ -52,7 +120,7 @@ class Sweeper:
     settings: Clamping
     held: list[int]
 
-    def clean_row(self, target: Target) -> dict[str, Any]:
+    def clean_row(self, target: SweepTarget) -> dict[str, Any]:
         """The unclamped model on the target's prompt."""
         clean = self._clean_logprobs(target.prompt)
         row = summarise(clean, clean, target.concept, self.settings.top_tokens)
@@ -66,14 +134,14 @@ class Sweeper:
             "perplexity": float(self._perplexities(target, "up", "add", [0.0])[0]),
         }
 
-    def sweep(self, target: Target, site: Site, operation: Operation) -> list[dict[str, Any]]:
+    def sweep(self, target: SweepTarget, site: Site, operation: Operation) -> list[dict[str, Any]]:
         """Every value at every choice of positions."""
         values = list(self.settings.values)
         perplexities = self._perplexities(target, site, operation, values)
         rows = []
         for positions in self.settings.positions:
-            found = self._rows(target, site, operation, positions, values)
-            for value, row, perplexity in zip(values, found, perplexities, strict=True):
+            swept = self._rows(target, site, operation, positions, values)
+            for value, row, perplexity in zip(values, swept, perplexities, strict=True):
                 rows.append(
                     {
                         "site": site,
@@ -87,7 +155,7 @@ class Sweeper:
                 )
         return rows
 
-    def calibrate(self, target: Target, site: Site, positions: str) -> list[dict[str, Any]]:
+    def calibrate(self, target: SweepTarget, site: Site, positions: str) -> list[dict[str, Any]]:
         """The values, added in both directions, at which KL(clean || clamped) hits each target.
 
         A direction in which no value within the bound reaches a target has no row.
@@ -98,20 +166,20 @@ class Sweeper:
             return []
         signs = torch.tensor([sign for _, sign in goals], dtype=torch.float64)
         low, high = SMALLEST * signs, self.settings.kl_bound * signs
-        wanted = torch.tensor([goal for goal, _ in goals], dtype=torch.float64)
+        targets = torch.tensor([goal for goal, _ in goals], dtype=torch.float64)
 
         def divergence(values: Tensor) -> Tensor:
             clamp = self._clamp(target, site, "add", positions, values.tolist(), target.prompt)
             return kl_from(clean, self.runner.next_logprobs(target.prompt, clamp))
 
-        reached = divergence(high) >= wanted
+        reached = divergence(high) >= targets
         for _ in range(BISECTIONS):
             # Halving the exponent: the values span decades.
             middle = signs * (low * high).sqrt()
-            above = divergence(middle) >= wanted
+            above = divergence(middle) >= targets
             high, low = torch.where(above, middle, high), torch.where(above, low, middle)
-        kept = [i for i in range(len(goals)) if bool(reached[i])]
-        values = [float(high[i]) for i in kept]
+        within = [i for i in range(len(goals)) if bool(reached[i])]
+        values = [float(high[i]) for i in within]
         if not values:
             return []
         rows = self._rows(target, site, "add", positions, values)
@@ -126,11 +194,16 @@ class Sweeper:
                 **row,
                 "perplexity": float(perplexity),
             }
-            for i, value, row, perplexity in zip(kept, values, rows, perplexities, strict=True)
+            for i, value, row, perplexity in zip(within, values, rows, perplexities, strict=True)
         ]
 
     def _rows(
-        self, target: Target, site: Site, operation: Operation, positions: str, values: list[float]
+        self,
+        target: SweepTarget,
+        site: Site,
+        operation: Operation,
+        positions: str,
+        values: list[float],
     ) -> list[dict[str, Any]]:
         clean = self._clean_logprobs(target.prompt)
         clamp = self._clamp(target, site, operation, positions, values, target.prompt)
@@ -139,7 +212,7 @@ class Sweeper:
         return [dict(summarise(clean, row, target.concept, top)) for row in logprobs]
 
     def _perplexities(
-        self, target: Target, site: Site, operation: Operation, values: Sequence[float]
+        self, target: SweepTarget, site: Site, operation: Operation, values: Sequence[float]
     ) -> Float[Tensor, " values"]:
         clamp = self._clamp(target, site, operation, "all", values, self.held)
         return (-self.runner.token_logprobs(self.held, clamp).mean(1)).exp()
@@ -149,7 +222,7 @@ class Sweeper:
 
     def _clamp(
         self,
-        target: Target,
+        target: SweepTarget,
         site: Site,
         operation: Operation,
         positions: str,

@@ -5,15 +5,66 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from llm_anatomy.config.neurons import FineTune
+from llm_anatomy.errors import UserError
+from llm_anatomy.progress import track
+from llm_anatomy.tables.neurons import TRAINING
 
 CLIP = 1.0
 HELD_SHARE = 0.1
 MAX_HELD = 8
 IGNORE = -100
+
+
+def fine_tune(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    settings: FineTune,
+    seed: int,
+    source: str = "the texts",
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Tune a model in place on texts.
+
+    Args:
+        model: A transformers causal language model in float32: bfloat16 loses steps of this size.
+        tokenizer: Its tokenizer.
+        texts: What to train on.
+        settings: Steps, batch, learning rate.
+        seed: Seed of the order of the texts.
+        source: What the message calls the texts.
+
+    Returns:
+        The table `neurons/training`, and how many texts there were, were used and were too short.
+
+    Raises:
+        UserError: Fewer than two texts are long enough, or the loss diverges.
+    """
+    encoded = tokenizer(list(texts))["input_ids"]
+    rows = [ids[: settings.max_tokens] for ids in encoded if len(ids) > 1]
+    if len(rows) < 2:
+        raise UserError(
+            f"{source}: fewer than two texts have two tokens or more, too few to fine-tune on; set "
+            "neurons.fine_tune.dataset to another data set, or neurons.comparison.fine_tuned "
+            "to false"
+        )
+    steps = track(train(model, rows, settings, seed), settings.steps, "steps", "fine_tune")
+    curve = TRAINING.frame(steps)
+    if not all(math.isfinite(loss) for loss in curve["loss"]):
+        raise UserError(
+            f"the fine-tune diverged (neurons.fine_tune.learning_rate is {settings.learning_rate});"
+            " lower it"
+        )
+    counts = {
+        "texts": len(texts),
+        "texts_used": len(rows),
+        "texts_too_short": len(texts) - len(rows),
+    }
+    return curve, counts
 
 
 def learning_rate(step: int, settings: FineTune) -> float:
@@ -42,11 +93,11 @@ def loss_of(model: Any, rows: Sequence[list[int]]) -> tuple[Tensor, int]:
         ids[index, : len(row)] = targets[index, : len(row)] = torch.tensor(row)
     ids, targets = ids.to(model.device), targets.to(model.device)
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    wanted = targets[:, 1:]
+    labels = targets[:, 1:]
     loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORE
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE
     )
-    return loss, int((wanted != IGNORE).sum())
+    return loss, int((labels != IGNORE).sum())
 
 
 def train(

@@ -8,26 +8,77 @@ and the log-probability of the top token of s * w is compared with the clean mod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from llm_anatomy.config.neurons import Matrix, Site
+from llm_anatomy.config.neurons import Matrix, Site, Validation
+from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.run.hooks import hooked
+from llm_anatomy.model.run.prompts import raw_ids
+from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.clamping import Clamp, positions_mask
 from llm_anatomy.neurons.runner import PromptRunner
+from llm_anatomy.neurons.sample import DecodedTokens, matrices_of, neurons_of
+from llm_anatomy.progress import Progress
+from llm_anatomy.statistics.intervals import exact_interval
+from llm_anatomy.tables.neurons import SIGN_TESTS, VALIDATION
 
 SITE_OF: Mapping[Matrix, Site] = {"up": "up", "gate": "gate", "down": "activation"}
 
 
-def sample_neurons(n_neurons: int, count: int, seed: int, layer: int) -> list[int]:
-    """A seeded sample of a layer's neurons, in order."""
-    chosen = np.random.default_rng([seed, layer]).permutation(n_neurons)[:count]
-    return sorted(int(neuron) for neuron in chosen)
+def validate_neurons(
+    runner: PromptRunner,
+    tokenizer: Any,
+    vocabulary: Vocabulary,
+    decoded: DecodedTokens,
+    settings: Validation,
+) -> pd.DataFrame:
+    """Clamp a sample of neurons in every layer and see what becomes of their decoded tokens.
+
+    Args:
+        runner: The model.
+        tokenizer: Its tokenizer.
+        vocabulary: Its tokens.
+        decoded: The sampled neurons' decoded tokens (`sample.sampled_tokens`).
+        settings: Prompts and strength.
+
+    Returns:
+        The table `neurons/validation`; `layer_sign_tests` tests it.
+
+    Raises:
+        UserError: A layer has fewer neurons than are to be sampled.
+    """
+    decoder = runner.decoder
+    for block in decoder.blocks:
+        if settings.neurons_per_layer > block.n_neurons:
+            raise UserError(
+                f"neurons.validation.neurons_per_layer is {settings.neurons_per_layer}, but layer "
+                f"{block.index} has only {block.n_neurons} neurons"
+            )
+    prompts = {prompt: raw_ids(tokenizer, prompt) for prompt in settings.prompts}
+    sizes = site_sizes(decoder, list(prompts.values()))
+    matrices = [matrix for matrix in SITE_OF if matrix in matrices_of(decoded)]
+    rows: list[dict[str, Any]] = []
+    with Progress(decoder.n_layers * len(matrices), "matrices", "validate_neurons") as progress:
+        for layer in range(decoder.n_layers):
+            neurons = neurons_of(decoded, layer)
+            for matrix in matrices:
+                tokens = {
+                    (neuron, sign): decoded[layer, matrix, neuron, sign][0]
+                    for neuron in neurons
+                    for sign in (1, -1)
+                }
+                size = settings.strength * sizes[layer, SITE_OF[matrix]]
+                for prompt, ids in prompts.items():
+                    for row in validate_layer(runner, ids, layer, matrix, neurons, tokens, size):
+                        text = vocabulary.text(row["token_id"])
+                        rows.append(row | {"prompt": prompt, "token": text})
+                progress.advance()
+    return VALIDATION.frame(rows)
 
 
 @torch.no_grad()
@@ -139,10 +190,9 @@ def layer_sign_tests(validation: pd.DataFrame) -> pd.DataFrame:
     means = cases[["logprob_change", "control_logprob_change"]].mean().reset_index()
     rows = []
     for (layer, matrix), group in means.groupby(["layer", "matrix"], sort=True):
-        told = group[group["logprob_change"] != 0]
-        raised, count = int((told["logprob_change"] > 0).sum()), len(told)
-        test = binomtest(raised, count) if count else None
-        interval = test.proportion_ci() if test else None
+        changed = group[group["logprob_change"] != 0]
+        raised, count = int((changed["logprob_change"] > 0).sum()), len(changed)
+        low, high = exact_interval(raised, count)
         control = group["control_logprob_change"]
         rows.append(
             {
@@ -151,13 +201,13 @@ def layer_sign_tests(validation: pd.DataFrame) -> pd.DataFrame:
                 "neurons": count,
                 "raised": raised,
                 "share": raised / count if count else None,
-                "low": interval.low if interval else None,
-                "high": interval.high if interval else None,
-                "p_value": test.pvalue if test else None,
+                "low": low,
+                "high": high,
+                "p_value": float(binomtest(raised, count).pvalue) if count else None,
                 "control_share": float((control[control != 0] > 0).mean())
                 if (control != 0).any()
                 else None,
                 "mean_change": float(group["logprob_change"].mean()),
             }
         )
-    return pd.DataFrame(rows)
+    return SIGN_TESTS.frame(rows)

@@ -1,6 +1,10 @@
-"""Neuron weights straight from the safetensors files: no model is built, one matrix at a time."""
+"""Neuron weights straight from the safetensors files: no model is built, one matrix at a time.
+
+What a weight vector goes through before the LM head is here too; the top token depends on it.
+"""
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from llm_anatomy.artefacts.remake import remake_command
+from llm_anatomy.config.neurons import Matrix, Normalisation
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.source.shards import tensor_files
 
@@ -60,6 +65,10 @@ class ModelWeights:
                 "this study does not cover; choose a dense model"
             )
         return all(layer[matrix] is not None for layer in layers)
+
+    def present(self, matrices: Sequence[Matrix]) -> list[Matrix]:
+        """Those of some matrices that the model has; raises as `has`."""
+        return [matrix for matrix in matrices if self.has(matrix)]
 
     def vectors(self, layer: int, matrix: str) -> Float[Tensor, "neurons d_model"]:
         """The weight vector of every neuron: rows of up and gate, columns of down; as stored.
@@ -124,3 +133,41 @@ class ModelWeights:
                 f"does not fit a residual stream of width {self.d_model}; the files of two models "
                 "may be mixed"
             )
+
+
+def normalise_vectors(
+    vectors: Float[Tensor, "neurons d_model"],
+    weights: ModelWeights,
+    layer: int,
+    matrix: Matrix,
+    mode: Normalisation,
+) -> Float[Tensor, "neurons d_model"]:
+    """Weight vectors as they are decoded.
+
+    `raw`: w. `final_gain`: w * g, g the gain of the final norm. `rms`: the final norm of w, all
+    of it. `input_gain`: w * g, g the gain of the norm before the MLP, which makes a row of up or
+    gate the direction it reads in the unnormalised stream; columns of down stay as they are.
+    `cosine`: w / |w|.
+    """
+    architecture = weights.architecture
+    if mode == "final_gain":
+        return vectors * weights.gain(architecture["final_norm"]).to(vectors.device)
+    if mode == "rms":
+        norm = architecture["final_norm"]
+        if norm["centred"]:
+            vectors = vectors - vectors.mean(1, keepdim=True)
+        scale = (vectors.square().mean(1, keepdim=True) + float(norm["eps"])).sqrt()
+        return vectors / scale * weights.gain(norm).to(vectors.device)
+    if mode == "input_gain" and matrix != "down":
+        norm = architecture["layers"][layer]["mlp_norm"]
+        return vectors * weights.gain(norm).to(vectors.device)
+    if mode == "cosine":
+        return torch.nn.functional.normalize(vectors, dim=1)
+    return vectors
+
+
+def normalise_head(
+    head: Float[Tensor, "vocab d_model"], mode: Normalisation
+) -> Float[Tensor, "vocab d_model"]:
+    """The LM head as it is used: unit rows for `cosine`, else unchanged."""
+    return torch.nn.functional.normalize(head, dim=1) if mode == "cosine" else head

@@ -164,12 +164,13 @@ def _clamp(job: Job) -> Work:
     calibrations = 2 * len(clamping.kl_targets) * CALIBRATION_STEPS
     prompts = sweeps * len(clamping.positions) * (values + calibrations)
     held = sweeps * values * HELD_TOKENS
-    return _forward(
+    swept = _forward(
         job,
         tokens=prompts * PROMPT_TOKENS + held,
         vectors=prompts + held,
         logits=len(clamping.values) * HELD_TOKENS * shape.vocab_size,
     )
+    return _one_after_the_other(swept, _favourites(job), _edit(job))
 
 
 def _favourites(job: Job) -> Work:
@@ -182,14 +183,10 @@ def _favourites(job: Job) -> Work:
 def _validate(job: Job) -> Work:
     validation = job.configuration.neurons.validation
     prompts = job.model.n_layers * validation.neurons_per_layer * 2 * len(validation.prompts)
-    work = _forward(job, prompts * PROMPT_TOKENS, prompts)
-    return replace(work, held_mb=_map_mb(job))
-
-
-def _activate(job: Job) -> Work:
+    clamps = _forward(job, prompts * PROMPT_TOKENS, prompts)
     activation = job.configuration.neurons.activation
-    work = _forward(job, activation.texts * activation.max_tokens, 0)
-    return replace(work, held_mb=_map_mb(job))
+    texts = _forward(job, activation.texts * activation.max_tokens, 0)
+    return replace(_one_after_the_other(clamps, texts), held_mb=_map_mb(job))
 
 
 def _edit(job: Job) -> Work:
@@ -221,6 +218,18 @@ def _forward(job: Job, tokens: float, vectors: float, logits: float = 0) -> Work
         head_vectors=vectors,
         batch_tokens=job.batch_tokens,
         held_mb=2 * logits * FLOAT32 / MB,
+    )
+
+
+def _one_after_the_other(*works: Work) -> Work:
+    """Several pieces of work of one job that loads its model once."""
+    return replace(
+        works[0],
+        body_tokens=sum(work.body_tokens for work in works),
+        head_vectors=sum(work.head_vectors for work in works),
+        held_mb=max(work.held_mb for work in works),
+        minutes=sum(work.minutes for work in works),
+        output_mb=sum(work.output_mb for work in works),
     )
 
 
@@ -319,10 +328,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "conclude_neurons": _draw_map,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
-    "ask_favourites": _favourites,
     "validate_neurons": _validate,
-    "compare_activations": _activate,
-    "edit_neurons": _edit,
     "fine_tune": _tune,
     "compare_models": _decode_again,
     "attribute_facts": _attribute,
@@ -335,12 +341,9 @@ WORK: dict[str, Callable[[Job], Work]] = {
 # Rules whose stage asks for a card where the configuration names one.
 ON_DEVICE = frozenset(
     {
-        "ask_favourites",
         "attribute_facts",
         "clamp_neurons",
-        "compare_activations",
         "compare_models",
-        "edit_neurons",
         "experiments_geometry",
         "extract_activations",
         "find_concepts",

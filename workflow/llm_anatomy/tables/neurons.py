@@ -74,15 +74,16 @@ STATISTICS_PART = TableSchema(
 VOCABULARY = TableSchema(
     name="neurons/vocabulary",
     path="results/neurons/{model}/vocabulary.parquet",
-    rule="join_neurons",
+    rule="map_neurons",
     description="One of the k tokens at one end of one neuron's weight vector, decoded through "
-    "the LM head; the normalisation is in the file's provenance.",
+    "the LM head; the normalisation is in the file's provenance. "
+    "`join_neurons` joins a map in several parts.",
     columns=_VOCABULARY,
 )
 STATISTICS = TableSchema(
     name="neurons/statistics",
     path="results/neurons/{model}/statistics.parquet",
-    rule="join_neurons",
+    rule="map_neurons",
     description="One neuron's weight vector: the distribution of its logits over the vocabulary.",
     columns=_STATISTICS,
 )
@@ -184,7 +185,7 @@ CLAMPING = TableSchema(
 FAVOURITE = TableSchema(
     name="neurons/favourite",
     path="results/neurons/{model}/favourite.parquet",
-    rule="ask_favourites",
+    rule="clamp_neurons",
     description="One answer to one paraphrase of the favourite question, clamped or not.",
     columns=(
         Column("question", pa.string(), "The question, asked through the chat template."),
@@ -276,7 +277,7 @@ SIGN_TESTS = TableSchema(
 ACTIVATION = TableSchema(
     name="neurons/activation",
     path="results/neurons/{model}/activation.parquet",
-    rule="compare_activations",
+    rule="validate_neurons",
     description="One sampled neuron and sign: decoded tokens against tokens on which it fires.",
     columns=(
         _LAYER,
@@ -356,7 +357,7 @@ TRAINING = TableSchema(
 EDITS = TableSchema(
     name="neurons/edits",
     path="results/neurons/{model}/edits.parquet",
-    rule="edit_neurons",
+    rule="clamp_neurons",
     description="A concept after the rows closest to it were reversed.",
     columns=(
         _CONCEPT,

@@ -5,7 +5,6 @@ the hub cache's files), `provenance.json` (what it is and the sha256 of every fi
 `architecture.json` (roles to tensor names, for stages that never build the model).
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -27,7 +26,7 @@ from llm_anatomy.model.source.folder import check_folder, check_source, model_fi
 from llm_anatomy.model.source.gguf import convert_gguf, read_metadata
 from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
 from llm_anatomy.model.source.memory import check_memory, count_parameters, empty_model
-from llm_anatomy.model.source.record import write_record
+from llm_anatomy.model.source.record import weight_hashes, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +85,7 @@ def provenance(
 ) -> dict[str, Any]:
     """What `provenance.json` holds: identity, licence and the sha256 of every file."""
     logger.info("hashing the files of %s", source.name)
-    hashes = {path.name: sha256_file(path) for path in sorted(weights.iterdir()) if path.is_file()}
-    lines = [f"{k}:{v}\n" for k, v in hashes.items() if k.endswith(".safetensors")]
-    weights_sha256 = hashlib.sha256("".join(lines).encode()).hexdigest()
+    hashes, weights_sha256 = weight_hashes(weights)
     config = read_config(weights, source.name)
     return {
         "model": source.name,

@@ -1,5 +1,6 @@
 """A prepared model's provenance record: reading, verifying, and passing on to tables."""
 
+import hashlib
 import importlib.metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,13 @@ def write_record(folder: Path, record: dict[str, Any], architecture: dict[str, A
     hashes = {"architecture_sha256": sha256_file(folder / ARCHITECTURE)}
     # Last, because every later stage waits for this file.
     write_json(folder / PROVENANCE, sealed(record | hashes))
+
+
+def weight_hashes(weights: Path) -> tuple[dict[str, str], str]:
+    """The sha256 of every file of a model's weights folder, and one of its safetensors files."""
+    hashes = {path.name: sha256_file(path) for path in sorted(weights.iterdir()) if path.is_file()}
+    lines = [f"{k}:{v}\n" for k, v in hashes.items() if k.endswith(".safetensors")]
+    return hashes, hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_record(provenance_path: Path) -> dict[str, Any]:

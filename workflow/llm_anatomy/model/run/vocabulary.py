@@ -1,21 +1,11 @@
 """Tokens as text, and words as tokens, from `tokenizer.json` alone."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from llm_anatomy.config.neurons import Concept
 from llm_anatomy.errors import UserError
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """One spelling of a word, and its token if it is a single one."""
-
-    text: str
-    token_id: int | None
 
 
 class Vocabulary:
@@ -66,31 +56,9 @@ class Vocabulary:
                 found.setdefault(text, token)
         return found
 
-    def spellings(self, concept: Concept) -> list[Spelling]:
-        """A concept's words with and without a leading space, in lower, title and upper case.
-
-        The first spelling that is a token is the concept's main token.
-
-        Raises:
-            UserError: None of them is a single token.
-        """
-        texts: dict[str, None] = {}
-        for word in (word.strip() for word in concept.words if word.strip()):
-            for cased in (word, word.lower(), word[0].upper() + word[1:], word.upper()):
-                texts[f" {cased}"] = texts[cased] = None
-        spellings = [Spelling(text, self._by_text.get(text)) for text in texts]
-        if all(spelling.token_id is None for spelling in spellings):
-            raise UserError(
-                f"neurons.search.concepts: no spelling of '{concept.name}' "
-                f"({', '.join(repr(text) for text in texts)}) is one token of this model's "
-                "vocabulary; choose a more frequent word"
-            )
-        return spellings
-
-    def concept_ids(self, concept: Concept) -> list[int]:
-        """Distinct tokens of a concept, the main token first; raises as `spellings`."""
-        found = [s.token_id for s in self.spellings(concept) if s.token_id is not None]
-        return list(dict.fromkeys(found))
+    def token(self, text: str) -> int | None:
+        """The first id with this text; None where no single token has it."""
+        return self._by_text.get(text)
 
     def word_tokens(self) -> list[int]:
         """Tokens that begin a word: a space, then at least three letters."""
