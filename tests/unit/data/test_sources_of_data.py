@@ -10,7 +10,7 @@ from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.data import check
-from llm_anatomy.data.build import build_texts
+from llm_anatomy.data.build import build_table, build_texts
 from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
 from llm_anatomy.rulebook.inputs import (
@@ -67,6 +67,18 @@ def test_hub_data_is_read_at_its_pinned_revision(datasets, monkeypatch):
         "split": "train",
         "token": "secret-token",
     }
+
+
+def test_questions_of_the_hub_have_the_spelling_of_texts(datasets):
+    rows = Table([{"id": "q1", "context": "A.", "question": "B?", "answers": {"text": ["A"]}}])
+    rows.column_names = tuple(rows[0])
+    datasets.load_dataset = lambda path, **options: rows
+    dataset = HUB.model_copy(update={"kind": "qa", "labels": [], "id": "id"})
+    table, intake = build_table(dataset, (), 0)
+    assert table.to_pylist() == [
+        {"example_id": "q1", "context": "A.", "question": "B?", "answers": ["A"]}
+    ]
+    assert intake.used == 1
 
 
 def test_without_a_token_in_the_environment_none_is_used(datasets, monkeypatch):

@@ -31,7 +31,8 @@ class Configuration(Settings):
         list(DEFAULT_MODELS), min_length=1, description="The language models to take apart."
     )
     datasets: list[Dataset] = Field(
-        list(DEFAULT_DATASETS), description="Texts, with labels, and relations with answers."
+        list(DEFAULT_DATASETS),
+        description="Texts with labels, relations, and what else studies read (`kind`).",
     )
     precision: Precision = Field(
         Precision(), description="How numbers are computed; a change reruns what it changes."
