@@ -56,7 +56,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SweepBatch:
     """Cases of one sweep that go through the blocks together.
 
     Attributes:
@@ -141,14 +141,14 @@ class Engine:
             for record in _in_order(own, sweep.cases)
         ]
 
-    def _batches(self, sweeps: Sequence[Sweep]) -> dict[Prompts, list[Batch]]:
+    def _batches(self, sweeps: Sequence[Sweep]) -> dict[Prompts, list[SweepBatch]]:
         """The batches of all sweeps by their prompts."""
-        by_prompts: dict[Prompts, list[Batch]] = {}
+        by_prompts: dict[Prompts, list[SweepBatch]] = {}
         for number, sweep in enumerate(sweeps):
             n_layers = 1 if sweep.manipulation is None else len(self.layers)
             for rows, at_once in batches(sweep.cases, sweep.manipulation, n_layers, self.budget):
                 prompts = tuple(case.tokens for case in rows)
-                by_prompts.setdefault(prompts, []).append(Batch(number, rows, at_once))
+                by_prompts.setdefault(prompts, []).append(SweepBatch(number, rows, at_once))
         return by_prompts
 
     def _variant(

@@ -5,6 +5,7 @@ from typing import Any
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.patching import Task
+from llm_anatomy.model.run.tokenizer import read_tokenizer
 from llm_anatomy.patching.examples import build_task
 from llm_anatomy.patching.tasks import Record
 from llm_anatomy.runner import run_stage
@@ -32,7 +33,7 @@ def run(
     intake: Path,
 ) -> None:
     """Read a task's source, tokenise it for a model, and write what can be used and what cannot."""
-    tokenizer, context = _read_tokenizer(model)
+    tokenizer, context = read_tokenizer(model)
     records, provenance = _read_source(settings.task, source)
     options = settings.model_dump(include={"seed", "switches"})
     task = build_task(settings.task, records, tokenizer, context=context, **options)
@@ -41,16 +42,6 @@ def run(
     write_table(pairs, PAIRS, task.pairs, provenance)
     write_table(floors, FLOORS, task.floors, provenance)
     write_table(intake, INTAKE, task.intake, provenance)
-
-
-def _read_tokenizer(model: Path) -> tuple[Any, int | None]:
-    """A prepared model's tokenizer, and most tokens that the model reads."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    weights = model.parent / "weights"
-    tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True)
-    config = AutoConfig.from_pretrained(weights, local_files_only=True).get_text_config()
-    return tokenizer, getattr(config, "max_position_embeddings", None)
 
 
 def _read_source(task: Task, source: tuple[Path, ...]) -> tuple[list[Record], dict[str, Any]]:
