@@ -16,29 +16,30 @@ FACT_TABLES = [
 ]
 
 
-def of_relations(*tables):
-    """Tables of every relation of a model."""
-    return expand(
+# Tables of every relation of a model.
+of_relations = lambda *tables: (
+    expand(
         "results/facts/{{model}}/{relation}/{table}.parquet",
         relation=FACT_RELATIONS,
         table=tables,
     )
+)
 
+# One facts table of every model.
+of_models = lambda table: (
+    expand("results/facts/{model}/{table}.parquet", model=MODELS, table=table)
+)
 
-def of_models(table):
-    """One facts table of every model."""
-    return expand("results/facts/{model}/{table}.parquet", model=MODELS, table=table)
-
-
-def attribution_settings(wildcards):
-    """What the importance of one relation's facts depends on."""
-    return settings_json(
+# What the importance of one relation's facts depends on.
+attribution_settings = lambda wildcards: (
+    settings_json(
         seed=CONFIG.seed,
         precision=CONFIG.precision,
         relation=FACTS.relation(wildcards.relation),
         filter=FACTS.filter,
         attribution=FACTS.attribution,
     )
+)
 
 
 rule attribute_facts:

@@ -3,54 +3,55 @@ GEOMETRY = CONFIG.geometry
 SCORERS = CONFIG.scorers
 
 
-def shard_files(table):
-    """An input function: one table of a dataset's activations from every shard, in order."""
-    return lambda wildcards: expand(
+# An input function: one table of a dataset's activations from every shard, in order.
+shard_files = lambda table: (
+    lambda wildcards: expand(
         "results/activations/{model}/{dataset}/{shard}/{table}.parquet",
         model=wildcards.model,
         dataset=wildcards.dataset,
         shard=GEOMETRY.extraction.shard_names,
         table=table,
     )
+)
 
-
-def extraction_settings(wildcards):
-    """Settings of one shard's extraction."""
-    return settings_json(
+# Settings of one shard's extraction.
+extraction_settings = lambda wildcards: (
+    settings_json(
         precision=CONFIG.precision,
         extraction=GEOMETRY.extraction,
         shard=int(wildcards.shard),
     )
+)
 
+# The table of the data set that a section names, as an input; none where it names none.
+own_texts = lambda section: (
+    expand("results/data/{name}.parquet", name=section.dataset or [])
+)
 
-def own_texts(section):
-    """The table of the data set that a section names, as an input; none where it names none."""
-    return expand("results/data/{name}.parquet", name=section.dataset or [])
-
-
-def of_datasets(name):
-    """One geometry table of every dataset; the model is left open."""
-    return expand(
+# One geometry table of every dataset; the model is left open.
+of_datasets = lambda name: (
+    expand(
         "results/geometry/{model}/{dataset}/{name}.parquet",
         dataset=DATASETS,
         name=name,
         allow_missing=True,
     )
+)
 
-
-def per_dataset(name):
-    """One geometry table of every model and dataset."""
-    return expand(
+# One geometry table of every model and dataset.
+per_dataset = lambda name: (
+    expand(
         "results/geometry/{model}/{dataset}/{name}.parquet",
         model=MODELS,
         dataset=DATASETS,
         name=name,
     )
+)
 
-
-def per_model(name):
-    """One geometry table of every model."""
-    return expand("results/geometry/{model}/{name}.parquet", model=MODELS, name=name)
+# One geometry table of every model.
+per_model = lambda name: (
+    expand("results/geometry/{model}/{name}.parquet", model=MODELS, name=name)
+)
 
 
 rule extract_activations:

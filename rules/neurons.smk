@@ -7,36 +7,35 @@ PAIRS = NEURONS.pairs(MODELS, DATASETS)
 MAP_PART, MAP_LOG = ("", "") if NEURONS.map.parts == 1 else ("map/{part}.", "/{part}")
 
 
-def map_settings(wildcards):
-    """What a map, or one part of it, depends on."""
-    return settings_json(map=NEURONS.map, part=int(wildcards.get("part", 0)))
+# What a map, or one part of it, depends on.
+map_settings = lambda wildcards: (
+    settings_json(map=NEURONS.map, part=int(wildcards.get("part", 0)))
+)
 
-
-def map_parts(table):
-    """The parts of a model's map, in the order of its layers."""
-    return lambda wildcards: expand(
+# The parts of a model's map, in the order of its layers.
+map_parts = lambda table: (
+    lambda wildcards: expand(
         "results/neurons/{model}/map/{part}.{table}.parquet",
         model=wildcards.model,
         part=range(NEURONS.map.parts),
         table=table,
     )
+)
 
+# Provenance of the first or second model of a pair.
+pair_model = lambda which: (
+    lambda wildcards: f"results/models/{PAIRS[wildcards.pair][which]}/provenance.json"
+)
 
-def pair_model(which):
-    """Provenance of the first or second model of a pair."""
-    return (
-        lambda wildcards: f"results/models/{PAIRS[wildcards.pair][which]}/provenance.json"
-    )
+# What belongs to the two models of a pair.
+pair_parts = lambda wildcards: (
+    [file for name in PAIRS[wildcards.pair] for file in model_parts(name)]
+)
 
-
-def pair_parts(wildcards):
-    """What belongs to the two models of a pair."""
-    return [file for name in PAIRS[wildcards.pair] for file in model_parts(name)]
-
-
-def pair_vocabulary(wildcards):
-    """The map of the first model of a pair."""
-    return f"results/neurons/{PAIRS[wildcards.pair][0]}/vocabulary.parquet"
+# The map of the first model of a pair.
+pair_vocabulary = lambda wildcards: (
+    f"results/neurons/{PAIRS[wildcards.pair][0]}/vocabulary.parquet"
+)
 
 
 rule map_neurons:

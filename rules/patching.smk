@@ -2,25 +2,29 @@
 PATCHING = CONFIG.patching
 
 
-def patching_source(wildcards):
-    """The table of the data set that a task reads; none where it makes its own examples."""
-    data = PATCHING.task(wildcards.task).data
-    return [] if data is None else f"results/data/{data[1]}.parquet"
+# The table of the data set that a task reads; none where it makes its own examples.
+patching_source = lambda wildcards: (
+    expand(
+        "results/data/{name}.parquet",
+        name=(PATCHING.task(wildcards.task).data or [])[1:],
+    )
+)
 
-
-def patching_task_settings(wildcards):
-    """What the examples of a task depend on."""
-    manipulations = PATCHING.task_manipulations(wildcards.task)
-    return settings_json(
+# What the examples of a task depend on.
+patching_task_settings = lambda wildcards: (
+    settings_json(
         seed=CONFIG.seed,
         task=PATCHING.task(wildcards.task),
-        switches=any(manipulation.kind == "switch" for manipulation in manipulations),
+        switches=any(
+            manipulation.kind == "switch"
+            for manipulation in PATCHING.task_manipulations(wildcards.task)
+        ),
     )
+)
 
-
-def patching_sweep_settings(wildcards):
-    """What the sweeps of a task depend on."""
-    return settings_json(
+# What the sweeps of a task depend on.
+patching_sweep_settings = lambda wildcards: (
+    settings_json(
         seed=CONFIG.seed,
         precision=CONFIG.precision,
         task=PATCHING.task(wildcards.task),
@@ -28,16 +32,17 @@ def patching_sweep_settings(wildcards):
         layers=PATCHING.layers,
         method=PATCHING.method,
     )
+)
 
-
-def per_patching_run(table):
-    """One table of every model and task, model by model."""
-    return expand(
+# One table of every model and task, model by model.
+per_patching_run = lambda table: (
+    expand(
         "results/patching/{model}/{task}/{table}.parquet",
         model=MODELS,
         task=[task.name for task in PATCHING.tasks],
         table=table,
     )
+)
 
 
 rule build_tasks:

@@ -2,24 +2,22 @@
 PICKED_STUDIES = CONFIG.picked_studies
 
 
-def lock_file():
-    """The locked package versions, of this checkout or of the workflow that it imports."""
-    own = Path("envs/requirements.lock")
-    return (
-        project_files(str(own))
-        if own.exists()
-        else workflow.source_path("../envs/requirements.lock")
-    )
+# The locked package versions, of this checkout or of the workflow that it imports.
+lock_file = lambda: (
+    project_files("envs/requirements.lock")
+    if Path("envs/requirements.lock").exists()
+    else workflow.source_path("../envs/requirements.lock")
+)
 
-
-def shown_tables():
-    """The tables that figures are made from, of which the report shows rows."""
-    return [
+# The tables that figures are made from, of which the report shows rows.
+shown_tables = lambda: (
+    [
         file
         for study in PICKED_STUDIES
         for file in getattr(rules, f"conclude_{study}").input
         if file.endswith(".parquet")
     ]
+)
 
 
 rule report:

@@ -2,12 +2,13 @@
 STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
 
 
-def stored_results(wildcards):
-    """With object storage every result, because there a job sees no file that it does not name;
-    else nothing: the stage reads the whole folder."""
-    if not storage_places(rules.write_manifest.output.manifest):
-        return []
-    return files_behind(workflow, [*sum(STUDY_RESULTS, []), rules.report.output.report])
+# With object storage every result, because there a job sees no file that it does not name; else
+# nothing: the stage reads the whole folder.
+stored_results = lambda wildcards: (
+    files_behind(workflow, [*sum(STUDY_RESULTS, []), rules.report.output.report])
+    if storage_places(rules.write_manifest.output.manifest)
+    else []
+)
 
 
 rule write_manifest:

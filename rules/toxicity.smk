@@ -6,22 +6,22 @@ LABELLED = CONFIG.labelled_datasets
 HUB_CLASSIFIERS = [classifier.name for classifier in TOXICITY.baselines.hub_classifiers]
 
 
-def toxicity_tables(name, datasets=LABELLED):
-    """One table of every model and labelled dataset, model by model."""
-    return expand(
+# One table of every model and labelled dataset, model by model.
+toxicity_tables = lambda name, datasets=LABELLED: (
+    expand(
         "results/toxicity/{model}/{dataset}/{name}.parquet",
         model=MODELS,
         dataset=datasets,
         name=name,
     )
+)
 
-
-def fold_tables(name):
-    """One table of every labelled dataset."""
-    return expand(
+# One table of every labelled dataset.
+fold_tables = lambda name: (
+    expand(
         "results/toxicity/folds/{dataset}/{name}.parquet", dataset=LABELLED, name=name
     )
-
+)
 
 # What the claims and the figures read beside the tables of every dataset.
 HUB_METRICS = expand(

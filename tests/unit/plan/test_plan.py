@@ -14,7 +14,7 @@ from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.model.source.prepare import prepare
 from llm_anatomy.plan.__main__ import plan_text
-from llm_anatomy.plan.jobs import Job, built_shape, parse_jobs, shape_of
+from llm_anatomy.plan.jobs import PlannedJob, built_shape, parse_jobs, shape_of
 from llm_anatomy.plan.needs import Work, price, weight_mb
 from llm_anatomy.plan.resources import need_of, planned
 from llm_anatomy.plan.shape import Shape, prepared_shape
@@ -177,8 +177,8 @@ Job 0: all: Every study that the configuration names.
 def test_jobs_come_from_the_dry_run() -> None:
     wildcards = {"model": "tiny", "dataset": "domains", "shard": "1", "shards": "1"}
     assert parse_jobs(DRY_RUN) == [
-        Job("extract_activations", wildcards),
-        Job("report", {}),
+        PlannedJob("extract_activations", wildcards),
+        PlannedJob("report", {}),
     ]
 
 

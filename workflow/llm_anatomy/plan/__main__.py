@@ -14,7 +14,7 @@ import yaml
 from llm_anatomy.config.load import check_file, load_configuration
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.plan.jobs import Job, list_jobs, shape_of
+from llm_anatomy.plan.jobs import PlannedJob, list_jobs, shape_of
 from llm_anatomy.plan.needs import Need
 from llm_anatomy.plan.resources import need_of
 from llm_anatomy.plan.shape import Shape
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def plan_text(jobs: Sequence[Job], configuration: Configuration, shapes: dict[str, Shape]) -> str:
+def plan_text(
+    jobs: Sequence[PlannedJob], configuration: Configuration, shapes: dict[str, Shape]
+) -> str:
     """The plan as aligned columns, the unknown and the largest first, and totals below."""
     needs = [(job, need_of(job.rule, job.wildcards, configuration, shapes)) for job in jobs]
     needs.sort(key=lambda pair: (-(pair[1].memory_mb if pair[1] else math.inf), pair[0].rule))
@@ -56,7 +58,7 @@ def plan_text(jobs: Sequence[Job], configuration: Configuration, shapes: dict[st
     return "\n".join([*lines, "", *_totals([need for _, need in needs], len(jobs))]) + "\n"
 
 
-def _row(job: Job, need: Need | None) -> tuple[str, ...]:
+def _row(job: PlannedJob, need: Need | None) -> tuple[str, ...]:
     wildcards = " ".join(job.wildcards.values())
     if need is None:
         return (job.rule, wildcards, UNKNOWN, "", "", "", "")

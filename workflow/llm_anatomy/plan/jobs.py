@@ -17,14 +17,14 @@ TARGETS = frozenset({"all", "everything", *ALL_STUDIES})
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """One job of the workflow."""
 
     rule: str
     wildcards: dict[str, str]
 
 
-def list_jobs(arguments: Sequence[str]) -> list[Job]:
+def list_jobs(arguments: Sequence[str]) -> list[PlannedJob]:
     """Every job that Snakemake would run if nothing were done yet.
 
     Args:
@@ -41,7 +41,7 @@ def list_jobs(arguments: Sequence[str]) -> list[Job]:
     return parse_jobs(done.stdout + done.stderr)
 
 
-def parse_jobs(text: str) -> list[Job]:
+def parse_jobs(text: str) -> list[PlannedJob]:
     """The jobs that a dry run prints, in its order; targets, which make nothing, are left out.
 
     Every job's message is `rule: sentence wildcards`, as the Snakefile sets it.
@@ -51,7 +51,7 @@ def parse_jobs(text: str) -> list[Job]:
         if rule not in TARGETS:
             wildcards = re.search(r"\w+=\S+$", message)
             pairs = re.findall(r"(\w+)=([^,]*)", wildcards.group()) if wildcards else []
-            jobs.append(Job(rule, dict(pairs)))
+            jobs.append(PlannedJob(rule, dict(pairs)))
     return jobs
 
 

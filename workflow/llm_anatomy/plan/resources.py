@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from llm_anatomy.config.root import Configuration
+from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import Need, UnknownShapeError, price
 from llm_anatomy.plan.shape import Shape, prepared_shape
-from llm_anatomy.plan.situation import Situation
 from llm_anatomy.plan.work import ASSUMED_ROWS, ON_DEVICE, work_of
 
 MODELS = Path("results/models")
@@ -64,12 +64,12 @@ def need_of(
     """
     name = model_of(wildcards, configuration)
     shape = known_shape(name) if shapes is None else _planned_shape(name, shapes)
-    situation = Situation(wildcards, configuration, shape, partial(rows_of, configuration))
+    job = Job(wildcards, configuration, shape, partial(rows_of, configuration))
     compute = configuration.compute
     if rule not in ON_DEVICE:
         compute = compute.model_copy(update={"device": "cpu"})
     try:
-        return price(work_of(rule, situation), shape, configuration.precision, compute)
+        return price(work_of(rule, job), shape, configuration.precision, compute)
     except UnknownShapeError:
         return None
 

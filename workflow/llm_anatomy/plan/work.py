@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import MB, Work
-from llm_anatomy.plan.situation import Situation
 
 # What a data set is taken to hold before it has been read.
 ASSUMED_ROWS = 1000
@@ -20,79 +20,75 @@ FLOAT32 = 4
 N_FEATURES = 7
 
 
-def work_of(rule: str, situation: Situation) -> Work:
+def work_of(rule: str, job: Job) -> Work:
     """The work of a rule's job; light work on tables where the rule is not listed here."""
     describe = WORK.get(rule)
-    return Work("tables", held_mb=100, minutes=0.2) if describe is None else describe(situation)
+    return Work("tables", held_mb=100, minutes=0.2) if describe is None else describe(job)
 
 
-def _tokens(situation: Situation) -> float:
-    longest = situation.configuration.geometry.extraction.max_length
-    return situation.rows * min(ASSUMED_TOKENS, longest)
+def _tokens(job: Job) -> float:
+    longest = job.configuration.geometry.extraction.max_length
+    return job.rows * min(ASSUMED_TOKENS, longest)
 
 
-def _prepare(situation: Situation) -> Work:
-    name = situation.wildcards["model"]
-    source = next(m for m in situation.configuration.models if m.name == name)
+def _prepare(job: Job) -> Work:
+    name = job.wildcards["model"]
+    source = next(m for m in job.configuration.models if m.name == name)
     if source.kind in ("path", "hub"):
         return Work("model", output_mb=1, minutes=0.5)
     # Dequantised weights, and the copy that is saved, in float32.
-    size = situation.model.parameters * FLOAT32 / MB
+    size = job.model.parameters * FLOAT32 / MB
     return Work("model", held_mb=2 * size, output_mb=size, minutes=1)
 
 
-def _extract(situation: Situation) -> Work:
-    shape, extraction = situation.model, situation.configuration.geometry.extraction
+def _extract(job: Job) -> Work:
+    shape, extraction = job.model, job.configuration.geometry.extraction
     share = 1 / extraction.shards
     states = extraction.state_layers
     layers = shape.n_layers if states == "all" else len(states)
-    stored = FLOAT32 * (
-        _tokens(situation) * 2 * shape.n_layers + situation.rows * 2 * layers * shape.d_model
-    )
+    stored = FLOAT32 * (_tokens(job) * 2 * shape.n_layers + job.rows * 2 * layers * shape.d_model)
     return Work(
         "model",
         loads_model=True,
-        body_tokens=_tokens(situation) * share,
-        batch_tokens=situation.batch_tokens,
+        body_tokens=_tokens(job) * share,
+        batch_tokens=job.batch_tokens,
         held_mb=stored * share * TABLE_COPIES / MB,
         output_mb=stored * share / MB,
     )
 
 
-def _from_traces(situation: Situation) -> Work:
-    stored = FLOAT32 * _tokens(situation) * 2 * situation.model.n_layers
+def _from_traces(job: Job) -> Work:
+    stored = FLOAT32 * _tokens(job) * 2 * job.model.n_layers
     return Work("tables", held_mb=stored * TABLE_COPIES / MB, minutes=0.2)
 
 
-def _dimension(situation: Situation) -> Work:
-    every = situation.configuration.geometry.extraction.attention_tokens == "all"
-    positions = _tokens(situation) if every else situation.rows
-    held = positions * situation.model.n_layers * DIMENSION_BYTES / MB
+def _dimension(job: Job) -> Work:
+    every = job.configuration.geometry.extraction.attention_tokens == "all"
+    positions = _tokens(job) if every else job.rows
+    held = positions * job.model.n_layers * DIMENSION_BYTES / MB
     return Work("tables", held_mb=held, minutes=0.2)
 
 
-def _detect(situation: Situation) -> Work:
-    shape = situation.model
-    states = FLOAT32 * situation.rows * 2 * shape.n_layers * shape.d_model
-    return Work(
-        "learning", held_mb=states * TABLE_COPIES / MB, minutes=situation.rows / 500, output_mb=5
-    )
+def _detect(job: Job) -> Work:
+    shape = job.model
+    states = FLOAT32 * job.rows * 2 * shape.n_layers * shape.d_model
+    return Work("learning", held_mb=states * TABLE_COPIES / MB, minutes=job.rows / 500, output_mb=5)
 
 
-def _learn(situation: Situation) -> Work:
-    features = 8 * situation.rows * situation.model.n_layers * N_FEATURES
-    return Work("tables", held_mb=100 + features * TABLE_COPIES / MB, minutes=situation.rows / 500)
+def _learn(job: Job) -> Work:
+    features = 8 * job.rows * job.model.n_layers * N_FEATURES
+    return Work("tables", held_mb=100 + features * TABLE_COPIES / MB, minutes=job.rows / 500)
 
 
-def _tokenise(situation: Situation) -> Work:
+def _tokenise(job: Job) -> Work:
     return Work("tokens", minutes=0.2)
 
 
-def _sweep(situation: Situation) -> Work:
-    shape, patching = situation.model, situation.configuration.patching
-    task = patching.task(situation.wildcards["task"])
+def _sweep(job: Job) -> Work:
+    shape, patching = job.model, job.configuration.patching
+    task = patching.task(job.wildcards["task"])
     manipulations = patching.task_manipulations(task.name)
-    examples = min(situation.rows, task.max_examples or situation.rows)
+    examples = min(job.rows, task.max_examples or job.rows)
     draws = sum(getattr(m, "seeds", 1) * len(getattr(m, "degrees", [90])) for m in manipulations)
     layers = shape.n_layers if patching.layers is None else len(patching.layers)
     # Variant k of a staircase runs the blocks from k on: half of all blocks on average.
@@ -103,17 +99,17 @@ def _sweep(situation: Situation) -> Work:
         loads_model=True,
         body_tokens=examples * RELATION_TOKENS * passes * task.max_new_tokens,
         head_vectors=records * task.max_new_tokens,
-        batch_tokens=situation.batch_tokens,
+        batch_tokens=job.batch_tokens,
         held_mb=records * RECORD_BYTES / MB,
         output_mb=records * 40 / MB,
     )
 
 
-def _map(situation: Situation) -> Work:
-    shape, settings = situation.model, situation.configuration.neurons.map
+def _map(job: Job) -> Work:
+    shape, settings = job.model, job.configuration.neurons.map
     layers = math.ceil(shape.n_layers / settings.parts)
     matrices = min(len(settings.matrices), shape.n_matrices)
-    rows = _map_rows(situation, layers)
+    rows = _map_rows(job, layers)
     return Work(
         "model",
         head_vectors=layers * shape.n_neurons * matrices,
@@ -122,85 +118,85 @@ def _map(situation: Situation) -> Work:
     )
 
 
-def _map_rows(situation: Situation, layers: int) -> float:
+def _map_rows(job: Job, layers: int) -> float:
     """Rows of the vocabulary map of so many layers."""
-    shape, settings = situation.model, situation.configuration.neurons.map
+    shape, settings = job.model, job.configuration.neurons.map
     matrices = min(len(settings.matrices), shape.n_matrices)
     return layers * shape.n_neurons * matrices * 2 * settings.top_k
 
 
-def _map_mb(situation: Situation) -> float:
+def _map_mb(job: Job) -> float:
     """Memory of a model's whole vocabulary map, once it is read and checked."""
-    return _map_rows(situation, situation.model.n_layers) * READ_ROW_BYTES / MB
+    return _map_rows(job, job.model.n_layers) * READ_ROW_BYTES / MB
 
 
-def _from_map(situation: Situation) -> Work:
-    return Work("tables", held_mb=_map_mb(situation), minutes=0.5)
+def _from_map(job: Job) -> Work:
+    return Work("tables", held_mb=_map_mb(job), minutes=0.5)
 
 
-def _draw_map(situation: Situation) -> Work:
-    return Work("learning", held_mb=_map_mb(situation), minutes=0.5)
+def _draw_map(job: Job) -> Work:
+    return Work("learning", held_mb=_map_mb(job), minutes=0.5)
 
 
-def _decode_again(situation: Situation) -> Work:
-    shape, neurons = situation.model, situation.configuration.neurons
+def _decode_again(job: Job) -> Work:
+    shape, neurons = job.model, job.configuration.neurons
     vectors = shape.n_layers * shape.n_neurons * len(neurons.comparison.matrices)
     # The second model's head, beside the one that every decoder holds.
     head = shape.head_parameters * FLOAT32 / MB
     return Work(
         "model",
         head_vectors=2 * len(neurons.comparison.heads) * vectors,
-        held_mb=LOGIT_BUFFER_MB + head + _map_mb(situation),
+        held_mb=LOGIT_BUFFER_MB + head + _map_mb(job),
     )
 
 
-def _search(situation: Situation) -> Work:
-    shape, search = situation.model, situation.configuration.neurons.search
+def _search(job: Job) -> Work:
+    shape, search = job.model, job.configuration.neurons.search
     vectors = shape.n_layers * shape.n_neurons * shape.n_matrices
     share = search.reference_tokens / shape.vocab_size
     return Work("model", head_vectors=vectors * share, held_mb=LOGIT_BUFFER_MB)
 
 
-def _clamp(situation: Situation) -> Work:
-    shape, clamping = situation.model, situation.configuration.neurons.clamping
+def _clamp(job: Job) -> Work:
+    shape, clamping = job.model, job.configuration.neurons.clamping
     sweeps = len(clamping.targets) * len(clamping.sites)
     values = len(clamping.values) * len(clamping.operations)
     calibrations = 2 * len(clamping.kl_targets) * CALIBRATION_STEPS
     prompts = sweeps * len(clamping.positions) * (values + calibrations)
     held = sweeps * values * HELD_TOKENS
     swept = _forward(
-        situation,
+        job,
         tokens=prompts * PROMPT_TOKENS + held,
         vectors=prompts + held,
         logits=len(clamping.values) * HELD_TOKENS * shape.vocab_size,
     )
-    return _one_after_the_other(swept, _favourites(situation), _edit(situation))
+    return _one_after_the_other(swept, _favourites(job), _edit(job))
 
 
-def _favourites(situation: Situation) -> Work:
-    test = situation.configuration.neurons.favourite
+def _favourites(job: Job) -> Work:
+    test = job.configuration.neurons.favourite
     answers = len(test.questions) * (1 + test.seeds) * len(test.values) * (1 + test.controls)
     tokens = answers * (test.new_tokens + 3 * PROMPT_TOKENS)
-    return _forward(situation, tokens, answers * test.new_tokens)
+    return _forward(job, tokens, answers * test.new_tokens)
 
 
-def _validate(situation: Situation) -> Work:
-    validation = situation.configuration.neurons.validation
-    prompts = situation.model.n_layers * validation.neurons_per_layer * 2 * len(validation.prompts)
-    clamps = _forward(situation, prompts * PROMPT_TOKENS, prompts)
-    activation = situation.configuration.neurons.activation
-    texts = _forward(situation, activation.texts * activation.max_tokens, 0)
-    return replace(_one_after_the_other(clamps, texts), held_mb=_map_mb(situation))
+def _validate(job: Job) -> Work:
+    validation = job.configuration.neurons.validation
+    prompts = job.model.n_layers * validation.neurons_per_layer * 2 * len(validation.prompts)
+    clamps = _forward(job, prompts * PROMPT_TOKENS, prompts)
+    activation = job.configuration.neurons.activation
+    texts = _forward(job, activation.texts * activation.max_tokens, 0)
+    return replace(_one_after_the_other(clamps, texts), held_mb=_map_mb(job))
 
 
-def _edit(situation: Situation) -> Work:
-    edit = situation.configuration.neurons.edit
+def _edit(job: Job) -> Work:
+    edit = job.configuration.neurons.edit
     prompts = len(edit.concepts) * (1 + len(edit.rows)) * len(edit.prompts)
-    return _forward(situation, prompts * PROMPT_TOKENS, prompts)
+    return _forward(job, prompts * PROMPT_TOKENS, prompts)
 
 
-def _tune(situation: Situation) -> Work:
-    shape, tuning = situation.model, situation.configuration.neurons.fine_tune
+def _tune(job: Job) -> Work:
+    shape, tuning = job.model, job.configuration.neurons.fine_tune
     per_step = tuning.batch * tuning.max_tokens
     return Work(
         "model",
@@ -213,14 +209,14 @@ def _tune(situation: Situation) -> Work:
     )
 
 
-def _forward(situation: Situation, tokens: float, vectors: float, logits: float = 0) -> Work:
+def _forward(job: Job, tokens: float, vectors: float, logits: float = 0) -> Work:
     """Forward passes of a loaded model; `logits` are float32 numbers held at once."""
     return Work(
         "model",
         loads_model=True,
         body_tokens=tokens,
         head_vectors=vectors,
-        batch_tokens=situation.batch_tokens,
+        batch_tokens=job.batch_tokens,
         held_mb=2 * logits * FLOAT32 / MB,
     )
 
@@ -237,9 +233,9 @@ def _one_after_the_other(*works: Work) -> Work:
     )
 
 
-def _experiments(situation: Situation) -> Work:
+def _experiments(job: Job) -> Work:
     """Checks on some texts of every dataset, documents with inserts, and prompts."""
-    configuration = situation.configuration
+    configuration = job.configuration
     geometry = configuration.geometry
     datasets = sum(d.kind == "texts" and d.study for d in configuration.datasets)
     checked = 4 * datasets * geometry.checks.texts * geometry.checks.max_length
@@ -248,57 +244,57 @@ def _experiments(situation: Situation) -> Work:
     steps = sum(len(category.related) + 1 for category in prompts.categories)
     n_prompts = steps * len(prompts.conditions) * len(prompts.formats)
     answered = n_prompts * (4 * PROMPT_TOKENS + prompts.max_new_tokens)
-    return _forward(situation, checked + traced + answered, n_prompts * prompts.max_new_tokens)
+    return _forward(job, checked + traced + answered, n_prompts * prompts.max_new_tokens)
 
 
-def _facts(situation: Situation) -> float:
+def _facts(job: Job) -> float:
     """Facts of the job's relation; of all relations where it takes them together."""
-    one = situation.wildcards.get("relation")
+    one = job.wildcards.get("relation")
     return sum(
-        min(situation.count_rows(asked.relation), asked.max_facts or math.inf)
-        for asked in situation.configuration.facts.relations
+        min(job.count_rows(asked.relation), asked.max_facts or math.inf)
+        for asked in job.configuration.facts.relations
         if one in (None, asked.relation)
     )
 
 
-def _attribute(situation: Situation) -> Work:
-    shape, attribution = situation.model, situation.configuration.facts.attribution
+def _attribute(job: Job) -> Work:
+    shape, attribution = job.model, job.configuration.facts.attribution
     # Found by their bound, the best neurons need a few exact evaluations each; else all do.
     exact = EXACT_PER_NEURON * (attribution.neurons + attribution.attention_neurons)
     every = shape.n_layers * shape.n_neurons
     vectors = exact if attribution.search == "certified" else every
-    facts = _facts(situation)
+    facts = _facts(job)
     evaluated = facts * (vectors + attribution.curve_points) + attribution.sums * every
     subvalues = every * shape.d_model * FLOAT32 / MB
     return replace(
-        _forward(situation, facts * PROMPT_TOKENS * 2, evaluated), held_mb=subvalues, output_mb=20
+        _forward(job, facts * PROMPT_TOKENS * 2, evaluated), held_mb=subvalues, output_mb=20
     )
 
 
-def _query(situation: Situation) -> Work:
-    shape = situation.model
+def _query(job: Job) -> Work:
+    shape = job.model
     subkeys = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
-    work = _forward(situation, _facts(situation) * PROMPT_TOKENS, 0)
+    work = _forward(job, _facts(job) * PROMPT_TOKENS, 0)
     return replace(work, held_mb=subkeys, output_mb=20)
 
 
-def _read_case(situation: Situation) -> Work:
-    shape = situation.model
+def _read_case(job: Job) -> Work:
+    shape = job.model
     subvalues = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
-    return replace(_forward(situation, PROMPT_TOKENS, 1000), held_mb=subvalues)
+    return replace(_forward(job, PROMPT_TOKENS, 1000), held_mb=subvalues)
 
 
-def _time(situation: Situation) -> Work:
-    timing = situation.configuration.toxicity.early_exit
+def _time(job: Job) -> Work:
+    timing = job.configuration.toxicity.early_exit
     depths = len(timing.n_layers) + 1
-    longest = situation.configuration.geometry.extraction.max_length
+    longest = job.configuration.geometry.extraction.max_length
     tokens = timing.timed_texts * depths * TIMED_REPEATS * min(ASSUMED_TOKENS, longest)
-    return replace(_forward(situation, tokens, 0), batch_tokens=longest)
+    return replace(_forward(job, tokens, 0), batch_tokens=longest)
 
 
-def _knock_out(situation: Situation) -> Work:
-    runs = _facts(situation) * (len(situation.configuration.facts.knock_out.methods) + 8)
-    return _forward(situation, runs * PROMPT_TOKENS, runs)
+def _knock_out(job: Job) -> Work:
+    runs = _facts(job) * (len(job.configuration.facts.knock_out.methods) + 8)
+    return _forward(job, runs * PROMPT_TOKENS, runs)
 
 
 # Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
@@ -317,7 +313,7 @@ TIMED_REPEATS = 10
 # Exact evaluations per neuron kept, under the certified search.
 EXACT_PER_NEURON = 2
 
-WORK: dict[str, Callable[[Situation], Work]] = {
+WORK: dict[str, Callable[[Job], Work]] = {
     "prepare_model": _prepare,
     "extract_activations": _extract,
     "spline_features": _from_traces,

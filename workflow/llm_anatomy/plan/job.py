@@ -9,7 +9,7 @@ from llm_anatomy.plan.shape import Shape
 
 
 @dataclass(frozen=True)
-class Situation:
+class Job:
     """What is known about one job.
 
     Attributes:
