@@ -4,6 +4,7 @@ import pytest
 import yaml
 from llm_anatomy.config.load import load_configuration
 from llm_anatomy.config.neurons import TunedModel
+from llm_anatomy.config.root import Configuration
 from llm_anatomy.errors import UserError
 
 TEXTS = "datasets: [{name: mine, path: mine.csv, labels: [toxic]}]\n"
@@ -162,3 +163,8 @@ def test_the_report_shows_all_that_changes_its_numbers():
     shown = configured(DATA).shown()
     assert {"compute", "neurons", "patching", "facts"}.isdisjoint(shown)
     assert {"seed", "studies", "models", "datasets", "precision", "geometry"} <= set(shown)
+
+
+def test_what_the_report_is_handed_is_a_configuration_again():
+    configuration = configured(TEXTS + "studies: [toxicity]")
+    assert Configuration.model_validate(configuration.shown()).shown() == configuration.shown()
