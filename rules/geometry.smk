@@ -119,7 +119,7 @@ rule intrinsic_dimension:
         stage_command("intrinsic_dimension")
 
 
-rule experiments_geometry:
+rule check_geometry:
     """The experiments on a few texts: the theory checked, inserts traced, prompts asked."""
     input:
         model_parts("{model}"),
@@ -135,14 +135,14 @@ rule experiments_geometry:
         prompts="results/geometry/{model}/prompts/prompts.parquet",
         prompt_dimension="results/geometry/{model}/prompts/prompt_dimension.parquet",
     log:
-        "logs/experiments_geometry/{model}.log",
+        "logs/check_geometry/{model}.log",
     benchmark:
-        "logs/benchmarks/experiments_geometry/{model}.tsv"
+        "logs/benchmarks/check_geometry/{model}.tsv"
     threads: CONFIG.compute.threads
     resources:
-        **planned("experiments_geometry", CONFIG),
+        **planned("check_geometry", CONFIG),
     params:
-        *stage_code("experiments_geometry"),
+        *stage_code("check_geometry"),
         settings=settings_json(
             seed=CONFIG.seed,
             precision=CONFIG.precision,
@@ -153,7 +153,7 @@ rule experiments_geometry:
             absolute_threshold=GEOMETRY.extraction.absolute_threshold,
         ),
     shell:
-        stage_command("experiments_geometry")
+        stage_command("check_geometry")
 
 
 rule prompt_outcomes:

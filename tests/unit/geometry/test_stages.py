@@ -23,7 +23,7 @@ from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.runner import compute_settings
 from llm_anatomy.stages import (
-    experiments_geometry,
+    check_geometry,
     extract_activations,
     intrinsic_dimension,
     prompt_outcomes,
@@ -70,7 +70,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _load_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One built and proven model serves every test."""
-    for stage in (experiments_geometry, extract_activations):
+    for stage in (check_geometry, extract_activations):
         monkeypatch.setattr(stage, "load_model", loaded_once)
 
 
@@ -212,8 +212,8 @@ def test_checks_prompts_and_inserts_run_on_a_tiny_model(
     prompts, dimension = tmp_path / "prompts.parquet", tmp_path / "dimension.parquet"
     starts = tmp_path / "starts.parquet"
     document = "The city is Rome. Dogs bark at night. The sun is up again today. Snow fell."
-    experiments_geometry.run(
-        experiments_geometry.ExperimentStage(
+    check_geometry.run(
+        check_geometry.ExperimentStage(
             seed=0,
             precision=Precision(),
             checks=RegionChecks(texts=3),

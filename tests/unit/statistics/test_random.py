@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_anatomy.statistics.random import keyed_generator, keyed_state
+from llm_anatomy.statistics.random import keyed_generator, seeded_generator
 from llm_anatomy.statistics.sampling import sample_rows
 
 
@@ -13,7 +13,6 @@ def test_the_same_key_gives_the_same_draws_whatever_ran_before() -> None:
     keyed_generator(3, "other").normal(size=100)
     np.random.default_rng().normal(size=3)
     assert np.array_equal(keyed_generator(3, "noise", 7).normal(size=5), first)
-    assert keyed_state(3, "folds") == keyed_state(3, "folds")
 
 
 @pytest.mark.parametrize(
@@ -24,12 +23,19 @@ def test_any_part_of_the_key_gives_other_draws(other: tuple[int | str, ...]) -> 
     assert not np.array_equal(
         keyed_generator(*key).normal(size=5), keyed_generator(*other).normal(size=5)
     )
-    assert keyed_state(*key) != keyed_state(*other)
 
 
 def test_parts_do_not_run_together() -> None:
-    assert keyed_state("ab", "c") != keyed_state("a", "bc")
-    assert keyed_state(1, 2) != keyed_state("1", 2)
+    first, second = keyed_generator("ab", "c"), keyed_generator("a", "bc")
+    assert first.integers(1 << 60) != second.integers(1 << 60)
+    assert keyed_generator(1, 2).integers(1 << 60) != keyed_generator("1", 2).integers(1 << 60)
+
+
+def test_places_of_one_seed_have_draws_of_their_own() -> None:
+    places = [(0,), (1,), (0, 1), (0, 1, 2), (0, 2, 1)]
+    draws = {place: seeded_generator(*place).integers(1 << 60) for place in places}
+    assert len(set(draws.values())) == len(places)
+    assert seeded_generator(0, 1, 2).integers(1 << 60) == draws[0, 1, 2]
 
 
 def test_positions_are_streams_of_their_own() -> None:

@@ -14,6 +14,7 @@ from llm_anatomy.config.datasets import Part
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.texts import Candidate
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.random import seeded_generator
 
 
 def mixed_texts(
@@ -34,7 +35,7 @@ def mixed_texts(
     number = 0
     for index, part in enumerate(parts):
         # Each part draws for itself: a change to one leaves the passages of the others.
-        rng = np.random.default_rng([seed, index])
+        rng = seeded_generator(seed, index)
         labels = {
             n: True if n in part.positive else False if n in part.negative else None for n in names
         }

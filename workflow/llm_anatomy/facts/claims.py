@@ -11,6 +11,7 @@ import pandas as pd
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
+from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.claims import claim_row
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.facts import (
@@ -90,7 +91,7 @@ def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str
     """Value and interval of a claim; nothing without facts."""
     if not samples:
         return {}
-    low, high = bootstrap_interval(samples, statistic, np.random.default_rng(0), RESAMPLES)
+    low, high = bootstrap_interval(samples, statistic, seeded_generator(0), RESAMPLES)
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.statistics.intervals import bootstrap_interval
+from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.claims import claim_row
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.geometry import (
@@ -60,7 +61,7 @@ def geometry_claims(tables: Collection, scope: GeometryScope) -> list[Row]:
             tables.frame(PROMPT_DIMENSION, model=model),
             tables.frame(PROMPT_OUTCOMES, model=model),
             tables.frame(PROMPT_CORRELATIONS, model=model),
-            np.random.default_rng(scope.seed),
+            seeded_generator(scope.seed),
         )
         rows.append(insert_claim(model, tables.frame(INSERT_STARTS, model=model)))
     return rows

@@ -36,6 +36,7 @@ from llm_anatomy.model.run.batching import (
 from llm_anatomy.model.run.generation import greedy_answers
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress, track
+from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.geometry import HULL_CHECKS, INSERT_STARTS, PROMPTS, REGION_CHECKS
 
 logger = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ def trace_inserts(
     Raises:
         UserError: A document has one sentence, or its passage begins too close to an end.
     """
-    rng = np.random.default_rng(seed)
+    rng = seeded_generator(seed)
     changed = []
     for text in inserts:
         try:

@@ -15,6 +15,7 @@ import pandas as pd
 from llm_anatomy.config.datasets import PROMPT_ROLES
 from llm_anatomy.config.geometry import PromptCategory, PromptDimension
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
+from llm_anatomy.statistics.random import seeded_generator
 
 # How a tokenizer makes token ids of a text in every format.
 FORMATS: Mapping[str, Callable[[Any, str], list[int]]] = {"raw": raw_ids, "chat": chat_ids}
@@ -80,7 +81,7 @@ def build_prompts(
         tokenizer: The model's tokenizer; the controls are built from its tokens.
         seed: Seed of shuffled and random tokens.
     """
-    rng = np.random.default_rng(seed)
+    rng = seeded_generator(seed)
     prompts = []
     for category in categories:
         for condition in conditions:

@@ -6,13 +6,15 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from llm_anatomy.statistics.random import seeded_generator
+
 # Layer, matrix, neuron and sign -> decoded tokens, most probable first.
 DecodedTokens: TypeAlias = Mapping[tuple[int, str, int, int], list[int]]
 
 
 def sample_neurons(n_neurons: int, count: int, seed: int, layer: int) -> list[int]:
     """A seeded sample of a layer's neurons, in order."""
-    chosen = np.random.default_rng([seed, layer]).permutation(n_neurons)[:count]
+    chosen = seeded_generator(seed, layer).permutation(n_neurons)[:count]
     return sorted(int(neuron) for neuron in chosen)
 
 

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -28,6 +27,7 @@ from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.concepts import concept_tokens, spellings
 from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_vectors
 from llm_anatomy.progress import track
+from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.neurons import CONCEPT_TOKENS, CONCEPTS
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def reference_words(
     if not words:
         # A vocabulary without words (bytes, characters): any token serves.
         words = [t for t, text in enumerate(vocabulary.texts) if text and t not in excluded]
-    chosen = np.random.default_rng(seed).permutation(len(words))[:count]
+    chosen = seeded_generator(seed).permutation(len(words))[:count]
     return sorted(words[index] for index in chosen)
 
 

@@ -1,7 +1,5 @@
-"""Keyed random numbers: a draw depends on its key and on nothing that ran before.
-
-A key begins with the configuration's seed and the draw's purpose, then says what the draw belongs
-to, so that every purpose has a stream of its own and numbers do not depend on the order of work.
+"""Random numbers that depend on the seed and on what they are drawn for, and on nothing that ran
+before; numpy's and torch's global generators stay untouched.
 """
 
 import hashlib
@@ -19,15 +17,17 @@ def keyed_generator(*key: str | int | float, position: int = 0) -> np.random.Gen
         key: What the draw belongs to, such as seed, manipulation, layer and example.
         position: Absolute token position, a counter beside the key.
     """
-    words = np.frombuffer(_digest(key)[:16], dtype="<u8").astype(np.uint64)
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
+    digest = hashlib.sha256(text.encode()).digest()
+    words = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
     return np.random.Generator(np.random.Philox(key=words, counter=[0, 0, position, 0]))
 
 
-def keyed_state(*key: str | int | float) -> int:
-    """The same as a seed, from 0 to 2^32 - 1: scikit-learn's `random_state`, torch's generators."""
-    return int.from_bytes(_digest(key)[:4], "little")
+def seeded_generator(seed: int, *place: int) -> np.random.Generator:
+    """A generator for the configuration's seed and what is counted within it.
 
-
-def _digest(key: tuple[str | int | float, ...]) -> bytes:
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
-    return hashlib.sha256(text.encode()).digest()
+    Args:
+        seed: The seed.
+        place: Numbers that tell the draws of one purpose apart, such as layer and neuron.
+    """
+    return np.random.default_rng([seed, *place])

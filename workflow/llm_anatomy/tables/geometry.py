@@ -152,7 +152,7 @@ HEAD_DIMENSION = TableSchema(
 HULL_CHECKS = TableSchema(
     "geometry/hull_checks",
     f"{_GEOMETRY}/hull_checks.parquet",
-    "experiments_geometry",
+    "check_geometry",
     "One text and layer: the convex-hull and Minkowski-sum statement at the last token (Lemma 3.1, "
     "Theorem 3.2)",
     (
@@ -200,7 +200,7 @@ HULL_CHECKS = TableSchema(
 REGION_CHECKS = TableSchema(
     "geometry/region_checks",
     f"{_GEOMETRY}/region_checks.parquet",
-    "experiments_geometry",
+    "check_geometry",
     "One text, layer and activation: is the MLP the affine map of its region at the last token?",
     (
         _TEXT_ID,
@@ -240,7 +240,7 @@ REGION_CHECKS = TableSchema(
 PREFIX_FEATURES = TableSchema(
     "geometry/prefix_features",
     "results/geometry/{model}/inserts/prefix_features.parquet",
-    "experiments_geometry",
+    "check_geometry",
     "One document, prefix and layer: the seven features of the tokens up to this one",
     (
         Column("document", pa.string(), "Name of the document"),
@@ -260,7 +260,7 @@ PREFIX_FEATURES = TableSchema(
 INSERT_STARTS = TableSchema(
     "geometry/insert_starts",
     "results/geometry/{model}/inserts/insert_starts.parquet",
-    "experiments_geometry",
+    "check_geometry",
     "One document and feature: does the feature of growing prefixes jump where the passage begins?",
     (
         Column("document", pa.string(), "Name of the document"),
@@ -286,7 +286,7 @@ INSERT_STARTS = TableSchema(
 PROMPTS = TableSchema(
     "geometry/prompts",
     f"{_PROMPTS}/prompts.parquet",
-    "experiments_geometry",
+    "check_geometry",
     "One prompt and the model's greedy answer",
     (
         Column("prompt_id", pa.string(), "category.condition.step.format"),
@@ -307,7 +307,7 @@ PROMPTS = TableSchema(
 PROMPT_DIMENSION = TableSchema(
     "geometry/prompt_dimension",
     f"{_PROMPTS}/prompt_dimension.parquet",
-    "experiments_geometry",
+    "check_geometry",
     "One prompt, layer and threshold: intrinsic dimension at the prompt's last token",
     (
         Column("prompt_id", pa.string(), "As in prompts"),

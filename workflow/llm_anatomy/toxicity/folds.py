@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from llm_anatomy.config.toxicity import Folds
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.toxicity import DUPLICATES, LABELS
 from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
 
@@ -163,7 +164,7 @@ def assign_folds(
     """
     _, member = np.unique(copies, return_inverse=True)
     sizes = np.stack([np.bincount(member[truth == v], minlength=member.max() + 1) for v in (0, 1)])
-    rng = np.random.default_rng(seed)
+    rng = seeded_generator(seed)
     order = rng.permutation(sizes.shape[1])
     order = order[np.argsort(-sizes[:, order].sum(0), kind="stable")]
     totals = np.maximum(sizes.sum(1), 1)

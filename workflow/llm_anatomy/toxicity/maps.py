@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
+from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.toxicity.features import mean_and_scale
 
 NEIGHBOURS = 10
@@ -44,7 +45,7 @@ def place_texts(
     """
     rows = np.arange(len(features))
     if len(features) > max_texts:
-        rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:max_texts])
+        rows = np.sort(seeded_generator(seed).permutation(len(features))[:max_texts])
     values = features[rows]
     if standardise:
         mean, scale = mean_and_scale(values)

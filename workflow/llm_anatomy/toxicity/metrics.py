@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from llm_anatomy.statistics.intervals import bootstrap_weights, percentile_interval
+from llm_anatomy.statistics.random import seeded_generator
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def measure(
     drawn = np.concatenate(
         [
             ranking_metrics(scores, truth, weights, false_positive_rates)
-            for weights in bootstrap_weights(copies, resamples, np.random.default_rng(seed))
+            for weights in bootstrap_weights(copies, resamples, seeded_generator(seed))
         ]
     )
     bounds = percentile_interval(drawn[~np.isnan(drawn[:, 0])], level)

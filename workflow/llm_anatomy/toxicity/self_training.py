@@ -14,6 +14,7 @@ from numpy import ndarray
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from llm_anatomy.config.toxicity import Classifiers, SelfTraining
+from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.toxicity.classifiers import Choice, logistic_regression, random_forest
 from llm_anatomy.toxicity.evaluate import (
     Call,
@@ -92,7 +93,7 @@ def train_on_few(
 
 def keep_labels(truth: Bool[ndarray, " train"], rate: float, seed: int) -> Bool[ndarray, " train"]:
     """A stratified random share of the texts; at least one of each class."""
-    rng = np.random.default_rng(seed)
+    rng = seeded_generator(seed)
     labelled = np.zeros(len(truth), dtype=bool)
     for value in (False, True):
         rows = np.flatnonzero(truth == value)
