@@ -257,7 +257,7 @@ def train_detector(
         x = (features.values[label.rows] - mean) / scale
         if settings.classifier == "logistic_regression":
             fits = logistic_fits(x, label.truth, [choice.value], classifiers.max_iter)
-            detectors[label.label] = LabelDetector(mean, scale, next(fits))
+            detectors[label.label] = LabelDetector(mean, scale, fits[0])
         else:
             forest = random_forest(int(choice.value), classifiers.n_trees, seed)
             fitted = from_forest(forest.fit(x.astype("float32"), label.truth))
