@@ -287,13 +287,17 @@ def auc(scores: Float[ndarray, " items"], labels: Bool[ndarray, " items"]) -> fl
 
 def insert_claim(model: str, insert_starts: pd.DataFrame) -> Row:
     """Whether prefixes show where an inserted passage begins (`geometry/insert_starts`)."""
+    claim = "The features of growing prefixes show where a toxic passage begins."
+    paper_value = "shown as heat maps, no number given"
     starts = insert_starts[insert_starts["feature"] == 1]
+    if starts.empty:
+        return _untested(model, claim, paper_value, "There is no document to look at.")
     stands_out = starts["rank"] <= np.ceil(TOP_SHARE * starts["windows"])
     return claim_row(
         PAPER,
-        "The features of growing prefixes show where a toxic passage begins.",
+        claim,
         model,
-        paper_value="shown as heat maps, no number given",
+        paper_value=paper_value,
         measured_value=float(stands_out.mean()),
         unit="share of documents",
         holds=bool(stands_out.mean() >= 0.5),

@@ -1,0 +1,130 @@
+"""What tests of verdicts share: tables made by hand, and cases of the claims they decide."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.core import Column, TableSchema, write_table
+
+Row = dict[str, Any]
+# Rows by the path of their table.
+Tables = Mapping[str, Sequence[Row]]
+# A verdict beside True, False and None: the claim is not made at all.
+ABSENT = "absent"
+
+
+def at(schema: TableSchema, **owner: str) -> str:
+    """Where an owner's table lies."""
+    return schema.path.format_map(owner)
+
+
+def collect(
+    folder: Path, schemas: Sequence[TableSchema], tables: Tables, **provenance: str
+) -> Collection:
+    """Tables on disk; columns that a row leaves out, as no verdict needs them, are neutral."""
+    for path, rows in tables.items():
+        fitting = (schema for schema in schemas if schema.owner(Path(path)) is not None)
+        schema = min(fitting, key=lambda each: len(each.wildcards))
+        write_table(
+            folder / path, schema, schema.frame(_filled(schema, row) for row in rows), provenance
+        )
+    return Collection([folder / path for path in tables], schemas)
+
+
+def _filled(schema: TableSchema, row: Row) -> Row:
+    assert set(row) <= {column.name for column in schema.columns}, (schema.name, row)
+    return {column.name: _neutral(column) for column in schema.columns} | row
+
+
+def _neutral(column: Column) -> Any:
+    if column.nullable:
+        return None
+    kinds = {pa.string(): "any", pa.bool_(): False, pa.int32(): 1, pa.int64(): 1, pa.float64(): 0.0}
+    return kinds.get(column.type, [])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim that a study makes.
+
+    Attributes:
+        sentence: What the paper says.
+        unit: Of the measured value.
+        criterion: Words of the note that say when it holds.
+    """
+
+    sentence: str
+    unit: str
+    criterion: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Tables made by hand, and what they say of one claim.
+
+    Attributes:
+        claim: The claim.
+        name: What is special about the tables.
+        changes: The tables that differ from the study's usual ones.
+        holds: The verdict: true, false, none, or `ABSENT`.
+        value: The measured value; none where there is no verdict.
+        interval: Its ends, where the claim has any.
+        note: What the note says of this sample.
+    """
+
+    claim: Claim
+    name: str
+    changes: Mapping[str, Any]
+    holds: bool | str | None
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    note: tuple[str, ...] = ()
+
+    def check(self, rows: Iterable[Row]) -> None:
+        """Compare with the rows of a study's claims."""
+        found = [row for row in rows if row["claim"] == self.claim.sentence]
+        if self.holds == ABSENT:
+            assert found == []
+            return
+        (row,) = found
+        assert row["holds"] is self.holds, row
+        assert row["measured_value"] == near(self.value)
+        low, high = self.interval or (None, None)
+        assert (row["low"], row["high"]) == (near(low), near(high))
+        words = self.note
+        if self.value is not None:
+            words += (self.claim.criterion,)
+            assert row["unit"] == self.claim.unit
+        assert [part for part in words if part not in row["note"]] == [], row["note"]
+
+
+def near(value: float | None) -> Any:
+    """A number up to rounding, or none."""
+    return value if value is None else pytest.approx(value, rel=1e-9, abs=1e-12)
+
+
+def by_name(case: Case) -> str:
+    """How a case is called in pytest's output."""
+    return f"{case.claim.sentence[:40]}: {case.name}"
+
+
+def missing_cases(
+    sentences: Iterable[str], cases: Iterable[Case], exempt: Mapping[Claim, tuple[object, ...]]
+) -> list[tuple[str, object]]:
+    """Claims without a case that must hold, must fail or must be untested.
+
+    Args:
+        sentences: All claims that a study makes.
+        cases: Its cases.
+        exempt: Verdicts that a claim cannot have.
+    """
+    there = {(c.claim.sentence, None if c.holds == ABSENT else c.holds) for c in cases}
+    there |= {
+        (claim.sentence, verdict) for claim, verdicts in exempt.items() for verdict in verdicts
+    }
+    wanted = [(sentence, verdict) for sentence in sentences for verdict in (True, False, None)]
+    return [each for each in wanted if each not in there]
