@@ -31,6 +31,7 @@ DEPTH = (
     "Manipulating previous tokens (noise) costs little or nothing from half to 70 % of the depth "
     "on."
 )
+SKIPPED_DEPTH = DEPTH.replace("noise", "skip")
 BOTTOM = "Manipulating previous tokens (noise) in early layers brings the score down to chance."
 IGNORED = "A switch in the top third of layers is ignored."
 FOLLOWED = "A switch before the top third is followed."
@@ -210,6 +211,16 @@ SKIPS = [
     ),
     Case(
         "noise in sums", TOP, False, 0.5, (0.5, 0.5), [curve(7, 0.4, 0.4, 0.4)], task="arithmetic"
+    ),
+    Case(
+        "attention left out, no arithmetic, from half the depth on",
+        SKIPPED_DEPTH,
+        True,
+        0.5,
+        (0.4, 0.6),
+        [skip(7, 0.8, 0.8, 0.8)],
+        [drop_free(5, 4, 6, manipulation="skip")],
+        manipulation="skip",
     ),
 ]
 HARMED = [
@@ -462,8 +473,8 @@ def test_every_claim_of_the_study_has_cases_that_hold_that_fail_and_that_cannot_
             Case("no chance known", BOTTOM, None, None, None, [curve(0, 0, 0, 0, chance=None)]),
         ),
         (
-            DEPTH,
-            replace(DEEP[0], task="arithmetic", manipulation="skip", curves=[skip(7, 0, 0, 0)]),
+            SKIPPED_DEPTH,
+            replace(SKIPS[-1], task="arithmetic"),
         ),
         (IGNORED, replace(SWITCHES[0], curves=[kept(), followed(6, 0.0, 0.0, 0.1)])),
         (FLIP, replace(FLIPS[0], depths=[crossover(None, None, None)])),
