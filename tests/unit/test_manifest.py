@@ -1,5 +1,6 @@
 """The manifest describes every result, and every damaged bit is found."""
 
+import hashlib
 import json
 import random
 from base64 import urlsafe_b64encode
@@ -149,3 +150,20 @@ def flip(data, bit):
     changed = bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+def test_every_hash_is_that_of_the_file_it_stands_beside(results):
+    manifest = json.loads((results / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        content = (results / name).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+        assert entry["bytes"] == len(content)
+    sources = {"texts.csv": hashlib.sha256(b"text\nhello\n").hexdigest()}
+    assert manifest["sources"] == sources
+
+
+def test_code_is_told_from_parameters_and_hashed(results):
+    entry = json.loads((results / "manifest.json").read_text())["files"]["figures/study/curve.png"]
+    assert entry["inputs"] == ["results/study/numbers.parquet"]
+    code = "'code llm_anatomy/stages/draw.py 0a'"
+    assert entry["code_sha256"] == hashlib.sha256(code.encode()).hexdigest()

