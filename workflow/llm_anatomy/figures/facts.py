@@ -157,7 +157,8 @@ def curve_exhibit(tables: Collection, model: str, scope: FactsScope) -> Iterator
         caption="Log-probability and probability of the answer on the straight line from the "
         "embedding to the final state, mean over facts. Half-way the log-probability has risen "
         f"from {mean['logprob'].iloc[0]:.1f} to {half['logprob']:.1f} of {end['logprob']:.1f}, "
-        f"the probability from 0 to {half['probability']:.3f} of {end['probability']:.3f}.\n\n"
+        f"the probability from {mean['probability'].iloc[0]:.3f} to {half['probability']:.3f} of "
+        f"{end['probability']:.3f}.\n\n"
         "The paper saw the same on Llama-7B: log p rises evenly, p stays near 0 for the first "
         "40 % of the way, so an increase in p can only credit the last layers.",
         figure=name,

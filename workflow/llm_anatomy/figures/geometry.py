@@ -154,6 +154,9 @@ def insert_maps(prefixes: pd.DataFrame, starts: pd.DataFrame, model: str, source
             cmap=SEQUENTIAL,
             extent=(FIRST_PREFIX - 0.5, len(values) - 0.5, -0.5, values.shape[1] - 0.5),
             interpolation="nearest",
+            # One colour bar stands for all documents.
+            vmin=np.log10(DARKEST),
+            vmax=0,
         )
         for edge in ("start", "end"):
             axis.axvline(firsts[edge][document] - 0.5, color="white", linestyle="--", linewidth=1.2)

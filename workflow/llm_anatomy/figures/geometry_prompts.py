@@ -124,7 +124,12 @@ def judgements(prompt_ids: pd.Series, outcomes: pd.DataFrame) -> pd.Series:
     names = list(dict.fromkeys(outcomes["outcome"]))
     positive = outcomes[outcomes["positive"]]
     called = positive.groupby("prompt_id")["outcome"].agg(" and ".join)
-    return prompt_ids.map(called).fillna("neither" if len(names) > 1 else f"not {names[0]}")
+    # Without any positive answer the column would be one of numbers.
+    return (
+        prompt_ids.map(called)
+        .astype(object)
+        .fillna("neither" if len(names) > 1 else f"not {names[0]}")
+    )
 
 
 def correlation_profiles(correlations: pd.DataFrame, model: str, source: Path) -> Exhibit:
