@@ -517,22 +517,36 @@ def test_only_the_papers_own_manipulations_are_judged(
 
 
 def test_every_model_and_task_has_a_verdict_of_its_own(tmp_path: Path) -> None:
-    values = {("a", "x"): 0.8, ("a", "y"): 0.4, ("b", "x"): 0.2, ("b", "y"): 0.6}
+    # Score at k = 7, and the layer from which on the drop is small.
+    values = {
+        ("a", "x"): (0.8, 9),
+        ("a", "y"): (0.4, 2),
+        ("b", "x"): (0.2, 3),
+        ("b", "y"): (0.6, 8),
+    }
     paths = []
-    for (model, task), value in {**values, ("c", "x"): 0.0, ("a", "z"): 0.0}.items():
-        paths += written(tmp_path, model, task, [curve(7, value, value, value, chance=None)], [])
+    for (model, task), (value, layer) in (
+        values | {("c", "x"): (0.7, 1), ("a", "z"): (0.7, 1)}
+    ).items():
+        row = curve(7, value, value, value, chance=None)
+        paths += written(tmp_path, model, task, [row], [drop_free(layer, layer, layer)])
     tasks: list[Task] = [RelationTask(name=name, relation="capitals") for name in ("x", "y")]
     settings = PatchingSettings(tasks=tasks, manipulations=[Noise(name="noise")])
     scope = PatchingScope(models=["a", "b"], patching=settings)
     rows = patching_claims(Collection(paths, (CURVES, DEPTHS)), scope)
-    found = [(row["model"], row["note"].split(",")[0], row["holds"]) for row in rows]
+    found = [(row["model"], row["note"].split(",")[0], row["claim"], row["holds"]) for row in rows]
     assert found == [
-        ("a", "task x", True),
-        ("a", "task y", False),
-        ("b", "task x", False),
-        ("b", "task y", False),
+        ("a", "task x", TOP, True),
+        ("a", "task x", DEPTH, False),
+        ("a", "task y", TOP, False),
+        ("a", "task y", DEPTH, True),
+        ("b", "task x", TOP, False),
+        ("b", "task x", DEPTH, True),
+        ("b", "task y", TOP, False),
+        ("b", "task y", DEPTH, False),
     ]
-    assert [row["measured_value"] for row in rows] == pytest.approx([0.0, 0.5, 0.75, 0.25])
+    measured = [row["measured_value"] for row in rows]
+    assert measured == pytest.approx([0.0, 0.9, 0.5, 0.2, 0.75, 0.3, 0.25, 0.8])
 
 
 def test_a_note_names_the_layer_that_was_read() -> None:
