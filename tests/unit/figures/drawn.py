@@ -133,10 +133,9 @@ def bars(axes: Axes) -> Points:
 
 def bars_across(axes: Axes) -> dict[str, float]:
     """Lengths of lying bars by what stands at the axis."""
-    names = {
-        float(at): text.get_text()
-        for at, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
-    }
+    at = axes.get_yticks()
+    # Panels that share the axis show its words once.
+    names = dict(zip(at, axes.yaxis.get_major_formatter().format_ticks(at), strict=True))
     return {
         names[round(p.get_y() + p.get_height() / 2, 6)]: float(p.get_width()) for p in axes.patches
     }

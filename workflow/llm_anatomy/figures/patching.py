@@ -283,6 +283,7 @@ def outcome_curves(results: TaskRun) -> Exhibit:
     axis.legend(ncols=2)
     name = f"outcomes_{results.model}_{results.task}.png"
     neither = own[own["metric"] == "neither"]
+    neither = neither[neither["manipulation"] == neither["manipulation"].iloc[0]]
     worst = neither.sort_values("value").iloc[-1]
     return Exhibit(
         title=f"{results.task}: original, donor's or neither answer of {results.model}",
