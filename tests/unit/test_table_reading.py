@@ -196,7 +196,7 @@ def test_flipped_bits_never_give_another_number(tmp_path: Path) -> None:
             except UserError:
                 refused += 1
             else:
-                assert found.equals(right)
+                assert found.equals(right, check_metadata=True)
     assert refused > 400
 
 

@@ -290,7 +290,7 @@ def read_table(
 
 def read_provenance(path: Path) -> dict[str, Any]:
     """The provenance stored in a table's metadata."""
-    metadata = pq.read_schema(path).metadata or {}
+    metadata = pq.read_metadata(path).metadata or {}
     provenance: dict[str, Any] = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
     return provenance
 

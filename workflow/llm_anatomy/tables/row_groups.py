@@ -43,7 +43,6 @@ class RowGroups:
 
     def __init__(self, file: pq.ParquetFile) -> None:
         self._file = file
-        self.schema = file.schema_arrow
         # The file's own metadata: hashes are known, and added, only after the schema is written.
         metadata = dict(file.metadata.metadata or {})
         metadata.pop(_ARROW_KEY, None)
@@ -51,8 +50,10 @@ class RowGroups:
         hashes = metadata.pop(COLUMNS_KEY, b"{}")
         self._hashes: dict[str, list[str]] = json.loads(hashes)
         rows = file.metadata.num_rows
-        if content_sha256(self.schema, rows, self._hashes, metadata) != expected:
+        if content_sha256(file.schema_arrow, rows, self._hashes, metadata) != expected:
             raise ValueError("its content does not match its recorded hash")
+        # With the metadata that the hash covers: pyarrow keeps, and would give, a second copy.
+        self.schema = file.schema_arrow.with_metadata(metadata)
 
     def read(self, columns: Sequence[str], where: Sequence[Condition]) -> pa.Table:
         """Some columns of the rows for which every condition holds, group by group.
