@@ -83,6 +83,8 @@ rule trace_queries:
         "logs/trace_queries/{model}.log",
     benchmark:
         "logs/benchmarks/trace_queries/{model}.tsv"
+    # Long, or a long job waits for it: begun late, that would run alone at the end.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("trace_queries", CONFIG),

@@ -138,6 +138,8 @@ rule check_geometry:
         "logs/check_geometry/{model}.log",
     benchmark:
         "logs/benchmarks/check_geometry/{model}.tsv"
+    # Long, or a long job waits for it: begun late, that would run alone at the end.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("check_geometry", CONFIG),

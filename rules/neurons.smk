@@ -99,6 +99,8 @@ rule find_concepts:
         "logs/find_concepts/{model}.log",
     benchmark:
         "logs/benchmarks/find_concepts/{model}.tsv"
+    # Long, or a long job waits for it: begun late, that would run alone at the end.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("find_concepts", CONFIG),
@@ -123,6 +125,8 @@ rule clamp_neurons:
         "logs/clamp_neurons/{model}.log",
     benchmark:
         "logs/benchmarks/clamp_neurons/{model}.tsv"
+    # Long, or a long job waits for it: begun late, that would run alone at the end.
+    priority: 1
     threads: CONFIG.compute.threads
     resources:
         **planned("clamp_neurons", CONFIG),

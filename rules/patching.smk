@@ -60,6 +60,8 @@ rule build_tasks:
         "logs/build_tasks/{model}/{task}.log",
     benchmark:
         "logs/benchmarks/build_tasks/{model}/{task}.tsv"
+    # Long, or a long job waits for it: begun late, that would run alone at the end.
+    priority: 1
     resources:
         **planned("build_tasks", CONFIG),
     params:
