@@ -100,12 +100,11 @@ rule spline_features:
 
 
 rule intrinsic_dimension:
-    """Attention intrinsic dimension of every layer and text, per head and summed."""
+    """Attention intrinsic dimension of every layer and text, summed over heads."""
     input:
         attention_counts=shard_files("attention_counts"),
     output:
         intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
-        head_dimension="results/geometry/{model}/{dataset}/head_dimension.parquet",
     log:
         "logs/intrinsic_dimension/{model}/{dataset}.log",
     benchmark:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 from llm_anatomy.geometry.extraction import absolute_count, relative_count
-from llm_anatomy.geometry.intrinsic_dimension import dimension_frames, summed_dimension
-from llm_anatomy.tables.geometry import HEAD_DIMENSION, INTRINSIC_DIMENSION
+from llm_anatomy.geometry.intrinsic_dimension import dimension_frame, summed_dimension
+from llm_anatomy.tables.geometry import INTRINSIC_DIMENSION
 
 # One head that spreads its attention, one that does not.
 ROWS = torch.tensor([[0.30, 0.30, 0.25, 0.12, 0.03, 0.0], [0.95, 0.03, 0.02, 0.0, 0.0, 0.0]])
@@ -35,16 +35,14 @@ def test_sum_and_clips() -> None:
     assert summed_dimension(counts, "model", head_dim=4, d_model=6).tolist() == [6, 6]
 
 
-def test_frames_have_a_row_per_layer_and_per_head_of_every_token() -> None:
+def test_a_frame_has_a_row_per_layer_of_every_token() -> None:
     rows = pd.DataFrame({"text_id": ["a", "b"], "position": [4, 1]})
     counts = np.array([[[5, 1], [2, 2], [3, 0]], [[2, 2], [1, 1], [1, 2]]], dtype=np.int32)
-    summed, by_head = dimension_frames(rows, {"relative": counts}, "heads", 3, 100)
-    assert list(summed) == [column.name for column in INTRINSIC_DIMENSION.columns]
-    assert list(by_head) == [column.name for column in HEAD_DIMENSION.columns]
-    assert summed["text_id"].tolist() == ["a"] * 3 + ["b"] * 3
-    assert summed["n_tokens"].tolist() == [5] * 3 + [2] * 3
-    assert summed["count"].tolist() == [6, 4, 3, 4, 2, 3]
-    assert summed["dimension"].tolist() == [4, 4, 3, 4, 2, 3]
-    for _, row in by_head.iterrows():
-        text = ["a", "b"].index(row["text_id"])
-        assert row["count"] == counts[text, row["layer"], row["head"]]
+    frame = dimension_frame(rows, counts, "relative", "heads", 3, 100)
+    assert list(frame) == [column.name for column in INTRINSIC_DIMENSION.columns]
+    assert frame["text_id"].tolist() == ["a"] * 3 + ["b"] * 3
+    assert frame["n_tokens"].tolist() == [5] * 3 + [2] * 3
+    assert frame["layer"].tolist() == [0, 1, 2] * 2
+    assert frame["threshold"].unique().tolist() == ["relative"]
+    assert frame["count"].tolist() == [6, 4, 3, 4, 2, 3]
+    assert frame["dimension"].tolist() == [4, 4, 3, 4, 2, 3]

@@ -32,7 +32,7 @@ from llm_anatomy.stages import (
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import (
-    HEAD_DIMENSION,
+    ATTENTION_COUNTS,
     HULL_CHECKS,
     INSERT_STARTS,
     INTRINSIC_DIMENSION,
@@ -139,8 +139,9 @@ def test_shards_change_nothing_but_the_files(model: Path, texts: Path, tmp_path:
     assert list(parts["text_id"]) == list(whole["text_id"])
     numbers = whole.columns[3:]
     np.testing.assert_allclose(parts[numbers], whole[numbers], rtol=1e-4, atol=1e-6)
-    text_ids, states = read_states([shard / "states.parquet" for shard in shards])
+    text_ids, states = read_states([s / "states.parquet" for s in shards], [("mean", 2)])
     assert text_ids == list(whole["text_id"])
+    assert list(states) == [("mean", 2)]
     assert states["mean", 2].shape == (4, 32)
 
 
@@ -160,15 +161,13 @@ def test_dimensions_are_sums_over_heads_and_clipped_as_asked(
         settings = intrinsic_dimension.DimensionStage(
             intrinsic_dimension=IntrinsicDimension(clip=clip)
         )
-        paths = (tmp_path / f"{clip}.parquet", tmp_path / f"{clip}_heads.parquet")
+        path = tmp_path / f"{clip}.parquet"
         intrinsic_dimension.run(
             settings,
             attention_counts=tuple(shard / "attention_counts.parquet" for shard in shards),
-            intrinsic_dimension=paths[0],
-            head_dimension=paths[1],
+            intrinsic_dimension=path,
         )
-        tables[clip] = read_table(paths[0], INTRINSIC_DIMENSION)
-        heads = read_table(paths[1], HEAD_DIMENSION)
+        tables[clip] = read_table(path, INTRINSIC_DIMENSION)
     # Threshold 0 counts every visible token in each of the 4 heads of dimension 8, width 32.
     absolute = tables["none"].query("threshold == 'absolute'")
     assert (absolute["dimension"] == 4 * absolute["n_tokens"]).all()
@@ -176,10 +175,17 @@ def test_dimensions_are_sums_over_heads_and_clipped_as_asked(
     assert (clipped["dimension"] == 4 * clipped["n_tokens"].clip(upper=8)).all()
     clipped = tables["model"].query("threshold == 'absolute'")
     assert (clipped["dimension"] == (4 * clipped["n_tokens"]).clip(upper=32)).all()
-    keys = ["text_id", "position", "layer", "threshold"]
-    summed = heads.groupby(keys)["count"].sum()
-    expected = tables["none"].set_index(keys)["count"]
-    pd.testing.assert_series_equal(summed, expected.sort_index(), check_dtype=False)
+    # One row per token, layer and threshold, and each is the sum of the heads' own counts.
+    counted = pd.concat(
+        read_table(s / "attention_counts.parquet", ATTENTION_COUNTS) for s in shards
+    )
+    rows = tables["none"].set_index(["threshold", "text_id", "position", "layer"])["count"]
+    assert len(rows) == 2 * 3 * len(counted)
+    for threshold in ("relative", "absolute"):
+        for row in counted.itertuples():
+            for layer in range(3):
+                heads = getattr(row, f"l{layer}_{threshold}")
+                assert rows[threshold, row.text_id, row.position, layer] == sum(heads)
 
 
 def test_bos_is_left_out_when_asked(model: Path, texts: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Activations of a dataset, read back from its shards. Imports no torch: the tables are enough."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,96 +11,107 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from llm_anatomy.tables.core import TableSchema, read_arrow
+from llm_anatomy.tables.core import read_arrow, read_pieces, stored_columns
 from llm_anatomy.tables.geometry import ATTENTION_COUNTS, STATES, TRACES
 
 Summary = Literal["last", "mean"]
+# Rows of attention counts that are worked on at once: with 32 layers of 32 heads 34 MB.
+ROWS_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Token traces of many texts, one text behind the other.
+    """Token traces of one shard's texts, of which one layer at a time is in memory.
 
     Attributes:
+        file: The table.
         text_ids: The texts.
         lengths: Tokens of each text.
         truncated: Whether a text lost its end.
         has_bos: Whether a text's first token marks the beginning of sequence.
-        active: Share of active units.
-        distance: Distance to the nearest boundary.
+        n_layers: Layers that were read.
     """
 
+    file: Path
     text_ids: list[str]
     lengths: Int[ndarray, " texts"]
     truncated: Bool[ndarray, " texts"]
     has_bos: Bool[ndarray, " texts"]
-    active: Float[ndarray, "layers tokens"]
-    distance: Float[ndarray, "layers tokens"]
+    n_layers: int
+
+    def layer(self, index: int) -> tuple[Float[ndarray, " tokens"], Float[ndarray, " tokens"]]:
+        """Of every token of a layer, one text behind the other: a_t and d_t (see `spline`)."""
+        names = [f"l{index}_active", f"l{index}_distance"]
+        table = read_arrow(self.file, TRACES, names)
+        return _values(table, names[0]), _values(table, names[1])
 
 
-def read_traces(shards: Sequence[Path]) -> Traces:
-    """Read the token traces of a dataset from its shards, in order."""
-    table = _read_shards(shards, TRACES)
-    layers = range(_count(table, "_active"))
+def read_traces(shards: Sequence[Path]) -> list[Traces]:
+    """The token traces of every shard of a dataset, in order."""
+    return [_traces(path) for path in shards]
+
+
+def _traces(path: Path) -> Traces:
+    table = read_arrow(path, TRACES, ["text_id", "n_tokens", "truncated", "has_bos"])
     return Traces(
+        path,
         text_ids=table.column("text_id").to_pylist(),
         lengths=_numbers(table, "n_tokens").astype(np.int64),
         truncated=_numbers(table, "truncated").astype(bool),
         has_bos=_numbers(table, "has_bos").astype(bool),
-        active=np.stack([_values(table, f"l{layer}_active") for layer in layers]),
-        distance=np.stack([_values(table, f"l{layer}_distance") for layer in layers]),
+        n_layers=sum(name.endswith("_active") for name in stored_columns(path, TRACES)),
     )
 
 
-def state_layers(shards: Sequence[Path]) -> list[int]:
+def stored_state_layers(shards: Sequence[Path]) -> list[int]:
     """Layers whose hidden states are stored."""
-    names = read_arrow(shards[0], STATES).column_names
+    names = stored_columns(shards[0], STATES)
     return sorted(int(name[1:-5]) for name in names if name.endswith("_last"))
 
 
 def read_states(
-    shards: Sequence[Path],
+    shards: Sequence[Path], wanted: Sequence[tuple[Summary, int]]
 ) -> tuple[list[str], dict[tuple[Summary, int], Float[ndarray, "texts d_model"]]]:
-    """Read the hidden states of a dataset from its shards.
+    """Read hidden states of a dataset from its shards, and no others.
+
+    Args:
+        shards: Tables of states.
+        wanted: Which summaries of which layers.
 
     Returns:
         The text ids, and a matrix [texts, d_model] per summary and layer.
     """
-    table = _read_shards(shards, STATES)
+    names = {key: f"l{key[1]}_{key[0]}" for key in wanted}
+    table = pa.concat_tables(
+        read_arrow(path, STATES, ["text_id", *names.values()]).replace_schema_metadata(None)
+        for path in shards
+    )
     text_ids: list[str] = table.column("text_id").to_pylist()
-    states: dict[tuple[Summary, int], ndarray] = {}
-    for name in table.column_names[1:]:
-        layer, summary = name[1:].split("_")
-        kind: Summary = "last" if summary == "last" else "mean"
-        states[kind, int(layer)] = _values(table, name).reshape(len(text_ids), -1)
-    return text_ids, states
+    return text_ids, {
+        key: _values(table, name).reshape(len(text_ids), -1) for key, name in names.items()
+    }
 
 
 def read_attention_counts(
-    shards: Sequence[Path],
-) -> tuple[pd.DataFrame, dict[str, Int[ndarray, "rows layers heads"]]]:
-    """Read the attention counts of a dataset from its shards.
+    shards: Sequence[Path], threshold: str
+) -> Iterator[tuple[pd.DataFrame, Int[ndarray, "rows layers heads"]]]:
+    """Read the attention counts of a dataset from its shards, some rows at a time.
 
-    Returns:
-        text_id and position of every row, and the counts per threshold.
+    Args:
+        shards: Tables of attention counts.
+        threshold: `relative` or `absolute`.
+
+    Yields:
+        text_id and position of some rows, and their counts.
     """
-    table = _read_shards(shards, ATTENTION_COUNTS)
-    layers = range(_count(table, "_relative"))
-    counts = {}
-    for threshold in ("relative", "absolute"):
-        columns = [_values(table, f"l{layer}_{threshold}") for layer in layers]
-        counts[threshold] = np.stack([c.reshape(table.num_rows, -1) for c in columns], axis=1)
-    return table.select(["text_id", "position"]).to_pandas(), counts
-
-
-def _read_shards(shards: Sequence[Path], schema: TableSchema) -> pa.Table:
-    return pa.concat_tables(
-        [read_arrow(path, schema).replace_schema_metadata(None) for path in shards]
-    )
-
-
-def _count(table: pa.Table, suffix: str) -> int:
-    return sum(name.endswith(suffix) for name in table.column_names)
+    for path in shards:
+        columns = stored_columns(path, ATTENTION_COUNTS)
+        names = [name for name in columns if name.endswith(f"_{threshold}")]
+        for piece in read_pieces(path, ATTENTION_COUNTS, ["text_id", "position", *names]):
+            for start in range(0, len(piece), ROWS_AT_ONCE):
+                part = piece.slice(start, ROWS_AT_ONCE)
+                counts = [_values(part, name).reshape(len(part), -1) for name in names]
+                yield part.select(["text_id", "position"]).to_pandas(), np.stack(counts, axis=1)
 
 
 def _numbers(table: pa.Table, name: str) -> ndarray:

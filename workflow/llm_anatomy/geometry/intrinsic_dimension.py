@@ -8,7 +8,6 @@ the dimension of the attention output. Tokens are counted while the model runs, 
 here the counts are summed, which needs no torch.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 Clip = Literal["none", "heads", "model"]
+THRESHOLDS = ("relative", "absolute")
 
 
 def summed_dimension(
@@ -40,53 +40,37 @@ def summed_dimension(
     return np.minimum(total, d_model) if clip == "model" else total
 
 
-def dimension_frames(
+def dimension_frame(
     rows: pd.DataFrame,
-    counts: Mapping[str, Int[ndarray, "rows layers heads"]],
+    counts: Int[ndarray, "rows layers heads"],
+    threshold: str,
     clip: Clip,
     head_dim: int,
     d_model: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The dimension of every layer, and what each head adds to it.
+) -> pd.DataFrame:
+    """The dimension of every layer at some tokens; `attention_counts` says what each head adds.
 
     Args:
         rows: text_id and position of every token whose attention was counted.
-        counts: Tokens above each threshold, by the threshold's name.
+        counts: Tokens above the threshold.
+        threshold: The threshold's name.
         clip: Upper limit of a count; see `summed_dimension`.
         head_dim: Dimension of a head.
         d_model: Width of the residual stream.
 
     Returns:
-        Rows of `INTRINSIC_DIMENSION` and of `HEAD_DIMENSION`.
+        Rows of `INTRINSIC_DIMENSION`.
     """
-    text_ids, positions = rows["text_id"].to_numpy(), rows["position"].to_numpy()
-    summed, by_head = [], []
-    for threshold, values in counts.items():
-        n_rows, n_layers, n_heads = values.shape
-        layers = np.tile(np.arange(n_layers), n_rows)
-        summed.append(
-            pd.DataFrame(
-                {
-                    "text_id": np.repeat(text_ids, n_layers),
-                    "position": np.repeat(positions, n_layers),
-                    "n_tokens": np.repeat(positions + 1, n_layers),
-                    "layer": layers,
-                    "threshold": threshold,
-                    "count": values.sum(-1, dtype=np.int64).ravel(),
-                    "dimension": summed_dimension(values, clip, head_dim, d_model).ravel(),
-                }
-            )
-        )
-        by_head.append(
-            pd.DataFrame(
-                {
-                    "text_id": np.repeat(text_ids, n_layers * n_heads),
-                    "position": np.repeat(positions, n_layers * n_heads),
-                    "layer": np.repeat(layers, n_heads),
-                    "head": np.tile(np.arange(n_heads), n_rows * n_layers),
-                    "threshold": threshold,
-                    "count": values.ravel(),
-                }
-            )
-        )
-    return pd.concat(summed, ignore_index=True), pd.concat(by_head, ignore_index=True)
+    n_rows, n_layers, _ = counts.shape
+    positions = np.repeat(rows["position"].to_numpy(), n_layers)
+    return pd.DataFrame(
+        {
+            "text_id": np.repeat(rows["text_id"].to_numpy(), n_layers),
+            "position": positions,
+            "n_tokens": positions + 1,
+            "layer": np.tile(np.arange(n_layers), n_rows),
+            "threshold": threshold,
+            "count": counts.sum(-1, dtype=np.int64).ravel(),
+            "dimension": summed_dimension(counts, clip, head_dim, d_model).ravel(),
+        }
+    )

@@ -8,6 +8,8 @@ f1 mean a, f2 min a, f3 max a, f4 std a, f5 min d, f6 mean d, f7 std d
 Standard deviations have n - 1 in the denominator; for a single token they are 0.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
@@ -89,12 +91,11 @@ def prefix_features(
     return stacked.transpose(1, 0, 2)
 
 
-def feature_frame(traces: Traces, source: str, *, include_bos: bool = True) -> pd.DataFrame:
-    """The features of every text, from the traces of its tokens.
+def feature_frame(shards: Sequence[Traces], *, include_bos: bool = True) -> pd.DataFrame:
+    """The features of every text, from the traces of its tokens, one layer at a time.
 
     Args:
-        traces: Traces of all texts.
-        source: Where the traces come from, for the message of the error.
+        shards: Traces of all texts.
         include_bos: Whether beginning-of-sequence tokens take part.
 
     Returns:
@@ -103,16 +104,23 @@ def feature_frame(traces: Traces, source: str, *, include_bos: bool = True) -> p
     Raises:
         UserError: A text has nothing beside a beginning-of-sequence token that is left out.
     """
-    active, distance, lengths = traces.active, traces.distance, traces.lengths
+    return pd.concat([_shard_frame(shard, include_bos) for shard in shards], ignore_index=True)
+
+
+def _shard_frame(traces: Traces, include_bos: bool) -> pd.DataFrame:
     if not include_bos:
-        _check_more_than_bos(traces, source)
-        active, lengths = without_bos(traces.active, traces.lengths, traces.has_bos)
-        distance, _ = without_bos(traces.distance, traces.lengths, traces.has_bos)
-    values = spline_features(active, distance, lengths)
+        _check_more_than_bos(traces)
     texts = {"text_id": traces.text_ids, "n_tokens": traces.lengths, "truncated": traces.truncated}
-    flat = values.reshape(len(values), -1)
-    names = feature_columns(values.shape[1])
-    return pd.concat([pd.DataFrame(texts), pd.DataFrame(flat, columns=names)], axis=1)
+    values = np.empty((len(traces.text_ids), traces.n_layers, N_FEATURES))
+    for layer in range(traces.n_layers):
+        active, distance = (part[None] for part in traces.layer(layer))
+        lengths = traces.lengths
+        if not include_bos:
+            active, lengths = without_bos(active, traces.lengths, traces.has_bos)
+            distance, _ = without_bos(distance, traces.lengths, traces.has_bos)
+        values[:, layer] = spline_features(active, distance, lengths)[:, 0]
+    flat = pd.DataFrame(values.reshape(len(values), -1), columns=feature_columns(traces.n_layers))
+    return pd.concat([pd.DataFrame(texts), flat], axis=1)
 
 
 def without_bos(
@@ -127,13 +135,13 @@ def without_bos(
     return values[:, keep], lengths - has_bos.astype(lengths.dtype)
 
 
-def _check_more_than_bos(traces: Traces, source: str) -> None:
+def _check_more_than_bos(traces: Traces) -> None:
     alone = (traces.lengths == 1) & traces.has_bos
     if alone.any():
         text = traces.text_ids[int(alone.argmax())]
         raise UserError(
-            f"{source}: the text '{text}' has no token beside the beginning-of-sequence token; set "
-            "'geometry.spline_features.include_bos' to true, or remove the text"
+            f"{traces.file}: the text '{text}' has no token beside the beginning-of-sequence "
+            "token; set 'geometry.spline_features.include_bos' to true, or remove the text"
         )
 
 

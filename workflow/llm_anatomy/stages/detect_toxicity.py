@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from llm_anatomy.config.toxicity import DetectorSettings
-from llm_anatomy.geometry.activations import read_states
+from llm_anatomy.geometry.activations import read_states, stored_state_layers
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
@@ -13,7 +15,7 @@ from llm_anatomy.toxicity.detection import (
     DetectionSettings,
     OtherFeatures,
     detect,
-    state_summaries,
+    needed_states,
     train_detector,
 )
 from llm_anatomy.toxicity.detector import save_detector
@@ -41,7 +43,7 @@ def run(
 ) -> None:
     """Read features and folds; write scores, metrics, what was chosen, and the detector."""
     spline, labels = read_table(spline_features, SPLINE_FEATURES), read_table(folds, FOLDS)
-    others = _other_features(settings, texts, intrinsic_dimension, states)
+    others = _other_features(settings, spline, texts, intrinsic_dimension, states)
     result = detect(spline, labels, others, settings, compute_settings().threads)
     provenance = read_provenance(spline_features)
     origin = {"dataset": settings.dataset, "seed": settings.seed, "provenance": provenance}
@@ -54,11 +56,15 @@ def run(
 
 
 def _other_features(
-    settings: DetectStage, texts: Path, intrinsic_dimension: Path, states: tuple[Path, ...]
+    settings: DetectStage,
+    spline: pd.DataFrame,
+    texts: Path,
+    intrinsic_dimension: Path,
+    states: tuple[Path, ...],
 ) -> OtherFeatures:
-    stored = read_states(states) if state_summaries(settings.baselines) else ([], {})
+    needed = needed_states(settings.baselines, spline, stored_state_layers(states))
     dimension = read_table(intrinsic_dimension, INTRINSIC_DIMENSION)
-    return OtherFeatures(read_table(texts, TEXTS), dimension, *stored)
+    return OtherFeatures(read_table(texts, TEXTS), dimension, *read_states(states, needed))
 
 
 if __name__ == "__main__":

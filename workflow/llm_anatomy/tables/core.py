@@ -247,6 +247,47 @@ def read_arrow(
             rule that makes it and the command that remakes it.
         ValueError: A column that the table does not have, or an unknown comparison.
     """
+    with _opened(path, schema) as (groups, remedy):
+        chosen, conditions = _selection(schema, groups, columns, where)
+        try:
+            return groups.read(chosen, conditions)
+        except Exception as error:
+            raise _damaged(path, error, remedy) from error
+
+
+def read_pieces(
+    path: Path, schema: TableSchema, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of a table in pieces, one row group at a time, verified as by `read_arrow`.
+
+    An empty table gives none.
+
+    Raises:
+        UserError, ValueError: As by `read_arrow`.
+    """
+    with _opened(path, schema) as (groups, remedy):
+        chosen, _ = _selection(schema, groups, columns, ())
+        for group in range(groups.count):
+            try:
+                piece = groups.piece(group, chosen)
+            except Exception as error:
+                raise _damaged(path, error, remedy) from error
+            yield piece
+
+
+def stored_columns(path: Path, schema: TableSchema) -> list[str]:
+    """Names of a table's columns, in order, without its rows.
+
+    Raises:
+        UserError: As by `read_arrow`.
+    """
+    with _opened(path, schema) as (groups, _):
+        return list(groups.schema.names)
+
+
+@contextmanager
+def _opened(path: Path, schema: TableSchema) -> Iterator[tuple[RowGroups, str]]:
+    """The row groups of a file that is the table it should be, and what to do when it is not."""
     rule = schema.rule_of(path)
     remedy = f"it is made by the rule {rule}; remake it with: {remake_command(rule, path)}"
     if not path.exists():
@@ -267,14 +308,19 @@ def read_arrow(
             _check_types(schema, groups.schema)
         except ValueError as error:
             raise UserError(f"{error}; {remedy}") from error
-        chosen = groups.schema.names if columns is None else list(columns)
-        if missing := sorted(set(chosen) - set(groups.schema.names)):
-            raise ValueError(f"the table {schema.name} has no column '{missing[0]}'")
-        conditions = checked_conditions(groups.schema, where)
-        try:
-            return groups.read(chosen, conditions)
-        except Exception as error:
-            raise _damaged(path, error, remedy) from error
+        yield groups, remedy
+
+
+def _selection(
+    schema: TableSchema,
+    groups: RowGroups,
+    columns: Sequence[str] | None,
+    where: Sequence[Condition],
+) -> tuple[list[str], list[Condition]]:
+    chosen = groups.schema.names if columns is None else list(columns)
+    if missing := sorted(set(chosen) - set(groups.schema.names)):
+        raise ValueError(f"the table {schema.name} has no column '{missing[0]}'")
+    return list(chosen), checked_conditions(groups.schema, where)
 
 
 def read_table(

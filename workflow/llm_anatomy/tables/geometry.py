@@ -10,7 +10,6 @@ _PROMPTS = "results/geometry/{model}/prompts"
 
 _TEXT_ID = Column("text_id", pa.string(), "The text, as in the dataset's table")
 _LAYER = Column("layer", pa.int32(), "Block of the model")
-_HEAD = Column("head", pa.int32(), "Attention (query) head of the layer")
 _N_TOKENS = Column(
     "n_tokens", pa.int32(), "Tokens that were read, special tokens included", "tokens"
 )
@@ -131,21 +130,6 @@ INTRINSIC_DIMENSION = TableSchema(
         _THRESHOLD,
         Column("count", pa.int64(), "Sum over heads of the tokens above the threshold", "tokens"),
         Column("dimension", pa.int64(), "The same sum, clipped as the provenance's `clip` says"),
-    ),
-)
-
-HEAD_DIMENSION = TableSchema(
-    "geometry/head_dimension",
-    f"{_GEOMETRY}/head_dimension.parquet",
-    "intrinsic_dimension",
-    "One token of one text, layer, head and threshold: the head's share of the dimension",
-    (
-        _TEXT_ID,
-        _POSITION,
-        _LAYER,
-        _HEAD,
-        _THRESHOLD,
-        Column("count", pa.int32(), "Tokens above the threshold", "tokens"),
     ),
 )
 
@@ -387,7 +371,6 @@ TABLES: tuple[TableSchema, ...] = (
     ATTENTION_COUNTS,
     SPLINE_FEATURES,
     INTRINSIC_DIMENSION,
-    HEAD_DIMENSION,
     HULL_CHECKS,
     REGION_CHECKS,
     PREFIX_FEATURES,

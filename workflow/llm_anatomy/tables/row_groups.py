@@ -63,9 +63,22 @@ class RowGroups:
         Raises:
             ValueError: Something that was read does not match its hash.
         """
-        parts = [self._part(group, columns, where) for group in range(self._file.num_row_groups)]
+        parts = [self._part(group, columns, where) for group in range(self.count)]
         empty = self.schema.empty_table().select(list(columns))
         return pa.concat_tables(parts) if parts else empty
+
+    @property
+    def count(self) -> int:
+        """How many row groups there are."""
+        return int(self._file.num_row_groups)
+
+    def piece(self, group: int, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all rows of one row group.
+
+        Raises:
+            ValueError: Something that was read does not match its hash.
+        """
+        return self._part(group, columns, ())
 
     def _part(self, group: int, columns: Sequence[str], where: Sequence[Condition]) -> pa.Table:
         conditions = self._verified(group, list(dict.fromkeys(name for name, _, _ in where)))

@@ -46,9 +46,10 @@ from llm_anatomy.toxicity.features import (
     spline_set,
     state_sets,
     tfidf,
+    wanted_states,
 )
 from llm_anatomy.toxicity.folds import inner_splits
-from llm_anatomy.toxicity.inputs import SplineTable, aligned_texts, spline_table
+from llm_anatomy.toxicity.inputs import SplineTable, aligned_texts, count_layers, spline_table
 
 
 class DetectionSettings(Evaluation):
@@ -65,9 +66,8 @@ class OtherFeatures:
     Attributes:
         texts: The dataset's table.
         intrinsic_dimension: The table of intrinsic dimensions.
-        state_ids: The texts whose hidden states are stored; no state is read where no baseline
-            asks for it.
-        states: Their states, by summary and layer.
+        state_ids: The texts whose hidden states are stored.
+        states: Their states, by summary and layer: those that a baseline asks for.
     """
 
     texts: pd.DataFrame
@@ -161,10 +161,23 @@ def spline_sets(
     return sets
 
 
-def state_summaries(settings: Baselines) -> list[Summary]:
-    """Of which summaries of the hidden states the baselines make use."""
-    kinds: tuple[Summary, ...] = ("mean", "last")
-    return [kind for kind in kinds if f"{kind}_state" in settings.names]
+def needed_states(
+    settings: Baselines, spline_features: pd.DataFrame, stored: Sequence[int]
+) -> list[tuple[Summary, int]]:
+    """Of which layers the baselines use which summary of the hidden states; often none.
+
+    Args:
+        settings: The baselines.
+        spline_features: The table of spline features, which has every layer of the model.
+        stored: Layers whose states are stored.
+
+    Raises:
+        UserError: A baseline asks for states and none are stored.
+    """
+    summaries: tuple[Summary, ...] = ("mean", "last")
+    kinds = [kind for kind in summaries if f"{kind}_state" in settings.names]
+    n_layers = count_layers(spline_features)
+    return wanted_states(kinds, settings.state_depths, stored, n_layers) if kinds else []
 
 
 def baseline_sets(
@@ -177,15 +190,7 @@ def baseline_sets(
         sets.append(Dense("length", length_features(texts, spline.n_tokens)))
     if "tfidf" in settings.names:
         sets.append(tfidf(texts))
-    if kinds := state_summaries(settings):
-        sets += state_sets(
-            others.state_ids,
-            others.states,
-            kinds,
-            settings.state_depths,
-            spline.features.shape[1],
-            spline.text_ids,
-        )
+    sets += state_sets(others.state_ids, others.states, spline.text_ids)
     if "intrinsic_dimension" in settings.names:
         sets.append(dimension_set(others.intrinsic_dimension, spline.text_ids))
     return sets

@@ -153,39 +153,48 @@ def compared_sets(
     ]
 
 
-def state_sets(
-    stored_ids: Sequence[str],
-    states: Mapping[tuple[Summary, int], Float[ndarray, "stored d_model"]],
-    kinds: Sequence[Summary],
-    depths: Sequence[float] | str,
-    n_layers: int,
-    text_ids: Sequence[str],
-) -> list[Dense]:
-    """Mean or last-token hidden states as feature sets, one per layer.
+def wanted_states(
+    kinds: Sequence[Summary], depths: Sequence[float] | str, stored: Sequence[int], n_layers: int
+) -> list[tuple[Summary, int]]:
+    """Which hidden states are feature sets.
 
     Args:
-        stored_ids: The texts whose states are stored.
-        states: Their states, by summary and layer.
         kinds: `mean` and `last`, or one of them.
         depths: Layers, as shares of the model's depth, or `all`.
+        stored: Layers whose states are stored.
         n_layers: Layers of the model.
-        text_ids: The texts, in the order wanted.
 
     Raises:
         UserError: No state is stored.
     """
-    stored = sorted({layer for _, layer in states})
     if not stored:
         raise UserError(
             "the key 'toxicity.baselines.names' asks for hidden states, but "
             "'geometry.extraction.state_layers' is []; name layers there, or leave mean_state and "
             "last_state out of the baselines"
         )
+    layers = state_layers_at(depths, stored, n_layers)
+    return [(kind, layer) for kind in kinds for layer in layers]
+
+
+def state_sets(
+    stored_ids: Sequence[str],
+    states: Mapping[tuple[Summary, int], Float[ndarray, "stored d_model"]],
+    text_ids: Sequence[str],
+) -> list[Dense]:
+    """Mean or last-token hidden states as feature sets, one per summary and layer.
+
+    Args:
+        stored_ids: The texts whose states are stored.
+        states: Their states, by summary and layer.
+        text_ids: The texts, in the order wanted.
+    """
+    if not states:
+        return []
     order = rows_of(text_ids, stored_ids, STATES.name)
     return [
-        Dense(f"{kind}_state_layer_{layer}", states[kind, layer][order])
-        for kind in kinds
-        for layer in state_layers_at(depths, stored, n_layers)
+        Dense(f"{kind}_state_layer_{layer}", values[order])
+        for (kind, layer), values in states.items()
     ]
 
 

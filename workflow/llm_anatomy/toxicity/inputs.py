@@ -28,9 +28,14 @@ class SplineTable:
     n_tokens: Int[ndarray, " texts"]
 
 
+def count_layers(table: pd.DataFrame) -> int:
+    """Layers of a table of spline features."""
+    return sum(name.endswith("_f1") for name in table.columns)
+
+
 def spline_table(table: pd.DataFrame) -> SplineTable:
     """A table of spline features as an array."""
-    n_layers = sum(name.endswith("_f1") for name in table.columns)
+    n_layers = count_layers(table)
     values = table[feature_columns(n_layers)].to_numpy(dtype=np.float64)
     return SplineTable(
         list(table["text_id"]),

@@ -84,8 +84,10 @@ def equal_length_batches(
     ids: Sequence[Sequence[int]], budget: int, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
     """Group token rows of one length each, so that rows x length stays within `budget`."""
-    for length in sorted({len(row) for row in ids}):
-        rows = [index for index, row in enumerate(ids) if len(row) == length]
+    by_length: dict[int, list[int]] = {}
+    for index, row in enumerate(ids):
+        by_length.setdefault(len(row), []).append(index)
+    for length, rows in sorted(by_length.items()):
         size = max(1, budget // max(1, length))
         for start in range(0, len(rows), size):
             yield _pad(ids, rows[start : start + size], 0, device)
