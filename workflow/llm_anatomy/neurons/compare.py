@@ -24,6 +24,9 @@ from llm_anatomy.tables.neurons import AGREEMENT, CHANGED
 
 logger = logging.getLogger(__name__)
 
+# What top tokens are read from.
+TOP_COLUMNS = ("layer", "matrix", "sign", "token_id")
+
 
 @dataclass(frozen=True)
 class ModelComparison:
@@ -69,7 +72,7 @@ def compare_models(
     Args:
         a: The first model's files.
         b: The second model's files.
-        vocabulary_a: The first model's table `neurons/vocabulary`.
+        vocabulary_a: `TOP_COLUMNS` of the first model's table `neurons/vocabulary`.
         decoding: How it was decoded.
         settings: Matrices and heads to compare.
         device: Where to compute.
@@ -153,8 +156,7 @@ def compare_matrix(
 
 def top_tokens(vocabulary: pa.Table, top_k: int) -> dict[tuple[int, str], Int[Tensor, "neurons k"]]:
     """Top tokens of every weight vector by layer and matrix, from `neurons/vocabulary`."""
-    positive = vocabulary.filter(pc.equal(vocabulary["sign"], 1))
-    frame = positive.select(["layer", "matrix", "token_id"]).to_pandas()
+    frame = vocabulary.filter(pc.equal(vocabulary["sign"], 1)).to_pandas()
     # Rows are in the order of neurons and ranks.
     groups = frame.groupby(["layer", "matrix"], sort=False)["token_id"]
     return {

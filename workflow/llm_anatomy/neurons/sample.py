@@ -1,6 +1,6 @@
 """A seeded sample of the neurons of every layer, and the tokens that they decode to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -10,6 +10,8 @@ from llm_anatomy.statistics.random import seeded_generator
 
 # Layer, matrix, neuron and sign -> decoded tokens, most probable first.
 DecodedTokens: TypeAlias = Mapping[tuple[int, str, int, int], list[int]]
+# Columns of a table -> its rows, piece by piece.
+ReadPieces: TypeAlias = Callable[[Sequence[str]], Iterable[pa.Table]]
 
 
 def sample_neurons(n_neurons: int, count: int, seed: int, layer: int) -> list[int]:
@@ -18,26 +20,33 @@ def sample_neurons(n_neurons: int, count: int, seed: int, layer: int) -> list[in
     return sorted(int(neuron) for neuron in chosen)
 
 
-def sampled_tokens(vocabulary: pa.Table, count: int, seed: int) -> DecodedTokens:
+def sampled_tokens(read: ReadPieces, count: int, seed: int) -> DecodedTokens:
     """The decoded tokens of a sample of every layer's neurons.
 
     Args:
-        vocabulary: The table `neurons/vocabulary`.
+        read: Reads the named columns of the table `neurons/vocabulary`, piece by piece: a large
+            model's map does not fit in memory.
         count: Neurons per layer; all of a layer that has fewer.
         seed: Seed of the sample.
     """
-    layers, neurons = (vocabulary[name].to_numpy().astype(np.int64) for name in ("layer", "neuron"))
+    largest: dict[int, int] = {}
+    for piece in read(["layer", "neuron"]):
+        last = piece.group_by("layer").aggregate([("neuron", "max")]).to_pydict()
+        for layer, neuron in zip(last["layer"], last["neuron_max"], strict=True):
+            largest[layer] = max(neuron, largest.get(layer, 0))
     # One number for both: the map has millions of rows, and tuples of them take seconds.
-    width = int(neurons.max()) + 1
-    last = vocabulary.group_by("layer").aggregate([("neuron", "max")]).to_pydict()
+    width = max(largest.values()) + 1
     sampled = [
         layer * width + neuron
-        for layer, largest in zip(last["layer"], last["neuron_max"], strict=True)
-        for neuron in sample_neurons(largest + 1, count, seed, layer)
+        for layer, last_neuron in largest.items()
+        for neuron in sample_neurons(last_neuron + 1, count, seed, layer)
     ]
-    rows = vocabulary.filter(pa.array(np.isin(layers * width + neurons, sampled)))
     keys = ["layer", "matrix", "neuron", "sign"]
-    tokens = rows.select([*keys, "token_id"]).to_pandas().groupby(keys)["token_id"]
+    parts = []
+    for piece in read([*keys, "token_id"]):
+        layers, neurons = (piece[name].to_numpy().astype(np.int64) for name in ("layer", "neuron"))
+        parts.append(piece.filter(pa.array(np.isin(layers * width + neurons, sampled))))
+    tokens = pa.concat_tables(parts).to_pandas().groupby(keys)["token_id"]
     return {
         (int(layer), str(matrix), int(neuron), int(sign)): group.tolist()
         for (layer, matrix, neuron, sign), group in tokens

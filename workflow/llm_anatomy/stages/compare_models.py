@@ -6,7 +6,7 @@ from llm_anatomy.config.base import Precision, Settings
 from llm_anatomy.config.neurons import Comparison, VocabularyMap
 from llm_anatomy.model.run.devices import choose_device
 from llm_anatomy.model.source.record import table_provenance, verified_record
-from llm_anatomy.neurons.compare import compare_models
+from llm_anatomy.neurons.compare import TOP_COLUMNS, compare_models
 from llm_anatomy.neurons.weights import ModelWeights
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_arrow, write_table
@@ -33,7 +33,8 @@ def run(
     a, b = (table_provenance(verified_record(model), Precision()) for model in (model_a, model_b))
     device = choose_device(compute_settings())
     weights = ModelWeights(model_a.parent), ModelWeights(model_b.parent)
-    table = read_arrow(vocabulary_a, VOCABULARY)
+    wanted = [("sign", "=", 1), ("matrix", "in", settings.comparison.matrices)]
+    table = read_arrow(vocabulary_a, VOCABULARY, TOP_COLUMNS, wanted)
     result = compare_models(*weights, table, settings.map, settings.comparison, device)
     provenance = {
         "a": a,

@@ -1,5 +1,6 @@
 """Test decoded tokens on a sample of neurons: are they what a neuron says, and what it fires on?"""
 
+from functools import partial
 from pathlib import Path
 
 from llm_anatomy.config.base import Precision, Settings
@@ -11,7 +12,7 @@ from llm_anatomy.neurons.runner import PromptRunner
 from llm_anatomy.neurons.sample import DecodedTokens, sampled_tokens
 from llm_anatomy.neurons.validation import layer_sign_tests, validate_neurons
 from llm_anatomy.runner import compute_settings, run_stage
-from llm_anatomy.tables.core import read_arrow, read_table, write_table
+from llm_anatomy.tables.core import read_pieces, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.neurons import ACTIVATION, SIGN_TESTS, VALIDATION, VOCABULARY
 
@@ -50,9 +51,9 @@ def run(
 
 def _sampled(vocabulary: Path, settings: ValidateStage) -> tuple[DecodedTokens, DecodedTokens]:
     """Decoded tokens of the neurons to clamp and of those to watch; the map is not kept."""
-    table = read_arrow(vocabulary, VOCABULARY)
+    read = partial(read_pieces, vocabulary, VOCABULARY)
     few, many = settings.validation.neurons_per_layer, settings.activation.neurons_per_layer
-    return sampled_tokens(table, few, settings.seed), sampled_tokens(table, many, settings.seed)
+    return sampled_tokens(read, few, settings.seed), sampled_tokens(read, many, settings.seed)
 
 
 def _write_activation(
