@@ -1,11 +1,13 @@
 """A prepared model is exactly the files that its record names."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.source import record
 from llm_anatomy.model.source.record import (
     read_record,
     verified_record,
@@ -23,21 +25,21 @@ def folder(tmp_path: Path) -> Path:
     for name, content in FILES.items():
         (weights / name).write_bytes(content)
     hashes, whole = weight_hashes(weights)
-    record = {"model": "mine", "files": hashes, "weights_sha256": whole}
-    write_record(weights.parent, record, {"norm": "model.norm"})
+    said = {"model": "mine", "files": hashes, "weights_sha256": whole}
+    write_record(weights.parent, said, {"norm": "model.norm"})
     return weights.parent
 
 
 def test_hashes_are_those_of_the_files(folder: Path) -> None:
-    record = verified_record(folder / "provenance.json")
-    assert record["files"] == {
+    said = verified_record(folder / "provenance.json")
+    assert said["files"] == {
         name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()
     }
     # The model's identity is its weights alone.
     line = f"model.safetensors:{hashlib.sha256(b'weights').hexdigest()}\n"
-    assert record["weights_sha256"] == hashlib.sha256(line.encode()).hexdigest()
+    assert said["weights_sha256"] == hashlib.sha256(line.encode()).hexdigest()
     architecture = (folder / "architecture.json").read_bytes()
-    assert record["architecture_sha256"] == hashlib.sha256(architecture).hexdigest()
+    assert said["architecture_sha256"] == hashlib.sha256(architecture).hexdigest()
 
 
 def add(name: str) -> Callable[[Path], object]:
@@ -77,6 +79,49 @@ def test_an_added_file_is_found_beside_an_added_folder(folder: Path) -> None:
     add("zz.py")(folder)
     with pytest.raises(UserError, match=r"zz\.py is none of the files"):
         verified_record(folder / "provenance.json")
+
+
+def test_a_file_is_read_again_only_when_it_was_touched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(record, "sha256_file", counted)
+    # Preparing has read the weights; the architecture file is small and read once.
+    verified_record(folder / "provenance.json")
+    assert read == ["architecture.json"]
+    verified_record(folder / "provenance.json")
+    assert read == ["architecture.json"]
+    # The same bytes, written again: read, found right, and remembered.
+    add_same = folder / "weights/model.safetensors"
+    add_same.write_bytes(FILES["model.safetensors"])
+    verified_record(folder / "provenance.json")
+    verified_record(folder / "provenance.json")
+    assert read == ["architecture.json", "model.safetensors"]
+    # Another file of the same size and time under the same name.
+    other = folder / "weights/other"
+    other.write_bytes(b"WEIGHTS")
+    times = add_same.stat()
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    other.replace(add_same)
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        verified_record(folder / "provenance.json")
+
+
+def test_a_memory_that_cannot_be_read_or_written_costs_time_alone(folder: Path) -> None:
+    (folder / ".checked.json").write_text("[1")
+    assert verified_record(folder / "provenance.json")["model"] == "mine"
+    add("config.json")(folder)
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        verified_record(folder / "provenance.json")
+    (folder / ".checked.json").unlink()
+    (folder / ".checked.json").mkdir()
+    (folder / "weights/config.json").write_bytes(FILES["config.json"])
+    assert verified_record(folder / "provenance.json")["model"] == "mine"
 
 
 def test_a_tuned_model_is_mended_by_tuning(folder: Path) -> None:

@@ -75,7 +75,9 @@ def result_files(results: Path) -> list[Path]:
         for name in names:
             path = Path(folder, name)
             finished = not any(part.endswith(UNFINISHED) for part in path.parts)
-            if finished and name not in NOT_RESULTS and path != results / NAME:
+            # Hidden files are notes of this disk, such as which files were checked.
+            hidden = name.startswith(".")
+            if finished and not hidden and name not in NOT_RESULTS and path != results / NAME:
                 found.append(path)
     return sorted(found)
 
