@@ -24,6 +24,7 @@ FOLDERS = {
     "neurons": "Neurons in words: decoded, searched, compared, clamped, validated, edited.",
     "patching": "Previous tokens manipulated at layer k, swept over the layers.",
     "facts": "Layers, heads and neurons that bring factual answers about, and what activates them.",
+    "attribution": "Any unit's part in an answer: gradient scores, exact effects, faithfulness.",
     "figures": "Tables in, figures and captions out; one module per study.",
     "report": "Figures, tables and claims as one page.",
     "stages": "One module per rule: it reads, makes one call and writes.",
