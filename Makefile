@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test docs plan verify clean install
+.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -58,6 +58,9 @@ s3-test: $(INSTALLED) ## Run with results in a local S3 server (installed from P
 
 resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byte by byte.
 	$(BIN)/python -m pytest -m slow tests/workflow/test_resume.py
+
+scale-test: $(INSTALLED) ## Twenty million tokens of 32 layers through the stages that read them.
+	$(BIN)/python -m pytest -s -m slow tests/scale
 
 docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, modules, rules, support) and the conda file.
 	$(BIN)/python -m llm_anatomy.cli.reference
