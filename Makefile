@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test docs plan verify clean install
 
 help: ## Say what can be made.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 run: $(INSTALLED) ## Run config/config.yaml (or CONFIG=mine.yaml) and name the report.
 	@$(if $(CONFIG),test -f "$(CONFIG)" || { echo "Error: CONFIG=$(CONFIG) names no file" >&2; exit 1; })
