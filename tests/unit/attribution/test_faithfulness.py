@@ -10,7 +10,7 @@ from llm_anatomy.attribution.faithfulness import (
     faithfulness_curve,
 )
 from llm_anatomy.attribution.metric import Metric, last_logits
-from llm_anatomy.attribution.sites import Site, all_sites, at_sites, read_sites
+from llm_anatomy.attribution.sites import Site, Unit, all_sites, at_sites, read_sites
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
 from torch import Tensor
@@ -23,13 +23,13 @@ METRIC = Metric(torch.tensor([12, 200, 31]), torch.tensor([90, 31, 8]))
 
 
 def curve_of(
-    decoder: Decoder, ranking: list[tuple[Site, int]], others: dict[Site, Tensor], **asked: object
+    decoder: Decoder, ranking: list[Unit], others: dict[Site, Tensor], **asked: object
 ) -> FaithfulnessCurve:
     return faithfulness_curve(decoder, PROMPTS, METRIC, ranking, others, **asked)
 
 
-def all_units(others: dict[Site, Tensor], seed: int) -> list[tuple[Site, int]]:
-    units = [(site, n) for site, values in others.items() for n in range(values.shape[-1])]
+def shuffled(others: dict[Site, Tensor], seed: int) -> list[Unit]:
+    units = [Unit(site, n) for site, values in others.items() for n in range(values.shape[-1])]
     order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed))
     return [units[n] for n in order]
 
@@ -38,15 +38,15 @@ def all_units(others: dict[Site, Tensor], seed: int) -> list[tuple[Site, int]]:
 def test_curves_equal_one_forward_pass_per_fact_and_share(family: str) -> None:
     decoder = resolve(tiny_model(family))
     others = read_sites(decoder, OTHERS, all_sites(decoder, ("ffn", "attention")))
-    ranking = all_units(others, 3)
+    ranking = shuffled(others, 3)
     shares = (0.01, 0.3, 1.0)
     curve = curve_of(decoder, ranking, others, shares=shares)
 
-    def metric_without(exchanged: set[tuple[Site, int]], fact: int) -> float:
+    def metric_without(exchanged: set[Unit], fact: int) -> float:
         def exchange(site: Site, activations: Tensor) -> Tensor:
             changed = activations.clone()
             for entry in range(changed.shape[-1]):
-                if (site, entry) in exchanged:
+                if Unit(site, entry) in exchanged:
                     changed[..., entry] = others[site][fact, :, entry]
             return changed
 
@@ -70,7 +70,7 @@ def test_curves_equal_one_forward_pass_per_fact_and_share(family: str) -> None:
 def test_curves_do_not_depend_on_the_batch() -> None:
     decoder = resolve(tiny_model("llama"))
     others = read_sites(decoder, OTHERS, all_sites(decoder, ("ffn",)))
-    ranking = all_units(others, 0)
+    ranking = shuffled(others, 0)
     whole = curve_of(decoder, ranking, others, budget=100_000)
     parts = curve_of(decoder, ranking, others, budget=1)
     torch.testing.assert_close(whole.keep, parts.keep, rtol=0, atol=1e-5)
@@ -83,7 +83,7 @@ def test_one_baseline_for_all_facts_is_each_ones_own() -> None:
     width = decoder.blocks[0].n_neurons
     zero = {site: torch.zeros(1, 1, width) for site in sites}
     every = {site: torch.zeros(3, 5, width) for site in sites}
-    ranking = all_units(every, 0)
+    ranking = shuffled(every, 0)
     one, many = (curve_of(decoder, ranking, others) for others in (zero, every))
     torch.testing.assert_close(one.keep, many.keep)
     torch.testing.assert_close(one.empty, many.empty)
@@ -93,7 +93,7 @@ def test_a_ranking_that_leaves_a_unit_out_is_refused() -> None:
     decoder = resolve(tiny_model("llama"))
     others = read_sites(decoder, OTHERS, all_sites(decoder, ("ffn",)))
     with pytest.raises(ValueError, match="names every unit"):
-        curve_of(decoder, all_units(others, 0)[1:], others)
+        curve_of(decoder, shuffled(others, 0)[1:], others)
 
 
 def test_means_are_taken_before_the_ratio() -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from llm_anatomy.attribution.exact import Unit, exact_effect_by_definition, exact_effects
+from llm_anatomy.attribution.exact import exact_effect_by_definition, exact_effects
 from llm_anatomy.attribution.gradients import (
     from_embeddings,
     head_scores,
@@ -14,7 +14,7 @@ from llm_anatomy.attribution.gradients import (
 )
 from llm_anatomy.attribution.metric import Metric, last_logits
 from llm_anatomy.attribution.relevance import norms, relevance_rules
-from llm_anatomy.attribution.sites import Site, all_sites, at_sites, read_sites
+from llm_anatomy.attribution.sites import Site, Unit, all_sites, at_sites, read_sites
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.parts.resolve import resolve

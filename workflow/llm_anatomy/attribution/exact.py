@@ -7,7 +7,6 @@ are the other positions: in a causal model their keys and values stay the clean 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -15,29 +14,9 @@ from torch import Tensor
 
 from llm_anatomy.attribution.gradients import Positions
 from llm_anatomy.attribution.metric import Metric, differentiable_logits, last_logits
-from llm_anatomy.attribution.sites import Site, at_sites
+from llm_anatomy.attribution.sites import Site, Unit, at_sites
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.replay import KeyValues, Replay
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A slice of a site's activations.
-
-    Attributes:
-        site: The site.
-        first: First entry of the unit.
-        width: Its number of entries: 1 for a neuron, head_dim for a head, all for a layer.
-    """
-
-    site: Site
-    first: int
-    width: int = 1
-
-    @property
-    def entries(self) -> slice:
-        """Its entries."""
-        return slice(self.first, self.first + self.width)
 
 
 def exact_effects(

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from llm_anatomy.attribution.metric import Metric, last_logits
-from llm_anatomy.attribution.sites import Site, at_sites
+from llm_anatomy.attribution.sites import Site, Unit, at_sites
 from llm_anatomy.model.parts.architecture import Decoder
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -58,7 +58,7 @@ def faithfulness_curve(
     decoder: Decoder,
     prompts: Int[Tensor, "facts tokens"],
     metric: Metric,
-    ranking: Sequence[tuple[Site, int]],
+    ranking: Sequence[Unit],
     others: Mapping[Site, Float[Tensor, "#facts #tokens _"]],
     shares: Sequence[float] = SHARES,
     budget: int = 2048,
@@ -71,7 +71,7 @@ def faithfulness_curve(
         decoder: The model.
         prompts: Prompts of one length.
         metric: What is measured.
-        ranking: All units, best first: a site and an entry of it.
+        ranking: All units of some sites, best first.
         others: What each site's activations are exchanged for.
         shares: Shares k; floor(k n) units are kept, or removed.
         budget: Most tokens in one pass.
@@ -102,12 +102,12 @@ def distance(shares: Sequence[float], faithfulness: Float[Tensor, " shares"]) ->
 
 
 def _places(
-    ranking: Sequence[tuple[Site, int]], others: Mapping[Site, Tensor]
+    ranking: Sequence[Unit], others: Mapping[Site, Tensor]
 ) -> dict[Site, Int[Tensor, " width"]]:
-    """Of every entry of a site its place in the ranking, from 0."""
+    """Of every entry of a site its unit's place in the ranking, from 0."""
     places = {site: torch.full((other.shape[-1],), -1) for site, other in others.items()}
-    for place, (site, entry) in enumerate(ranking):
-        places[site][entry] = place
+    for place, unit in enumerate(ranking):
+        places[unit.site][unit.entries] = place
     if any(bool((found < 0).any()) for found in places.values()):
         raise ValueError("a ranking names every unit of its sites")
     return places

@@ -7,6 +7,7 @@ stream, behind any post-norm.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from llm_anatomy.model.run.hooks import (
 )
 
 SiteKind = Literal["ffn", "attention", "ffn_output", "attention_output"]
+UnitKind = Literal["ffn_neuron", "attention_neuron", "head"]
 INPUTS = ("ffn", "attention")
 
 
@@ -35,6 +37,26 @@ class Site(NamedTuple):
     layer: int
 
 
+@dataclass(frozen=True)
+class Unit:
+    """A slice of a site's activations.
+
+    Attributes:
+        site: The site.
+        first: First entry of the unit.
+        width: Its number of entries: 1 for a neuron, head_dim for a head, all for a layer.
+    """
+
+    site: Site
+    first: int
+    width: int = 1
+
+    @property
+    def entries(self) -> slice:
+        """Its entries."""
+        return slice(self.first, self.first + self.width)
+
+
 # Called with a site and its activations; what it returns, if anything, takes their place.
 OnSite = Callable[[Site, Float[Tensor, "batch tokens _"]], Tensor | None]
 Activations = dict[Site, Float[Tensor, "batch tokens _"]]
@@ -43,6 +65,21 @@ Activations = dict[Site, Float[Tensor, "batch tokens _"]]
 def all_sites(decoder: Decoder, kinds: Iterable[SiteKind]) -> list[Site]:
     """Every layer's site of some kinds, bottom first."""
     return [Site(kind, layer) for layer in range(decoder.n_layers) for kind in kinds]
+
+
+def all_units(decoder: Decoder, kind: UnitKind) -> list[Unit]:
+    """Every unit of a kind, layer by layer."""
+    units = []
+    for block in decoder.blocks:
+        layer, width = block.index, block.n_heads * block.head_dim
+        if kind == "ffn_neuron":
+            units += [Unit(Site("ffn", layer), n) for n in range(block.n_neurons)]
+        elif kind == "attention_neuron":
+            units += [Unit(Site("attention", layer), n) for n in range(width)]
+        else:
+            heads = range(0, width, block.head_dim)
+            units += [Unit(Site("attention", layer), n, block.head_dim) for n in heads]
+    return units
 
 
 @contextmanager

@@ -1,0 +1,196 @@
+"""Pairs, methods and rankings on tiny models: what is true by construction must come out."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from llm_anatomy.attribution.experiment import (
+    agreement,
+    areas,
+    curve_rows,
+    effects_of_units,
+    halves,
+    measured_curve,
+    random_ranking,
+    ranking_of,
+)
+from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
+from llm_anatomy.attribution.methods import Scoring, helpfulness, of_units
+from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.sites import Site, Unit, all_units
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.resolve import resolve
+
+from tests.tiny import tiny_model
+
+PAIRS = [
+    FactPair("a", "b", (5, 17, 40, 99, 8), (5, 18, 41, 99, 9), 12, 90),
+    FactPair("b", "a", (7, 30, 2, 61), (300, 30, 3, 60), 200, 31),
+    FactPair("c", "d", (9, 9, 14, 3, 77), (9, 8, 14, 4, 78), 31, 8),
+]
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    return resolve(tiny_model("llama"))
+
+
+def test_pairs_have_one_length_and_other_answers_and_lonely_facts_are_named() -> None:
+    facts = pd.DataFrame(
+        {
+            "example_id": ["a", "b", "c", "d", "e"],
+            "tokens": [[1, 2], [1, 3], [1, 4], [1, 2, 3], [1, 5]],
+            "gold_token": [7, 7, 8, 9, 7],
+        }
+    )
+    pairs, alone = pair_facts(facts, 0)
+    assert alone == ["d"]
+    # Only c answers otherwise than a, b and e; c may be paired with any of the three.
+    assert [(p.example_id, p.other_id) for p in pairs if p.example_id != "c"] == [
+        ("a", "c"),
+        ("b", "c"),
+        ("e", "c"),
+    ]
+    (third,) = [p for p in pairs if p.example_id == "c"]
+    assert third.other_id in {"a", "b", "e"}
+    assert (third.answer, third.rival) == (8, 7)
+    chosen = {pair_facts(facts, seed)[0][2].other_id for seed in range(20)}
+    assert chosen == {"a", "b", "e"}
+    # A fact's pair does not depend on the order of the others.
+    shuffled = facts.iloc[[4, 2, 0, 3, 1]]
+    assert {(p.example_id, p.other_id) for p in pair_facts(shuffled, 0)[0]} == {
+        (p.example_id, p.other_id) for p in pairs
+    }
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["attribution_patching", "denoising", "relevance_patching", "integrated_gradients"],
+)
+def test_scores_do_not_depend_on_the_batch(decoder: Decoder, method: str) -> None:
+    units = all_units(decoder, "ffn_neuron")
+    scoring = Scoring(method=method, steps=2)
+    whole = helpfulness(decoder, PAIRS, units, scoring, 1000)
+    alone = torch.cat([helpfulness(decoder, [pair], units, scoring, 1) for pair in PAIRS])
+    torch.testing.assert_close(whole, alone, rtol=1e-3, atol=1e-5)
+    assert whole.shape == (3, 3 * 48)
+
+
+@pytest.fixture(scope="module")
+def calm() -> Decoder:
+    """A model with small weights, so nearly linear: there estimates are the truth."""
+    model = tiny_model("llama")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embed" not in name:
+                parameter.mul_(0.15)
+    return resolve(model)
+
+
+@pytest.mark.parametrize("baseline", ["counterfactual", "mean", "zero"])
+@pytest.mark.parametrize("kind", ["ffn_neuron", "attention_neuron", "head"])
+def test_scores_estimate_the_exact_losses(calm: Decoder, kind: str, baseline: str) -> None:
+    units = all_units(calm, kind)
+    losses = effects_of_units(calm, PAIRS, units, Scoring(baseline=baseline), 512)
+    for method in ("attribution_patching", "integrated_gradients"):
+        scoring = Scoring(method, baseline=baseline, steps=4)
+        scores = helpfulness(calm, PAIRS, units, scoring, 512)
+        (row, *by_layer) = agreement(scores, losses, units)
+        assert row["layer"] == -1
+        assert row["spearman"] > 0.98
+        assert row["same_sign"] > 0.9
+        assert row["slope"] == pytest.approx(1, abs=0.1)
+        assert [r["layer"] for r in by_layer] == [0, 1, 2]
+        assert sum(r["units"] for r in by_layer) == row["units"] == len(units)
+
+
+def test_denoising_and_noising_agree_on_what_helps_where_all_is_linear(calm: Decoder) -> None:
+    units = all_units(calm, "ffn_neuron")
+    noising = helpfulness(calm, PAIRS, units, Scoring("attribution_patching"), 512)
+    denoising = helpfulness(calm, PAIRS, units, Scoring("denoising"), 512)
+    assert float(torch.corrcoef(torch.stack([noising.mean(0), denoising.mean(0)]))[0, 1]) > 0.9
+
+
+def test_agreement_by_hand() -> None:
+    units = [Unit(Site("ffn", 0), n) for n in range(4)] + [Unit(Site("ffn", 1), 0)]
+    exact = torch.tensor([[4.0, 3.0, -2.0, 0.0, 1.0], [4.0, 3.0, -2.0, 0.0, 1.0]])
+    scores = torch.tensor([[2.0, 1.0, 1.0, 5.0, 1.0], [2.0, 2.0, 0.0, -5.0, 0.0]])
+    (row, first, second) = agreement(scores.double(), exact.double(), units)
+    # Means of the scores: 2, 1.5, .5, 0, .5; ranks 5 4 2.5 1 2.5 against 5 4 1 2 3.
+    assert row["spearman"] == pytest.approx(0.8207826817)
+    assert row["same_sign"] == pytest.approx(3 / 4)
+    assert row["slope"] == pytest.approx((8 + 4.5 - 1 + 0.5) / (4 + 2.25 + 0.25 + 0.25))
+    assert math.isnan(row["recall_10"])
+    assert (first["units"], second["units"]) == (4, 1)
+    assert math.isnan(second["spearman"])
+
+
+def test_recall_counts_the_exact_best_that_were_found() -> None:
+    units = [Unit(Site("ffn", 0), n) for n in range(20)]
+    exact = torch.arange(20.0).double()[None]
+    scores = exact.clone()
+    scores[0, 19], scores[0, 0] = 0, 19
+    assert agreement(scores, exact, units)[0]["recall_10"] == pytest.approx(0.9)
+
+
+def test_denoising_without_a_counterfactual_is_refused(decoder: Decoder) -> None:
+    with pytest.raises(ValueError, match="has no baseline"):
+        helpfulness(decoder, PAIRS, [Unit(Site("ffn", 0), 0)], Scoring("denoising", "zero"), 64)
+
+
+def test_units_are_sums_over_their_entries() -> None:
+    scores = {
+        Site("attention", 0): torch.tensor([[1.0, 2.0, 3.0, 4.0]]),
+        Site("ffn", 0): torch.tensor([[5.0, 6.0]]),
+    }
+    units = [
+        Unit(Site("ffn", 0), 1),
+        Unit(Site("attention", 0), 2, 2),
+        Unit(Site("attention", 0), 0, 2),
+    ]
+    assert of_units(scores, units).tolist() == [[6.0, 7.0, 3.0]]
+
+
+def test_a_rankings_curve_over_prompts_of_several_lengths(decoder: Decoder) -> None:
+    units = all_units(decoder, "ffn_neuron")
+    scoring = Scoring()
+    ranking = ranking_of(helpfulness(decoder, PAIRS, units, scoring, 512), units)
+    assert set(ranking) == set(units)
+    curve = measured_curve(decoder, PAIRS, ranking, scoring, 512, (0.1, 0.5, 1.0))
+    for row, pair in enumerate(PAIRS):
+        alone = measured_curve(decoder, [pair], ranking, scoring, 512, (0.1, 0.5, 1.0))
+        torch.testing.assert_close(curve.keep[row], alone.keep[0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(curve.empty[row], alone.empty[0], rtol=0, atol=1e-4)
+    random = measured_curve(decoder, PAIRS, random_ranking(units, 0), scoring, 512, (0.1, 0.5, 1.0))
+    torch.testing.assert_close(random.whole, curve.whole)
+    torch.testing.assert_close(random.empty, curve.empty)
+    # The best half carries more than a random half.
+    assert curve.faithfulness("keep")[1] > random.faithfulness("keep")[1]
+
+
+def test_halves_share_no_fact_and_have_all() -> None:
+    pairs = [FactPair(str(n), "x", (1,), (2,), 1, 2) for n in range(9)]
+    first, second = halves(pairs, 0)
+    assert (len(first), len(second)) == (5, 4)
+    assert {p.example_id for p in first} | {p.example_id for p in second} == set("012345678")
+    assert halves(pairs, 1) != (first, second)
+    assert halves(pairs, 0) == (first, second)
+
+
+def test_intervals_hold_the_value_and_follow_the_facts() -> None:
+    keep = torch.tensor([[0.5, 1.0], [1.5, 2.0], [1.0, 3.0]]).double()
+    whole, empty = torch.tensor([1.0, 2.0, 3.0]).double(), torch.zeros(3).double()
+    curve = FaithfulnessCurve((0.5, 1.0), keep, keep * 0, whole, empty)
+    frame = curve_rows(curve, 200, 0, {"method": "m"})
+    assert frame.columns.tolist()[0] == "method"
+    kept = frame[frame["side"] == "keep"]
+    assert kept["faithfulness"].tolist() == pytest.approx([3 / 6, 6 / 6])
+    # Ratios of single facts: 1/2, 3/4, 1/3 at one half of the units; always 1 at all.
+    assert 1 / 3 <= kept["low"].iloc[0] < 0.5 < kept["high"].iloc[0] <= 0.75
+    assert kept["low"].iloc[1] == kept["high"].iloc[1] == pytest.approx(1)
+    row = areas(curve, 200, 0, {"method": "m"})
+    assert row["cpr"] == pytest.approx(0.5 * (0.5 + 1) / 2)
+    assert row["cmd"] == pytest.approx(0.5 * 0.5 / 2)
+    assert row["enough"] == 1.0
+    assert row["cpr_low"] <= row["cpr"] <= row["cpr_high"]

@@ -1,0 +1,221 @@
+"""Scores put to the test: against exact effects, and by what their best units carry.
+
+A ranking is made on one half of a relation's facts and judged on the other (papers/attribution,
+section 3.5): ranked and judged on the same facts, any method looks better than it is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from llm_anatomy.attribution.exact import exact_effects
+from llm_anatomy.attribution.faithfulness import (
+    SHARES,
+    FaithfulnessCurve,
+    Side,
+    area,
+    distance,
+    faithfulness_curve,
+)
+from llm_anatomy.attribution.methods import Scoring, baseline_of, metric_of
+from llm_anatomy.attribution.pairs import FactPair
+from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.batching import equal_length_batches
+from llm_anatomy.model.run.replay import Replay
+from llm_anatomy.statistics.intervals import percentile_interval
+from llm_anatomy.statistics.random import keyed_generator
+
+TOPS = (10, 100)
+# Share of the behaviour at which a set of units counts as enough.
+ENOUGH = 0.8
+
+
+def halves(pairs: Sequence[FactPair], seed: int) -> tuple[list[FactPair], list[FactPair]]:
+    """The facts that rankings are made on, and those that they are judged on, at random."""
+    order = keyed_generator(seed, "attribution halves").permutation(len(pairs))
+    ranked = {int(row) for row in order[: (len(pairs) + 1) // 2]}
+    return (
+        [pair for row, pair in enumerate(pairs) if row in ranked],
+        [pair for row, pair in enumerate(pairs) if row not in ranked],
+    )
+
+
+def effects_of_units(
+    decoder: Decoder,
+    pairs: Sequence[FactPair],
+    units: Sequence[Unit],
+    scoring: Scoring,
+    batch_tokens: int,
+) -> Float[Tensor, "facts units"]:
+    """What the metric of every fact loses when one unit after the other is exchanged (noising).
+
+    Of opposite sign to the effects, so that like `helpfulness` more is more help.
+    """
+    replay = Replay(decoder)
+    sites = list(dict.fromkeys(unit.site for unit in units))
+    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
+    losses = torch.empty(len(pairs), len(units), dtype=torch.float64)
+    for row, pair in enumerate(pairs):
+        tokens, other = (
+            torch.tensor(ids, device=decoder.device) for ids in (pair.tokens, pair.other_tokens)
+        )
+        others = read_sites(decoder, other[None], sites) if mean is None else mean
+        losses[row] = -exact_effects(
+            replay,
+            tokens,
+            metric_of([pair], scoring.contrast, decoder.device),
+            units,
+            {site: values[0] for site, values in others.items()},
+            scoring.positions,
+            batch_tokens,
+        )
+    return losses
+
+
+def agreement(
+    scores: Float[Tensor, "facts units"],
+    losses: Float[Tensor, "facts units"],
+    units: Sequence[Unit],
+) -> list[dict[str, Any]]:
+    """How scores agree with exact losses over the units: in all layers (-1) and in each.
+
+    Both are means over the facts. Correlation by ranks, because three units decide Pearson's;
+    recall of the exact best; share of units with an effect whose sign is right; and the slope of
+    exact losses on scores, which ranks do not show.
+    """
+    estimated, exact = scores.mean(0).numpy(), losses.mean(0).numpy()
+    layers = np.array([unit.site.layer for unit in units])
+    rows = []
+    for layer in (-1, *np.unique(layers).tolist()):
+        chosen = np.full(len(units), True) if layer < 0 else layers == layer
+        rows.append({"layer": layer} | _agreement(estimated[chosen], exact[chosen]))
+    return rows
+
+
+def _agreement(estimated: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
+    varies = len(exact) > 2 and np.ptp(exact) > 0 and np.ptp(estimated) > 0
+    acting = exact != 0
+    best = {n: set(np.argsort(-exact, kind="stable")[:n]) for n in TOPS if n <= len(exact)}
+    found = {n: set(np.argsort(-estimated, kind="stable")[:n]) for n in best}
+    squares = float(estimated @ estimated)
+    return {
+        "units": len(exact),
+        "spearman": float(spearmanr(estimated, exact).statistic) if varies else math.nan,
+        "slope": float(estimated @ exact) / squares if squares else math.nan,
+        "same_sign": float((np.sign(estimated) == np.sign(exact))[acting].mean())
+        if acting.any()
+        else math.nan,
+    } | {f"recall_{n}": len(best[n] & found[n]) / n if n in best else math.nan for n in TOPS}
+
+
+def ranking_of(scores: Float[Tensor, "facts units"], units: Sequence[Unit]) -> list[Unit]:
+    """All units, the most helpful first; ties in the order of the units."""
+    order = scores.mean(0).argsort(descending=True, stable=True)
+    return [units[number] for number in order.tolist()]
+
+
+def random_ranking(units: Sequence[Unit], seed: int) -> list[Unit]:
+    """All units in a random order: what any ranking must beat."""
+    order = keyed_generator(seed, "attribution random ranking").permutation(len(units))
+    return [units[number] for number in order]
+
+
+def measured_curve(
+    decoder: Decoder,
+    pairs: Sequence[FactPair],
+    ranking: Sequence[Unit],
+    scoring: Scoring,
+    batch_tokens: int,
+    shares: Sequence[float] = SHARES,
+) -> FaithfulnessCurve:
+    """The curve of a ranking over facts of any lengths.
+
+    Raises:
+        ValueError: There is no fact to judge it on.
+    """
+    if not pairs:
+        raise ValueError("a curve needs at least one fact")
+    sites = list(dict.fromkeys(unit.site for unit in ranking))
+    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
+    parts: list[FaithfulnessCurve] = []
+    rows: list[int] = []
+    for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
+        chosen = [pairs[row] for row in batch.rows]
+        others = mean or _counterfactual(decoder, chosen, sites)
+        metric = metric_of(chosen, scoring.contrast, decoder.device)
+        parts.append(
+            faithfulness_curve(
+                decoder, batch.input_ids, metric, ranking, others, shares, batch_tokens
+            )
+        )
+        rows += batch.rows
+    back = torch.tensor(rows).argsort()
+    keep, remove, whole, empty = (
+        torch.cat([getattr(part, name) for part in parts])[back]
+        for name in ("keep", "remove", "whole", "empty")
+    )
+    return FaithfulnessCurve(tuple(shares), keep, remove, whole, empty)
+
+
+def curve_rows(
+    curve: FaithfulnessCurve, resamples: int, seed: int, key: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Faithfulness by share of units, with bootstrap intervals over the facts."""
+    drawn = _resamples(len(curve.whole), resamples, seed)
+    rows = []
+    sides: tuple[Side, ...] = ("keep", "remove")
+    for side in sides:
+        values = curve.faithfulness(side)
+        low, high = percentile_interval(
+            np.stack([curve.faithfulness(side, facts).numpy() for facts in drawn])
+        )
+        rows += [
+            {
+                **key,
+                "side": side,
+                "share": share,
+                "faithfulness": float(values[column]),
+                "low": float(low[column]),
+                "high": float(high[column]),
+                "facts": len(curve.whole),
+            }
+            for column, share in enumerate(curve.shares)
+        ]
+    return pd.DataFrame(rows)
+
+
+def areas(
+    curve: FaithfulnessCurve, resamples: int, seed: int, key: Mapping[str, Any]
+) -> dict[str, Any]:
+    """CPR and CMD of a curve with intervals, and the smallest share of units that is enough."""
+    values = curve.faithfulness("keep")
+    drawn = [
+        curve.faithfulness("keep", facts) for facts in _resamples(len(curve.whole), resamples, seed)
+    ]
+    row: dict[str, Any] = dict(key)
+    for name, measure in (("cpr", area), ("cmd", distance)):
+        ends = percentile_interval(np.array([measure(curve.shares, v) for v in drawn]))
+        row |= {name: measure(curve.shares, values)}
+        row |= {f"{name}_low": float(ends[0]), f"{name}_high": float(ends[1])}
+    enough = [s for s, v in zip(curve.shares, values.tolist(), strict=True) if v >= ENOUGH]
+    return row | {"enough": min(enough, default=math.nan), "facts": len(curve.whole)}
+
+
+def _resamples(n_facts: int, resamples: int, seed: int) -> list[Tensor]:
+    generator = keyed_generator(seed, "attribution bootstrap")
+    return [torch.from_numpy(generator.integers(n_facts, size=n_facts)) for _ in range(resamples)]
+
+
+def _counterfactual(
+    decoder: Decoder, pairs: Sequence[FactPair], sites: Sequence[Site]
+) -> Activations:
+    tokens = torch.tensor([pair.other_tokens for pair in pairs], device=decoder.device)
+    return read_sites(decoder, tokens, sites)

@@ -1,0 +1,167 @@
+"""Ways to score units, behind one interface: how much a unit helps the answer, fact by fact.
+
+Whatever a method computes, a larger score means that more would be lost without the unit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llm_anatomy.attribution.gradients import (
+    Positions,
+    Scores,
+    integrated_scores,
+    patching_scores,
+)
+from llm_anatomy.attribution.metric import Metric
+from llm_anatomy.attribution.pairs import FactPair
+from llm_anatomy.attribution.relevance import relevance_rules
+from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.batching import equal_length_batches
+
+UnitMethod = Literal[
+    "attribution_patching", "denoising", "relevance_patching", "integrated_gradients", "activation"
+]
+Baseline = Literal["counterfactual", "mean", "zero"]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How units are scored.
+
+    Attributes:
+        method: `attribution_patching` and `denoising` by gradients of the clean and of the
+            counterfactual run, `relevance_patching` and `integrated_gradients`; `activation`, the
+            control without a gradient: the size of what the unit writes, |a| times its column.
+        baseline: What activations are exchanged for: the counterfactual's, their mean over facts
+            and positions, or zero.
+        positions: Where they are exchanged.
+        contrast: Whether the metric is the logit over the counterfactual's answer's, and not the
+            log-probability.
+        steps: Points of integrated gradients.
+    """
+
+    method: UnitMethod = "attribution_patching"
+    baseline: Baseline = "counterfactual"
+    positions: Positions = "all"
+    contrast: bool = True
+    steps: int = 8
+
+
+def helpfulness(
+    decoder: Decoder,
+    pairs: Sequence[FactPair],
+    units: Sequence[Unit],
+    scoring: Scoring,
+    batch_tokens: int,
+) -> Float[Tensor, "facts units"]:
+    """How much every unit helps the answer of every fact.
+
+    Raises:
+        ValueError: Denoising without a counterfactual: there is no run to restore.
+    """
+    if scoring.method == "denoising" and scoring.baseline != "counterfactual":
+        raise ValueError("denoising restores units in the counterfactual run and has no baseline")
+    sites = list(dict.fromkeys(unit.site for unit in units))
+    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
+    result = torch.empty(len(pairs), len(units), dtype=torch.float64)
+    for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
+        chosen = [pairs[row] for row in batch.rows]
+        other = torch.tensor([p.other_tokens for p in chosen], device=decoder.device)
+        metric = metric_of(chosen, scoring.contrast, decoder.device)
+        scores = _scores(decoder, batch.input_ids, other, metric, sites, mean, scoring)
+        result[batch.rows] = of_units(scores, units).double().cpu()
+    return result
+
+
+def metric_of(pairs: Sequence[FactPair], contrast: bool, device: torch.device) -> Metric:
+    """What is attributed of some pairs."""
+    answers = torch.tensor([pair.answer for pair in pairs], device=device)
+    rivals = torch.tensor([pair.rival for pair in pairs], device=device)
+    return Metric(answers, rivals if contrast else None)
+
+
+def baseline_of(
+    decoder: Decoder,
+    pairs: Sequence[FactPair],
+    sites: Sequence[Site],
+    baseline: Baseline,
+    batch_tokens: int,
+) -> Activations | None:
+    """What every fact's activations are exchanged for; None where each fact has its own."""
+    if baseline == "counterfactual":
+        return None
+    total: dict[Site, Tensor] = {}
+    n_tokens = 0
+    for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
+        n_tokens += batch.input_ids.numel()
+        for site, activations in read_sites(decoder, batch.input_ids, sites).items():
+            summed = activations.double().sum((0, 1), keepdim=True)
+            total[site] = total[site] + summed if site in total else summed
+    if baseline == "zero":
+        return {site: torch.zeros_like(values) for site, values in total.items()}
+    return {site: values / n_tokens for site, values in total.items()}
+
+
+def of_units(
+    scores: Mapping[Site, Float[Tensor, "batch _"]], units: Sequence[Unit]
+) -> Float[Tensor, "batch units"]:
+    """Scores of units: sums over their entries, never norms."""
+    starts: dict[Site, int] = {}
+    for site in scores:
+        starts[site] = sum(scores[before].shape[1] for before in starts)
+    flat = torch.cat(list(scores.values()), dim=1)
+    # Cumulative sums would lose digits; units of one width are gathered together.
+    result = flat.new_empty(len(flat), len(units))
+    for width in {unit.width for unit in units}:
+        rows = [number for number, unit in enumerate(units) if unit.width == width]
+        first = torch.tensor([starts[units[row].site] + units[row].first for row in rows])
+        entries = first[:, None] + torch.arange(width)
+        result[:, rows] = flat[:, entries.to(flat.device)].sum(-1)
+    return result
+
+
+def _scores(
+    decoder: Decoder,
+    tokens: Int[Tensor, "batch tokens"],
+    other_tokens: Int[Tensor, "batch tokens"],
+    metric: Metric,
+    sites: Sequence[Site],
+    mean: Activations | None,
+    scoring: Scoring,
+) -> Scores:
+    if scoring.method == "denoising":
+        clean = read_sites(decoder, tokens, sites)
+        return patching_scores(decoder, other_tokens, metric, clean, scoring.positions)
+    if scoring.method == "activation":
+        return _written(decoder, read_sites(decoder, tokens, sites), scoring.positions)
+    others = read_sites(decoder, other_tokens, sites) if mean is None else mean
+    if scoring.method == "integrated_gradients":
+        clean = read_sites(decoder, tokens, sites)
+        lost = integrated_scores(
+            decoder, tokens, metric, clean, others, scoring.steps, scoring.positions
+        )
+    else:
+        ruled = scoring.method == "relevance_patching"
+        rules = relevance_rules(decoder, len(tokens)) if ruled else None
+        lost = patching_scores(decoder, tokens, metric, others, scoring.positions, rules)
+    return {site: -values for site, values in lost.items()}
+
+
+def _written(decoder: Decoder, activations: Activations, positions: Positions) -> Scores:
+    """Size of what every entry writes: |a| times the length of its column."""
+    weights: dict[str, Callable[[int], Tensor]] = {
+        "ffn": lambda layer: decoder.blocks[layer].down.weight(),
+        "attention": lambda layer: decoder.blocks[layer].o.weight(),
+    }
+    scores = {}
+    for site, values in activations.items():
+        counted = values[:, -1:] if positions == "last" else values
+        lengths = weights[site.kind](site.layer).norm(dim=0)
+        scores[site] = counted.abs().sum(1) * lengths.to(values)
+    return scores
