@@ -14,7 +14,13 @@ FACT_TABLES = [
     "curve",
     "sums",
 ]
-
+UNIT_TABLES = [
+    "unit_scores",
+    "exact_losses",
+    "attribution_agreement",
+    "faithfulness",
+    "faithfulness_areas",
+]
 
 # Tables of every relation of a model.
 of_relations = lambda *tables: (
@@ -139,6 +145,34 @@ rule knock_out:
         stage_command("knock_out")
 
 
+rule attribute_units:
+    """Scores of a relation's units by gradients, held against exact losses and faithfulness."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        facts="results/facts/{model}/{relation}/facts.parquet",
+    output:
+        results=expand(
+            "results/facts/{{model}}/{{relation}}/{table}.parquet", table=UNIT_TABLES
+        ),
+    log:
+        "logs/attribute_units/{model}/{relation}.log",
+    benchmark:
+        "logs/benchmarks/attribute_units/{model}/{relation}.tsv"
+    # Long, or a long job waits for it: begun late, that would run alone at the end.
+    priority: 1
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("attribute_units", CONFIG),
+    params:
+        *stage_code("attribute_units"),
+        settings=settings_json(
+            seed=CONFIG.seed, precision=CONFIG.precision, units=FACTS.units
+        ),
+    shell:
+        stage_command("attribute_units")
+
+
 rule summarise_facts:
     """Means over the facts of every relation: layers, heads, knock-outs, shared neurons."""
     input:
@@ -228,6 +262,12 @@ rule conclude_facts:
                 "results/facts/{model}/{table}.parquet",
                 model=MODELS,
                 table=CONCLUDED_TABLES,
+            ),
+            expand(
+                "results/facts/{model}/{relation}/{table}.parquet",
+                model=MODELS,
+                relation=FACTS.unit_relations,
+                table=["faithfulness", "faithfulness_areas", "attribution_agreement"],
             ),
         ],
     output:

@@ -101,6 +101,15 @@ CONFIGURATION = {
             "value_neurons": [4, 4],
             "query_neurons": 4,
         },
+        "units": {
+            "relations": ["capitals"],
+            "max_facts": 6,
+            "methods": ["attribution_patching", "relevance_patching"],
+            "exact_facts": 1,
+            "exact_top": 2,
+            "exact_sample": 4,
+            "resamples": 20,
+        },
         "case_study": {"subject": "France", "contrasts": [" Rome"], "units": 2, "tokens": 2},
     },
 }

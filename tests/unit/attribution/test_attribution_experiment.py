@@ -16,7 +16,7 @@ from llm_anatomy.attribution.experiment import (
     ranking_of,
 )
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
-from llm_anatomy.attribution.methods import Scoring, helpfulness, of_units
+from llm_anatomy.attribution.methods import UnitScoring, helpfulness, of_units
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit, all_units
 from llm_anatomy.model.parts.architecture import Decoder
@@ -70,7 +70,7 @@ def test_pairs_have_one_length_and_other_answers_and_lonely_facts_are_named() ->
 )
 def test_scores_do_not_depend_on_the_batch(decoder: Decoder, method: str) -> None:
     units = all_units(decoder, "ffn_neuron")
-    scoring = Scoring(method=method, steps=2)
+    scoring = UnitScoring(method=method, steps=2)
     whole = helpfulness(decoder, PAIRS, units, scoring, 1000)
     alone = torch.cat([helpfulness(decoder, [pair], units, scoring, 1) for pair in PAIRS])
     torch.testing.assert_close(whole, alone, rtol=1e-3, atol=1e-5)
@@ -92,9 +92,9 @@ def calm() -> Decoder:
 @pytest.mark.parametrize("kind", ["ffn_neuron", "attention_neuron", "head"])
 def test_scores_estimate_the_exact_losses(calm: Decoder, kind: str, baseline: str) -> None:
     units = all_units(calm, kind)
-    losses = effects_of_units(calm, PAIRS, units, Scoring(baseline=baseline), 512)
+    losses = effects_of_units(calm, PAIRS, units, UnitScoring(baseline=baseline), 512)
     for method in ("attribution_patching", "integrated_gradients"):
-        scoring = Scoring(method, baseline=baseline, steps=4)
+        scoring = UnitScoring(method, baseline=baseline, steps=4)
         scores = helpfulness(calm, PAIRS, units, scoring, 512)
         (row, *by_layer) = agreement(scores, losses, units)
         assert row["layer"] == -1
@@ -107,8 +107,8 @@ def test_scores_estimate_the_exact_losses(calm: Decoder, kind: str, baseline: st
 
 def test_denoising_and_noising_agree_on_what_helps_where_all_is_linear(calm: Decoder) -> None:
     units = all_units(calm, "ffn_neuron")
-    noising = helpfulness(calm, PAIRS, units, Scoring("attribution_patching"), 512)
-    denoising = helpfulness(calm, PAIRS, units, Scoring("denoising"), 512)
+    noising = helpfulness(calm, PAIRS, units, UnitScoring("attribution_patching"), 512)
+    denoising = helpfulness(calm, PAIRS, units, UnitScoring("denoising"), 512)
     assert float(torch.corrcoef(torch.stack([noising.mean(0), denoising.mean(0)]))[0, 1]) > 0.9
 
 
@@ -136,7 +136,7 @@ def test_recall_counts_the_exact_best_that_were_found() -> None:
 
 def test_denoising_without_a_counterfactual_is_refused(decoder: Decoder) -> None:
     with pytest.raises(ValueError, match="has no baseline"):
-        helpfulness(decoder, PAIRS, [Unit(Site("ffn", 0), 0)], Scoring("denoising", "zero"), 64)
+        helpfulness(decoder, PAIRS, [Unit(Site("ffn", 0), 0)], UnitScoring("denoising", "zero"), 64)
 
 
 def test_units_are_sums_over_their_entries() -> None:
@@ -154,7 +154,7 @@ def test_units_are_sums_over_their_entries() -> None:
 
 def test_a_rankings_curve_over_prompts_of_several_lengths(decoder: Decoder) -> None:
     units = all_units(decoder, "ffn_neuron")
-    scoring = Scoring()
+    scoring = UnitScoring()
     ranking = ranking_of(helpfulness(decoder, PAIRS, units, scoring, 512), units)
     assert set(ranking) == set(units)
     curve = measured_curve(decoder, PAIRS, ranking, scoring, 512, (0.1, 0.5, 1.0))
@@ -182,7 +182,7 @@ def test_intervals_hold_the_value_and_follow_the_facts() -> None:
     keep = torch.tensor([[0.5, 1.0], [1.5, 2.0], [1.0, 3.0]]).double()
     whole, empty = torch.tensor([1.0, 2.0, 3.0]).double(), torch.zeros(3).double()
     curve = FaithfulnessCurve((0.5, 1.0), keep, keep * 0, whole, empty)
-    frame = curve_rows(curve, 200, 0, {"method": "m"})
+    frame = pd.DataFrame(curve_rows(curve, 200, 0, {"method": "m"}))
     assert frame.columns.tolist()[0] == "method"
     kept = frame[frame["side"] == "keep"]
     assert kept["faithfulness"].tolist() == pytest.approx([3 / 6, 6 / 6])

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.attribution.gradients import Positions
 from llm_anatomy.attribution.metric import Metric, differentiable_logits, last_logits
 from llm_anatomy.attribution.sites import Site, Unit, at_sites
+from llm_anatomy.config.attribution import Positions
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.replay import KeyValues, Replay
 

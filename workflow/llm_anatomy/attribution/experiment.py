@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.stats import spearmanr
@@ -24,7 +23,7 @@ from llm_anatomy.attribution.faithfulness import (
     distance,
     faithfulness_curve,
 )
-from llm_anatomy.attribution.methods import Scoring, baseline_of, metric_of
+from llm_anatomy.attribution.methods import UnitScoring, baseline_of, metric_of
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites
 from llm_anatomy.model.parts.architecture import Decoder
@@ -52,7 +51,7 @@ def effects_of_units(
     decoder: Decoder,
     pairs: Sequence[FactPair],
     units: Sequence[Unit],
-    scoring: Scoring,
+    scoring: UnitScoring,
     batch_tokens: int,
 ) -> Float[Tensor, "facts units"]:
     """What the metric of every fact loses when one unit after the other is exchanged (noising).
@@ -132,7 +131,7 @@ def measured_curve(
     decoder: Decoder,
     pairs: Sequence[FactPair],
     ranking: Sequence[Unit],
-    scoring: Scoring,
+    scoring: UnitScoring,
     batch_tokens: int,
     shares: Sequence[float] = SHARES,
 ) -> FaithfulnessCurve:
@@ -167,7 +166,7 @@ def measured_curve(
 
 def curve_rows(
     curve: FaithfulnessCurve, resamples: int, seed: int, key: Mapping[str, Any]
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """Faithfulness by share of units, with bootstrap intervals over the facts."""
     drawn = _resamples(len(curve.whole), resamples, seed)
     rows = []
@@ -189,7 +188,7 @@ def curve_rows(
             }
             for column, share in enumerate(curve.shares)
         ]
-    return pd.DataFrame(rows)
+    return rows
 
 
 def areas(

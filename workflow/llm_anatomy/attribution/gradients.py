@@ -11,7 +11,6 @@ asks what is lost without the unit, denoising what it restores alone: not each o
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,10 +18,10 @@ from torch import Tensor
 
 from llm_anatomy.attribution.metric import Metric, last_logits
 from llm_anatomy.attribution.sites import Activations, Site, at_sites
+from llm_anatomy.config.attribution import Positions
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.hooks import hooked
 
-Positions = Literal["last", "all"]
 # Score of every entry of a site, summed over the positions that count.
 Scores = dict[Site, Float[Tensor, "batch _"]]
 

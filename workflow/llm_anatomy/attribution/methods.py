@@ -5,14 +5,12 @@ Whatever a method computes, a larger score means that more would be lost without
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.attribution.gradients import (
-    Positions,
     Scores,
     integrated_scores,
     patching_scores,
@@ -21,17 +19,13 @@ from llm_anatomy.attribution.metric import Metric
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.relevance import relevance_rules
 from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites
+from llm_anatomy.config.attribution import Baseline, Positions, UnitMethod
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 
-UnitMethod = Literal[
-    "attribution_patching", "denoising", "relevance_patching", "integrated_gradients", "activation"
-]
-Baseline = Literal["counterfactual", "mean", "zero"]
-
 
 @dataclass(frozen=True)
-class Scoring:
+class UnitScoring:
     """How units are scored.
 
     Attributes:
@@ -57,7 +51,7 @@ def helpfulness(
     decoder: Decoder,
     pairs: Sequence[FactPair],
     units: Sequence[Unit],
-    scoring: Scoring,
+    scoring: UnitScoring,
     batch_tokens: int,
 ) -> Float[Tensor, "facts units"]:
     """How much every unit helps the answer of every fact.
@@ -133,7 +127,7 @@ def _scores(
     metric: Metric,
     sites: Sequence[Site],
     mean: Activations | None,
-    scoring: Scoring,
+    scoring: UnitScoring,
 ) -> Scores:
     if scoring.method == "denoising":
         clean = read_sites(decoder, tokens, sites)

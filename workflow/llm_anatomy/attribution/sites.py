@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llm_anatomy.config.attribution import UnitKind
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.hooks import (
     ForwardHook,
@@ -26,7 +27,6 @@ from llm_anatomy.model.run.hooks import (
 )
 
 SiteKind = Literal["ffn", "attention", "ffn_output", "attention_output"]
-UnitKind = Literal["ffn_neuron", "attention_neuron", "head"]
 INPUTS = ("ffn", "attention")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from llm_anatomy.config.attribution import UnitAttribution
 from llm_anatomy.config.base import Settings
 
 Method = Literal[
@@ -223,6 +224,9 @@ class FactsSettings(Settings):
     queries: Queries = Field(Queries(), description="What activates the value neurons.")
     knock_out: KnockOut = Field(KnockOut(), description="Interventions.")
     case_study: CaseStudy | None = Field(CaseStudy(), description="A fact to look at; or null.")
+    units: UnitAttribution = Field(
+        UnitAttribution(), description="Scores of units by gradients, put to the test."
+    )
 
     @field_validator("relations")
     @classmethod
@@ -243,6 +247,28 @@ class FactsSettings(Settings):
                 f"({', '.join(names)})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _units_are_of_relations(self) -> "FactsSettings":
+        names = [item.relation for item in self.relations]
+        given = self.units.relations if "relations" in self.units.model_fields_set else []
+        unknown = next((name for name in given if name not in names), None)
+        if unknown is not None:
+            raise ValueError(
+                f"units.relations names '{unknown}', which is none of the relations "
+                f"({', '.join(names)})"
+            )
+        if "denoising" in self.units.methods and self.units.baseline != "counterfactual":
+            raise ValueError(
+                f"units.baseline is '{self.units.baseline}', but the method 'denoising' restores "
+                "units in the counterfactual's run; take it out of units.methods"
+            )
+        return self
+
+    @property
+    def unit_relations(self) -> list[str]:
+        """Relations whose units are scored, in the order of the relations."""
+        return [r.relation for r in self.relations if r.relation in self.units.relations]
 
     def relation(self, name: str) -> FactRelation:
         """The settings of one relation."""

@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 
 from llm_anatomy.facts.claims import FactsScope
+from llm_anatomy.figures.attribution import unit_exhibits
 from llm_anatomy.figures.exhibit import (
     DIVERGING,
     FULL_WIDTH,
@@ -41,6 +42,7 @@ def facts_figures(tables: Collection, scope: FactsScope) -> Iterator[Exhibit]:
         yield from query_exhibit(tables, model)
         yield from shared_exhibit(tables, model)
         yield from case_exhibits(tables, model)
+        yield from unit_exhibits(tables, model)
 
 
 def layer_exhibit(tables: Collection, model: str, scope: FactsScope) -> Iterator[Exhibit]:

@@ -297,6 +297,23 @@ def _knock_out(job: Job) -> Work:
     return _forward(job, runs * PROMPT_TOKENS, runs)
 
 
+def _units(job: Job) -> Work:
+    """Scores, curves and exchanged units; a curve has 22 rows of every fact."""
+    units, shape = job.configuration.facts.units, job.model
+    facts = min(_facts(job), units.max_facts or math.inf)
+    kinds, methods = len(units.kinds), len(units.methods)
+    passes = facts / 2 * kinds * ((methods + 1) * CURVE_ROWS + methods * 4)
+    if "integrated_gradients" in units.methods:
+        passes += facts / 2 * kinds * 3 * units.steps * shape.n_layers
+    exchanged = units.exact_facts * kinds * (methods * units.exact_top + units.exact_sample)
+    # From a unit's layer on: half of the blocks on average.
+    rows = passes + exchanged / 2
+    vectors = passes + exchanged
+    orders = kinds * methods * facts * shape.n_layers * shape.n_neurons
+    work = _forward(job, rows * PROMPT_TOKENS, vectors)
+    return replace(work, held_mb=8 * orders / MB, output_mb=1)
+
+
 # Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
 # while the whole map is read and checked; and the decoder's buffers.
 MAP_ROWS_HELD = 1 << 17
@@ -310,6 +327,8 @@ PROMPT_TOKENS = 10
 HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
 TIMED_REPEATS = 10
+# Rows of a fact in a curve: ten shares kept and removed, the whole and the empty model.
+CURVE_ROWS = 22
 # Exact evaluations per neuron kept, under the certified search.
 EXACT_PER_NEURON = 2
 
@@ -334,6 +353,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "attribute_facts": _attribute,
     "trace_queries": _query,
     "knock_out": _knock_out,
+    "attribute_units": _units,
     "time_early_exit": _time,
     "read_case": _read_case,
 }
@@ -342,6 +362,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
 ON_DEVICE = frozenset(
     {
         "attribute_facts",
+        "attribute_units",
         "clamp_neurons",
         "compare_models",
         "check_geometry",

@@ -4,10 +4,20 @@ A stage that imports this module runs again when any table's declaration changes
 tables they read, and import those.
 """
 
-from llm_anatomy.tables import claims, data, fact_case, facts, geometry, neurons, patching, toxicity
+from llm_anatomy.tables import (
+    attribution,
+    claims,
+    data,
+    fact_case,
+    facts,
+    geometry,
+    neurons,
+    patching,
+    toxicity,
+)
 from llm_anatomy.tables.core import TableSchema
 
-_MODULES = (claims, data, fact_case, facts, geometry, neurons, patching, toxicity)
+_MODULES = (attribution, claims, data, fact_case, facts, geometry, neurons, patching, toxicity)
 
 ALL_TABLES: dict[str, TableSchema] = {
     schema.name: schema

@@ -1,0 +1,110 @@
+"""The study of a relation's units: tables of the declared columns, counted facts, seeds."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from llm_anatomy.attribution.sites import Site, Unit
+from llm_anatomy.attribution.study import attribute_units, sample_of_layers
+from llm_anatomy.config.attribution import UnitAttribution
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.tables import attribution as tables
+from llm_anatomy.tables.core import read_table, write_table
+
+from tests.tiny import tiny_model
+
+SETTINGS = UnitAttribution(
+    max_facts=6,
+    methods=["attribution_patching", "relevance_patching"],
+    exact_facts=2,
+    exact_top=4,
+    exact_sample=9,
+    kept=7,
+    resamples=20,
+)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return LoadedModel(resolve(tiny_model("llama")), None, {})
+
+
+def facts(count: int) -> pd.DataFrame:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, 300, (count, 5), generator=generator).tolist()
+    return pd.DataFrame(
+        {
+            "example_id": [f"f{n}" for n in range(count)],
+            "tokens": tokens,
+            "gold_token": list(range(10, 10 + count)),
+        }
+    )
+
+
+def study(loaded: LoadedModel, count: int = 8, seed: int = 0, **changes: Any) -> Any:
+    settings = SETTINGS.model_copy(update=changes)
+    return attribute_units(loaded, facts(count), settings, seed, 512)
+
+
+def test_every_table_is_as_declared(loaded: LoadedModel, tmp_path) -> None:
+    made = study(loaded)
+    assert made.counts == {
+        "facts": 8,
+        "without_counterfactual": 0,
+        "not_needed": 2,
+        "used": 6,
+    }
+    for number, (schema, frame) in enumerate(made.frames.items()):
+        path = tmp_path / f"{number}.parquet"
+        write_table(path, schema, frame, {})
+        assert len(read_table(path, schema)) == len(frame) > 0
+    scores = made.frames[tables.UNIT_SCORES]
+    assert (scores.groupby(["kind", "method"]).size() == 7).all()
+    assert (scores["facts"] == 3).all()
+    for _, own in scores.groupby(["kind", "method"]):
+        assert own["score"].is_monotonic_decreasing
+    assert scores[scores["kind"] == "head"]["unit"].max() < 4
+    areas = made.frames[tables.AREAS]
+    assert set(areas["method"]) == {"attribution_patching", "relevance_patching", "random"}
+    assert (areas["facts"] == 3).all()
+    exact = made.frames[tables.EXACT_LOSSES]
+    neurons = exact[exact["kind"] == "ffn_neuron"]
+    drawn = neurons[neurons["chosen"] == "sample"]
+    assert drawn.groupby("layer").size().tolist() == [3, 3, 3]
+    assert not neurons.duplicated(["layer", "unit"]).any()
+    agreed = made.frames[tables.AGREEMENT_WITH_EXACT]
+    assert sorted(agreed["layer"].unique()) == [-1, 0, 1, 2]
+
+
+def test_the_seed_decides_and_nothing_else(loaded: LoadedModel) -> None:
+    first, again, other = study(loaded), study(loaded), study(loaded, seed=1)
+    for schema in tables.TABLES:
+        pd.testing.assert_frame_equal(first.frames[schema], again.frames[schema])
+    assert not first.frames[tables.AREAS].equals(other.frames[tables.AREAS])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_facts_give_empty_tables_and_are_counted(loaded: LoadedModel, count: int) -> None:
+    made = study(loaded, count)
+    assert made.counts["facts"] == count
+    assert made.counts["used"] == 0
+    for schema in tables.TABLES:
+        assert made.frames[schema].empty
+
+
+def test_nothing_is_exchanged_where_nothing_is_asked(loaded: LoadedModel) -> None:
+    made = study(loaded, exact_facts=0)
+    assert made.frames[tables.EXACT_LOSSES].empty
+    assert made.frames[tables.AGREEMENT_WITH_EXACT].empty
+    assert not made.frames[tables.AREAS].empty
+
+
+def test_a_sample_has_as_many_units_of_every_layer_and_none_left_out() -> None:
+    units = [Unit(Site("ffn", layer), n) for layer in range(3) for n in range(5)]
+    drawn = sample_of_layers(units, {0, 5, 6}, 7, 0)
+    assert len(drawn) == 6
+    assert not drawn & {0, 5, 6}
+    assert [sum(units[n].site.layer == layer for n in drawn) for layer in range(3)] == [2, 2, 2]
+    assert drawn != sample_of_layers(units, {0, 5, 6}, 7, 1)

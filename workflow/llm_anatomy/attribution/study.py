@@ -1,0 +1,211 @@
+"""One relation's units, scored, exchanged and judged: facts in, tables out."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from llm_anatomy.attribution.experiment import (
+    agreement,
+    areas,
+    curve_rows,
+    effects_of_units,
+    halves,
+    measured_curve,
+    random_ranking,
+    ranking_of,
+)
+from llm_anatomy.attribution.methods import UnitScoring, helpfulness
+from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.sites import Unit, all_units
+from llm_anatomy.config.attribution import UnitAttribution, UnitKind
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.progress import Progress
+from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.tables import attribution as tables
+from llm_anatomy.tables.core import TableSchema
+
+logger = logging.getLogger(__name__)
+
+# Fewer facts leave a half with one fact, and no interval.
+LEAST_FACTS = 4
+RANDOM = "random"
+
+
+class UnitStudy(NamedTuple):
+    """What came of one relation.
+
+    Attributes:
+        frames: The tables of unit attribution.
+        counts: Facts given, paired, without a counterfactual, and not needed.
+    """
+
+    frames: dict[TableSchema, pd.DataFrame]
+    counts: dict[str, int]
+
+
+def attribute_units(
+    loaded: LoadedModel,
+    facts: pd.DataFrame,
+    settings: UnitAttribution,
+    seed: int,
+    batch_tokens: int,
+) -> UnitStudy:
+    """Score the units of a model on a relation's facts, and put the scores to the test.
+
+    Args:
+        loaded: The model.
+        facts: The relation's facts, a table `facts/facts`.
+        settings: Which units and scores.
+        seed: Seed of pairs, halves, samples and intervals.
+        batch_tokens: Most tokens in one pass.
+    """
+    pairs, alone = pair_facts(facts, seed)
+    used = pairs[: settings.max_facts]
+    counts = {
+        "facts": len(facts),
+        "without_counterfactual": len(alone),
+        "not_needed": len(pairs) - len(used),
+        "used": len(used),
+    }
+    rows: dict[TableSchema, list[Any]] = {schema: [] for schema in tables.TABLES}
+    if len(used) < LEAST_FACTS:
+        logger.warning(
+            "%d facts have a counterfactual of their length, too few to rank units on some and "
+            "judge them on others; the tables are empty",
+            len(used),
+        )
+        return UnitStudy({schema: schema.frame([]) for schema in rows}, counts | {"used": 0})
+    ranked, judged = halves(used, seed)
+    total = len(settings.kinds) * (len(settings.methods) + 1)
+    with Progress(total, "rankings", "attribute_units") as progress:
+        for kind in settings.kinds:
+            one = _KindStudy(loaded.decoder, kind, settings, ranked, judged, seed, batch_tokens)
+            for schema, added in one.rows(progress).items():
+                rows[schema] += added
+    return UnitStudy({schema: schema.frame(added) for schema, added in rows.items()}, counts)
+
+
+class _KindStudy(NamedTuple):
+    decoder: Decoder
+    kind: UnitKind
+    settings: UnitAttribution
+    ranked: list[FactPair]
+    judged: list[FactPair]
+    seed: int
+    batch_tokens: int
+
+    def rows(self, progress: Progress) -> dict[TableSchema, list[dict[str, Any]]]:
+        """Rows of every table for one kind of units."""
+        units, settings = all_units(self.decoder, self.kind), self.settings
+        rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in tables.TABLES}
+        scores: dict[str, Tensor] = {}
+        scoring = _scoring(settings, settings.methods[0])
+        for method in settings.methods:
+            scoring = _scoring(settings, method)
+            scores[method] = helpfulness(
+                self.decoder, self.ranked, units, scoring, self.batch_tokens
+            )
+            rows[tables.UNIT_SCORES] += self._best(method, units, scores[method])
+            ranking = ranking_of(scores[method], units)
+            self._judge(method, ranking, scoring, rows)
+            progress.advance()
+        self._judge(RANDOM, random_ranking(units, self.seed), scoring, rows)
+        progress.advance()
+        self._exchange(units, scores, rows)
+        return rows
+
+    def _best(self, method: str, units: Sequence[Unit], scores: Tensor) -> list[dict[str, Any]]:
+        mean, magnitude = scores.mean(0), scores.abs().mean(0)
+        best = mean.argsort(descending=True, stable=True)[: self.settings.kept].tolist()
+        return [
+            {
+                "kind": self.kind,
+                "method": method,
+                "rank": rank,
+                **_named(units[number]),
+                "score": float(mean[number]),
+                "mean_abs": float(magnitude[number]),
+                "facts": len(scores),
+            }
+            for rank, number in enumerate(best, start=1)
+        ]
+
+    def _judge(
+        self,
+        method: str,
+        ranking: Sequence[Unit],
+        scoring: UnitScoring,
+        rows: dict[TableSchema, list[dict[str, Any]]],
+    ) -> None:
+        curve = measured_curve(self.decoder, self.judged, ranking, scoring, self.batch_tokens)
+        key = {"kind": self.kind, "method": method}
+        resamples = self.settings.resamples
+        rows[tables.FAITHFULNESS] += curve_rows(curve, resamples, self.seed, key)
+        rows[tables.AREAS].append(areas(curve, resamples, self.seed, key))
+
+    def _exchange(
+        self,
+        units: Sequence[Unit],
+        scores: dict[str, Float[Tensor, "facts units"]],
+        rows: dict[TableSchema, list[dict[str, Any]]],
+    ) -> None:
+        """Exchange the best units of every score and a sample of the others, one by one."""
+        settings, facts = self.settings, self.ranked[: self.settings.exact_facts]
+        top = {
+            int(number)
+            for values in scores.values()
+            for number in values.mean(0).argsort(descending=True, stable=True)[: settings.exact_top]
+        }
+        drawn = sample_of_layers(units, top, settings.exact_sample, self.seed)
+        chosen = sorted(top | drawn)
+        if not facts or not chosen:
+            return
+        exchanged = [units[number] for number in chosen]
+        # Every score is held against the same truth, noising.
+        scoring = _scoring(settings, "attribution_patching")
+        losses = effects_of_units(self.decoder, facts, exchanged, scoring, self.batch_tokens)
+        rows[tables.EXACT_LOSSES] += [
+            {
+                "kind": self.kind,
+                **_named(units[number]),
+                "chosen": "top" if number in top else "sample",
+                "loss": float(loss),
+                "facts": len(facts),
+            }
+            for number, loss in zip(chosen, losses.mean(0), strict=True)
+        ]
+        for method, values in scores.items():
+            own = values[: len(facts), chosen]
+            key = {"kind": self.kind, "method": method}
+            rows[tables.AGREEMENT_WITH_EXACT] += [
+                key | row for row in agreement(own, losses, exchanged)
+            ]
+
+
+def sample_of_layers(units: Sequence[Unit], left_out: set[int], count: int, seed: int) -> set[int]:
+    """Numbers of randomly drawn units, as many of every layer as of any other."""
+    by_layer: dict[int, list[int]] = {}
+    for number, unit in enumerate(units):
+        if number not in left_out:
+            by_layer.setdefault(unit.site.layer, []).append(number)
+    each = count // max(1, len(by_layer))
+    drawn: set[int] = set()
+    for layer, numbers in by_layer.items():
+        generator = keyed_generator(seed, "attribution sample", layer)
+        drawn |= {numbers[int(place)] for place in generator.permutation(len(numbers))[:each]}
+    return drawn
+
+
+def _scoring(settings: UnitAttribution, method: Any) -> UnitScoring:
+    return UnitScoring(
+        method, settings.baseline, settings.positions, settings.contrast, settings.steps
+    )
+
+
+def _named(unit: Unit) -> dict[str, int]:
+    return {"layer": unit.site.layer, "unit": unit.first // unit.width}
