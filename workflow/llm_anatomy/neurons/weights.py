@@ -112,7 +112,10 @@ class ModelWeights:
 
     def _tensor(self, name: str) -> Tensor:
         if name not in self.files:
-            raise UserError(f"{self.folder} holds no tensor '{name}'; prepare the model again")
+            raise UserError(
+                f"{self.folder} holds no tensor '{name}', which the map reads from the files; if "
+                "they hold it, prepare the model again"
+            )
         file = self.folder / self.files[name]
         try:
             with safe_open(file, framework="pt") as stored:

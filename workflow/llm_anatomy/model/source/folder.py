@@ -114,11 +114,20 @@ def weight_files(folder: Path, name: str) -> list[str]:
     index = folder / INDEX
     if index.exists():
         try:
-            shards = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
+            content = json.loads(index.read_text(encoding="utf-8"))
+            shards = sorted(set(content["weight_map"].values()))
+            if "metadata" not in content:  # which transformers reads
+                raise KeyError("metadata")
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"the model '{name}': {index} is not a readable index") from error
+            raise UserError(
+                f"the model '{name}': {index} is not a readable index (a JSON object with "
+                "'metadata' and 'weight_map'); save the model again (save_pretrained)"
+            ) from error
+        if (folder / SINGLE).exists() and SINGLE not in shards:
+            raise UserError(
+                f"the model '{name}': {folder} holds {SINGLE} and the shards of {INDEX}, and which "
+                "of them is the model is unclear; remove those that are not"
+            )
         missing = [shard for shard in shards if not (folder / shard).exists()]
         if missing:
             raise UserError(

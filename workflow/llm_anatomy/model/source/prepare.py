@@ -27,6 +27,7 @@ from llm_anatomy.model.source.gguf import convert_gguf, read_metadata
 from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
 from llm_anatomy.model.source.memory import check_memory, count_parameters, empty_model
 from llm_anatomy.model.source.record import weight_hashes, write_record
+from llm_anatomy.model.source.tensors import check_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,9 @@ def prepare(
     weights = folder / "weights"
     with atomic_folder(weights) as target:
         origin = _fill(source, files, target, precision, compute)
-        check_finite(target, source.name)
         model = empty_model(target, source)
+        check_tensors(model, target, source.name)
+        check_finite(target, source.name)
         decoder = resolve(model)
         check_vocabulary(target, source, decoder.vocab_size)
         architecture = architecture_json(decoder, target)
