@@ -54,7 +54,7 @@ def test_every_role_of_every_layer_is_compared(family: str, change: Any) -> None
 def test_the_head_is_compared(family: str) -> None:
     decoder = resolve(tiny_model(family))
     decoder.head.module.register_forward_hook(lambda module, args, output: output * 1.02)
-    with pytest.raises(UserError, match="the LM head .* than its weight and bias say"):
+    with pytest.raises(UserError, match=r"the LM head .* than its weight and bias say"):
         prove(decoder)
 
 

@@ -141,6 +141,16 @@ def test_a_tensor_that_the_files_lack(hub, tmp_path, name):
     assert name in failure(tmp_path / "model", hub="org/lacking")
 
 
+def test_a_quantised_model_is_refused_before_its_weights_are_fetched(hub, tmp_path):
+    folder = save_tiny_model(tmp_path / "quantised")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    hub.add("org/quantised", folder)
+    assert "(quantization_config: awq, 4 bits)" in failure(tmp_path / "m", hub="org/quantised")
+    assert not any("safetensors" in path for _, path in hub.requests if "/resolve/" in path)
+
+
 def test_the_server_fails(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "answer", lambda request: hub.error(500, "Oops"))
     huggingface_hub.set_client_factory(hub.client)

@@ -119,7 +119,7 @@ def add(name: str, *shape: int) -> Callable[[Tensors], None]:
     [
         ("llama", "model.layers.0.self_attn.q_proj.bias", (32,)),
         ("llama", "model.layers.0.self_attn.bias", (32,)),
-        ("llama", "model.layers.1.mlp.up_proj.weight_scale", (1,)),
+        ("llama", "model.layers.1.mlp.up_proj.rotation", (1,)),
         ("llama", "model.layers.1.mlp.up_proj.lora_A.weight", (4, 32)),
         ("llama", "lm_head.bias", (320,)),
         ("llama", "v_head.summary.weight", (1, 32)),

@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.source.quantised import check_unquantised
 from llm_anatomy.model.source.shards import read_header
 
 INDEX = "model.safetensors.index.json"
@@ -73,8 +74,10 @@ def check_folder(folder: Path, name: str) -> None:
     where = f"the model '{name}': the folder {folder}"
     if not folder.is_dir():
         raise UserError(f"the model '{name}': there is no folder {folder}; correct its 'path'")
-    read_config(folder, name)
-    weight_files(folder, name)
+    config = read_config(folder, name)
+    check_unquantised(config, (), name)
+    files = weight_files(folder, name)
+    check_unquantised({}, (t for file in files for t in read_header(folder / file).tensors), name)
     if not any((folder / file).exists() for file in TOKENIZERS):
         raise UserError(
             f"{where} has no tokenizer (such as tokenizer.json); save the model's tokenizer into "

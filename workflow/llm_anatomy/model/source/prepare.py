@@ -26,6 +26,7 @@ from llm_anatomy.model.source.folder import check_folder, check_source, model_fi
 from llm_anatomy.model.source.gguf import convert_gguf, read_metadata
 from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
 from llm_anatomy.model.source.memory import check_memory, count_parameters, empty_model
+from llm_anatomy.model.source.quantised import check_unquantised
 from llm_anatomy.model.source.record import weight_hashes, write_record
 from llm_anatomy.model.source.tensors import check_tensors
 
@@ -188,7 +189,7 @@ def _check_size(
     folder: Path, source: ModelSource, precision: Precision, compute: Compute, **options: str
 ) -> None:
     if not options:
-        read_config(folder, source.name)
+        check_unquantised(read_config(folder, source.name), (), source.name)
     parameters = count_parameters(empty_model(folder, source, **options))
     logger.info("%s has %d parameters", source.name, parameters)
     check_memory(parameters, source.name, precision, compute)
