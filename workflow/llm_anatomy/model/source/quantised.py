@@ -36,8 +36,9 @@ def check_unquantised(config: Mapping[str, Any], tensors: Iterable[str], name: s
         "give the model that it was made from (precision.quantisation: 4bit or 8bit quantises any "
         "model while it is loaded)"
     )
-    for holder in (config, config.get("text_config")):
-        for key in SECTIONS if isinstance(holder, dict) else ():
+    inner = config.get("text_config")
+    for holder in (config, inner if isinstance(inner, dict) else {}):
+        for key in SECTIONS:
             section = holder.get(key)
             if section:
                 raise UserError(
