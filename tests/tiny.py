@@ -22,6 +22,9 @@ LLAMA: dict[str, Any] = COMMON | {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
+GPT_J: dict[str, Any] = COMMON | {"rotary_dim": 4, "n_inner": 48, "n_positions": 128}
+HEADS: dict[str, Any] = LLAMA | {"head_dim": 8}
+WINDOW: dict[str, Any] = LLAMA | {"sliding_window": 4}
 # Configuration overrides per family; the keys are transformers' model types.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", LLAMA),
@@ -60,6 +63,36 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "granite",
         LLAMA | {"residual_multiplier": 0.5, "logits_scaling": 4.0, "embedding_multiplier": 3.0},
     ),
+    "gpt_neo": (
+        "gpt_neo",
+        {
+            "vocab_size": VOCAB,
+            "hidden_size": 32,
+            "num_layers": 4,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 2]],
+            "window_size": 4,
+            "intermediate_size": 48,
+            "max_position_embeddings": 128,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+        },
+    ),
+    "gptj": ("gptj", GPT_J),
+    "codegen": ("codegen", GPT_J | {"num_attention_heads": 8}),
+    "gpt_bigcode": ("gpt_bigcode", COMMON | {"n_inner": 48, "n_positions": 128}),
+    "glm": ("glm", HEADS | {"partial_rotary_factor": 0.5}),
+    "glm4": ("glm4", HEADS | {"partial_rotary_factor": 0.5}),
+    "apertus": ("apertus", LLAMA),
+    "olmo": ("olmo", LLAMA),
+    "olmo3": ("olmo3", WINDOW),
+    "exaone4": ("exaone4", WINDOW),
+    "ministral": ("ministral", HEADS | WINDOW),
+    "ministral3": ("ministral3", HEADS),
+    "starcoder2": ("starcoder2", WINDOW),
+    "nemotron": ("nemotron", HEADS),
+    "cohere2": ("cohere2", HEADS | WINDOW | {"logit_scale": 0.25}),
+    "persimmon": ("persimmon", LLAMA),
 }
 
 # Mixtures of experts, which only the patching study covers.

@@ -11,6 +11,7 @@ from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.concepts import concept_tokens
 from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_vectors
+from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_model
 from tests.unit.neurons.conftest import prepare
@@ -53,6 +54,18 @@ def test_normalisations_are_the_models_own_norms(family: str, tmp_path: Path) ->
         normalise_vectors(vectors, weights, 1, "down", "input_gain"), vectors
     )
     torch.testing.assert_close(normalise_head(weights.head, "cosine").norm(dim=1), torch.ones(320))
+
+
+@pytest.mark.parametrize("beside", ["weight_scale_inv", "weight_scale", "lora_A.weight", "g_idx"])
+def test_what_lies_beside_a_weight_is_not_ignored(beside: str, tmp_path: Path) -> None:
+    folder = prepare(tmp_path / "tiny").parent
+    file = folder / "weights" / "model.safetensors"
+    name = f"model.layers.1.mlp.up_proj.{beside}"
+    save_file(load_file(file) | {name: torch.ones(1)}, file, {"format": "pt"})
+    weights = ModelWeights(folder)
+    assert weights.vectors(0, "up").shape == (48, 32)
+    with pytest.raises(UserError, match=f"'{name}' lies beside the tensor"):
+        weights.vectors(1, "up")
 
 
 def test_a_head_of_another_width_and_a_missing_shard_are_named(tmp_path: Path) -> None:

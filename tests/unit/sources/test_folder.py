@@ -140,9 +140,26 @@ def test_a_missing_shard(folder):
     save_file(tensors, folder / "model-00001-of-00002.safetensors", {"format": "pt"})
     shards = dict.fromkeys(tensors, "model-00001-of-00002.safetensors")
     shards["lm_head.weight"] = "model-00002-of-00002.safetensors"
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": shards})
+    )
     said = checked(of(folder))
     assert "lacks 1 of 2 weight shards, first model-00002-of-00002.safetensors" in said
+
+
+def test_two_models_in_one_folder(folder):
+    tensors = load_file(folder / "model.safetensors")
+    shard = "model-00001-of-00001.safetensors"
+    save_file(tensors, folder / shard, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, shard)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "holds model.safetensors and the shards of" in checked(of(folder))
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": {}}', '{"metadata": {}'])
+def test_an_index_that_is_none(folder, index):
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert "is not a readable index" in checked(of(folder))
 
 
 def test_a_file_cut_short(folder):

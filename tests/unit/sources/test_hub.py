@@ -13,6 +13,7 @@ from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.model.source import hub as hub_module
 from llm_anatomy.model.source import memory
 from llm_anatomy.model.source.prepare import prepare
+from safetensors.torch import load_file, save_file
 
 from tests.tiny import save_tiny_model
 from tests.unit.sources.fake_hub import FakeHub
@@ -128,6 +129,26 @@ def test_a_disk_that_is_too_small(hub, tmp_path, monkeypatch):
     full = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=10))
     monkeypatch.setattr(hub_module, "shutil", full)
     assert "GB free; set HF_HOME" in failure(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["model.layers.1.self_attn.v_proj.weight", "lm_head.weight"])
+def test_a_tensor_that_the_files_lack(hub, tmp_path, name):
+    folder = save_tiny_model(tmp_path / "lacking")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    hub.add("org/lacking", folder)
+    assert name in failure(tmp_path / "model", hub="org/lacking")
+
+
+def test_a_quantised_model_is_refused_before_its_weights_are_fetched(hub, tmp_path):
+    folder = save_tiny_model(tmp_path / "quantised")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    hub.add("org/quantised", folder)
+    assert "(quantization_config: awq, 4 bits)" in failure(tmp_path / "m", hub="org/quantised")
+    assert not any("safetensors" in path for _, path in hub.requests if "/resolve/" in path)
 
 
 def test_the_server_fails(hub, tmp_path, monkeypatch):

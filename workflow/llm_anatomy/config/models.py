@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from llm_anatomy.config.base import Settings
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+HUB_PATTERN = r"[\w.-]+(/[\w.-]+)?"
 SourceKind = Literal["wheel", "hub", "path", "gguf"]
 
 
@@ -33,6 +34,14 @@ class ModelSource(Settings):
         None,
         description="Commit (best), tag or branch on the hub; the commit it meant is recorded.",
     )
+    adapter: str | None = Field(
+        None,
+        description="LoRA adapter that is merged into the model when it is prepared: a folder as "
+        "PEFT saves it or, with `adapter_revision`, a hub id.",
+    )
+    adapter_revision: str | None = Field(
+        None, description="Commit (best), tag or branch of an adapter on the hub."
+    )
     trust_remote_code: bool = Field(
         False,
         description="Run Python code that comes with this model; only for code that you have read.",
@@ -50,7 +59,7 @@ class ModelSource(Settings):
     @field_validator("hub")
     @classmethod
     def _hub_id(cls, hub: str | None) -> str | None:
-        if hub is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", hub):
+        if hub is not None and not re.fullmatch(HUB_PATTERN, hub):
             raise ValueError("a hub id looks like 'organisation/model'; a folder goes under 'path'")
         return hub
 
@@ -72,11 +81,21 @@ class ModelSource(Settings):
             raise ValueError(
                 f"the model '{self.name}' has 'revision', which belongs to 'hub' models only"
             )
+        if self.adapter_revision and not re.fullmatch(HUB_PATTERN, self.adapter or ""):
+            raise ValueError(
+                f"the model '{self.name}' has 'adapter_revision', which belongs to an 'adapter' "
+                "that is a hub id such as 'organisation/adapter'; a folder has none"
+            )
         if self.trust_remote_code and not (self.hub or self.path):
             raise ValueError(
                 f"the model '{self.name}' has 'trust_remote_code', but a {given[0]} carries no code"
             )
         return self
+
+    @property
+    def adapter_folder(self) -> str | None:
+        """The folder of an adapter that is not on the hub."""
+        return None if self.adapter_revision else self.adapter
 
     @property
     def kind(self) -> SourceKind:

@@ -112,7 +112,11 @@ class ModelWeights:
 
     def _tensor(self, name: str) -> Tensor:
         if name not in self.files:
-            raise UserError(f"{self.folder} holds no tensor '{name}'; prepare the model again")
+            raise UserError(
+                f"{self.folder} holds no tensor '{name}', which the map reads from the files; if "
+                "they hold it, prepare the model again"
+            )
+        self._check_alone(name)
         file = self.folder / self.files[name]
         try:
             with safe_open(file, framework="pt") as stored:
@@ -125,6 +129,21 @@ class ModelWeights:
                 "weights, so give the model unquantised"
             )
         return tensor
+
+    def _check_alone(self, name: str) -> None:
+        """Refuse a weight beside which something lies that it is computed with."""
+        module = name.rpartition(".")[0]
+        beside = sorted(
+            other
+            for other in self.files
+            if other.startswith(f"{module}.") and other not in {name, f"{module}.bias"}
+        )
+        if beside:
+            raise UserError(
+                f"{self.folder}: '{beside[0]}' lies beside the tensor '{name}', which alone is not "
+                "what the model computes with; the map reads dense weights, so give the model "
+                "unquantised and without adapters"
+            )
 
     def _check_width(self, name: str, weight: Tensor) -> None:
         if weight.ndim != 2 or weight.shape[1] != self.d_model:

@@ -136,11 +136,12 @@ def _model_line(path: Path, configuration: Configuration) -> ModelLine:
     try:
         record = read_record(path)
         source = record["source"]
+        adapter = f", with the adapter {record['adapter']['id']}" if "adapter" in record else ""
         precision = configuration.precision
         in_bits = "" if precision.quantisation == "none" else f", {precision.quantisation} weights"
         return ModelLine(
             name=record["model"],
-            source=f"{_SOURCES[source['kind']]} {source['id']}",
+            source=f"{_SOURCES[source['kind']]} {source['id']}" + adapter,
             revision=record["revision"],
             parameters=f"{record['parameters']:,}",
             precision=precision.dtype + in_bits,

@@ -27,6 +27,10 @@ def fused_qkv_rows(
     """
     if config.model_type == "falcon":
         return _falcon_rows(config, n_heads, n_kv_heads, head_dim)
+    if config.model_type == "codegen":
+        # Four groups of heads, each with all its queries, then all its values, then all its keys.
+        rows = torch.arange(3 * n_heads * head_dim).view(4, 3, -1)
+        return rows[:, 0].flatten(), rows[:, 2].flatten(), rows[:, 1].flatten()
     if fused_name == "query_key_value":
         # GPT-NeoX and Bloom: for each head its query, key and value rows.
         rows = torch.arange(n_heads * 3 * head_dim).view(n_heads, 3, head_dim)

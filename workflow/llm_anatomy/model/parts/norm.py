@@ -6,12 +6,15 @@ LayerNorm: norm(x) = gain * (x - mean(x)) / sqrt(var(x) + eps) + bias
 
 import copy
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 PROBE_TOLERANCE = 1e-4
+# What a norm that does not state its epsilon may add to the variance.
+EPSILONS = (0.0, 1e-5, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -71,28 +74,23 @@ def read_norm(name: str, module: nn.Module, d_model: int) -> Norm:
         for parameter in clone.parameters():
             parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
     probe = torch.randn(4, d_model, generator=generator) + 0.7
-    eps = next(
-        (
-            float(getattr(module, key))
-            for key in ("variance_epsilon", "eps")
-            if hasattr(module, key)
-        ),
-        0.0,
-    )
-    for centred in (False, True):
-        for offset in (0.0, 1.0):
-            candidate = _norm(name, clone, centred, offset, d_model, eps)
-            if all(_matches(candidate, probe * scale) for scale in (1.0, 1e-2)):
-                gain = torch.ones(d_model) if weight is None else weight.detach().float() + offset
-                return Norm(
-                    name,
-                    module,
-                    centred,
-                    gain,
-                    offset if weight is not None else 0.0,
-                    None if bias is None else bias.detach().float(),
-                    eps,
-                )
+    stated = [
+        float(getattr(module, key)) for key in ("variance_epsilon", "eps") if hasattr(module, key)
+    ]
+    # OLMo's LayerNorm has its epsilon in its code alone.
+    for eps, centred, offset in product(stated[:1] or EPSILONS, (False, True), (0.0, 1.0)):
+        candidate = _norm(name, clone, centred, offset, d_model, eps)
+        if all(_matches(candidate, probe * scale) for scale in (1.0, 1e-2)):
+            gain = torch.ones(d_model) if weight is None else weight.detach().float() + offset
+            return Norm(
+                name,
+                module,
+                centred,
+                gain,
+                offset if weight is not None else 0.0,
+                None if bias is None else bias.detach().float(),
+                eps,
+            )
     raise ValueError(f"'{name}' ({type(module).__name__}) is neither an RMSNorm nor a LayerNorm")
 
 

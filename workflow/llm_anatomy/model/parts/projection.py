@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from llm_anatomy.errors import UserError
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -28,8 +30,12 @@ class Projection:
         return isinstance(self.module, Conv1D)
 
     def weight(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "out in"]:
-        """The dense weight, dequantised if need be."""
-        weight = _dense(self.module)
+        """The dense weight, dequantised if need be.
+
+        Raises:
+            UserError: The module holds none.
+        """
+        weight = _dense(self.name, self.module)
         if self.transposed:
             weight = weight.T
         if self.rows is not None:
@@ -80,9 +86,13 @@ def is_linear(module: nn.Module) -> bool:
     )
 
 
-def _dense(module: nn.Module) -> Tensor:
-    weight = module.weight
-    assert isinstance(weight, nn.Parameter)
+def _dense(name: str, module: nn.Module) -> Tensor:
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, nn.Parameter):
+        raise UserError(
+            f"'{name}' ({type(module).__name__}) holds no dense weight that could be read; give "
+            "the unquantised model"
+        )
     if type(weight).__name__ in {"Params4bit", "Int8Params"}:
         from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 

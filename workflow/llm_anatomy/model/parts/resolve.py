@@ -31,8 +31,22 @@ UNGATED_MLP = (
     ("up_proj", "down_proj"),
 )
 ACTIVATIONS = ("act_fn", "act", "activation_fn", "gelu_impl")
-ATTENTION_NORMS = ("input_layernorm", "ln_1", "norm_1", "self_attn_layer_norm", "ln_attn")
-MLP_NORMS = ("post_attention_layernorm", "ln_2", "norm_2", "final_layer_norm", "ln_mlp")
+ATTENTION_NORMS = (
+    "input_layernorm",
+    "ln_1",
+    "norm_1",
+    "self_attn_layer_norm",
+    "ln_attn",
+    "attention_layernorm",
+)
+MLP_NORMS = (
+    "post_attention_layernorm",
+    "ln_2",
+    "norm_2",
+    "final_layer_norm",
+    "ln_mlp",
+    "feedforward_layernorm",
+)
 FINAL_NORMS = ("norm", "ln_f", "norm_f", "final_layer_norm", "final_layernorm")
 
 
@@ -95,13 +109,14 @@ def _block_list(model: Any, config: Any) -> list[nn.Module]:
 
 
 def _children(module: nn.Module, word: str) -> list[nn.Module]:
-    """Direct children that look like attention (by name) and hold linear maps."""
+    """Children that look like attention (by name) and hold linear maps; GPT-Neo wraps them."""
     words = (word, "attention")
-    return [
-        child
-        for name, child in module.named_children()
-        if any(w in name.lower() for w in words) and any(is_linear(m) for m in child.children())
-    ]
+    found: list[nn.Module] = []
+    for name, child in module.named_children():
+        if any(w in name.lower() for w in words):
+            maps = any(is_linear(m) for m in child.children())
+            found += [child] if maps else _children(child, word)
+    return found
 
 
 def _block(
@@ -217,6 +232,14 @@ def _norms(
             read("pre_feedforward_layernorm"),
             read("post_attention_layernorm"),
             read("post_feedforward_layernorm"),
+        )
+    if hasattr(block, "post_self_attn_layernorm"):
+        # GLM-4 has norms on both sides of each sublayer, under names of its own.
+        return (
+            read("input_layernorm"),
+            read("post_attention_layernorm"),
+            read("post_self_attn_layernorm"),
+            read("post_mlp_layernorm"),
         )
     attention_norm, mlp_norm = read(*ATTENTION_NORMS), read(*MLP_NORMS)
     return attention_norm, mlp_norm or attention_norm, None, None

@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from llm_anatomy.model.parts.architecture import Block, Decoder
-from llm_anatomy.model.run.hooks import first_tensor, hooked
+from llm_anatomy.model.run.hooks import hooked
 
 RECORDER = "llm_anatomy_recorder"
 EAGER_RECORDER = "llm_anatomy_eager_recorder"
@@ -84,13 +84,14 @@ def record_attention(
             finally:
                 _active.remove(recording)
     elif decoder.config._attn_implementation == "sdpa":
-        recorder = _KernelRecorder(queries)
-        hooks = {b.attention: recorder.hook(b, report) for b in decoder.blocks}
-        with recorder, hooked(forward=hooks):
+        recorder, projected = _KernelRecorder(queries), _ProjectedValues(decoder)
+        hooks = {b.attention: recorder.hook(b, report, projected) for b in decoder.blocks}
+        with recorder, hooked(forward=projected.hooks | hooks):
             yield records
     else:
-        hooks = {b.attention: _output_hook(b, queries, report) for b in decoder.blocks}
-        with hooked(forward=hooks):
+        projected = _ProjectedValues(decoder)
+        hooks = {b.attention: _output_hook(b, queries, report, projected) for b in decoder.blocks}
+        with hooked(forward=projected.hooks | hooks):
             yield records
 
 
@@ -224,30 +225,45 @@ class _KernelRecorder(TorchFunctionMode):
             self.weights = attention_rows(queries, key, allowed, scaling)
         return func(*args, **kwargs)
 
-    def hook(self, block: Block, report: OnAttention) -> Callable[..., None]:
+    def hook(
+        self, block: Block, report: OnAttention, projected: "_ProjectedValues"
+    ) -> Callable[..., None]:
         def report_layer(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             assert self.weights is not None
-            report(block.index, self.weights, _projected_values(block, first_tensor(args)))
+            report(block.index, self.weights, projected.take(block))
 
         return report_layer
 
 
-def _output_hook(block: Block, asked: Tensor | None, report: OnAttention) -> Callable[..., None]:
+def _output_hook(
+    block: Block, asked: Tensor | None, report: OnAttention, projected: "_ProjectedValues"
+) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         weights = output[1].float()
         if asked is not None:
             rows = asked[:, None, :, None].expand(-1, weights.shape[1], -1, weights.shape[3])
             weights = weights.gather(2, rows)
-        report(block.index, weights, _projected_values(block, first_tensor(args)))
+        report(block.index, weights, projected.take(block))
 
     return hook
 
 
-def _projected_values(block: Block, states: Tensor) -> Tensor:
+class _ProjectedValues:
     """Value states of families that apply nothing but the projection to them."""
-    values: Tensor = block.v.select(block.v.module(states))
-    split: Tensor = values.unflatten(-1, (block.n_kv_heads, block.head_dim))
-    return split.transpose(1, 2)
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._outputs: dict[nn.Module, Tensor] = {}
+        self.hooks: dict[nn.Module, Callable[..., None]] = {
+            block.v.module: self._keep for block in decoder.blocks
+        }
+
+    def _keep(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        self._outputs[module] = output
+
+    def take(self, block: Block) -> Float[Tensor, "batch kv_head key head_dim"]:
+        """The value states of a block that has just run."""
+        values = block.v.select(self._outputs.pop(block.v.module))
+        return values.unflatten(-1, (block.n_kv_heads, block.head_dim)).transpose(1, 2)
 
 
 def _register() -> None:

@@ -16,6 +16,8 @@ from llm_anatomy.model.run.devices import choose_device
 from llm_anatomy.model.run.proof import prove
 from llm_anatomy.model.source.record import package_versions as package_versions
 from llm_anatomy.model.source.record import table_provenance, verified_record
+from llm_anatomy.model.source.shards import tensor_shapes
+from llm_anatomy.model.source.tensors import loading_fault
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,20 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
     if device == "auto" or precision.quantisation != "none":
         options["device_map"] = "auto" if device == "auto" else {"": device}
     trust = bool(record.get("trust_remote_code", False))
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    # With `output_loading_info` a pair is returned, which its annotation does not say.
+    pair: Any = AutoModelForCausalLM.from_pretrained(
         weights,
+        output_loading_info=True,
         dtype=getattr(torch, precision.dtype),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=trust,
         **options,
     )
+    model, report = pair
+    fault = loading_fault(report, tensor_shapes(weights))
+    if fault is not None:
+        raise UserError(f"the model '{record['model']}': {fault}")
     if "device_map" not in options and device != "cpu":
         model = model.to(device)
     model.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ build on is checked on it. A model that fails is refused, because its numbers wo
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from llm_anatomy.model.parts.resolve import module_tree
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked
 from llm_anatomy.model.run.readout import Unembedding
+from llm_anatomy.model.run.weight_proof import weight_failure
 
 PROBE_TOKENS = 6
 # Largest accepted deviation, relative to the largest value compared: rounding, not structure.
@@ -47,6 +49,9 @@ def _first_failure(decoder: Decoder) -> str | None:
     parts = _Parts(decoder)
     with parts.recording(), record_attention(decoder) as attention:
         observed = decoder.model(input_ids=ids, use_cache=False).logits
+    failure = weight_failure(decoder, ids, partial(_close, decoder))
+    if failure is not None:
+        return failure
     if not torch.equal(observed, expected):
         return "hooks that change nothing change the logits"
     wrong = [block.index for block in decoder.blocks if parts.calls[block.index] != 1]

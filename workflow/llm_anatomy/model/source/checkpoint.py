@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from llm_anatomy.errors import UserError
-from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.parts.architecture import Decoder, Mlp
 from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.parts.projection import Projection
-from llm_anatomy.model.source.shards import tensor_files
+from llm_anatomy.model.source.tensors import stored_names
 
 
 def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
@@ -18,19 +17,12 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
         `head` {tensor, rows, transposed, tied}; `final_norm` {tensor, offset, centred, eps};
         `layers`, per layer `gate` (or null), `up`, `down` {tensor, rows, transposed}, where
         `rows` is [start, stop] of a fused tensor or null, and `mlp_norm` as `final_norm` or null.
-
-    Raises:
-        UserError: A tensor of the model is not in the files.
+        A parameter that transformers puts together from several tensors has its own name.
     """
-    files = tensor_files(weights)
-    embedding = decoder.model.get_input_embeddings()
-    tied = decoder.head.module.weight is embedding.weight
-    if tied:
-        names = {module: name for name, module in decoder.model.named_modules()}
-        tensor = _stored(f"{names[embedding]}.weight", files)
-    else:
-        tensor = _stored(f"{decoder.head.name}.weight", files)
-    head = {"tensor": tensor, "rows": None, "transposed": False}
+    # The experts of a mixture are put together from many tensors, and no stage reads its files.
+    dense = all(block.mlp is not None for block in decoder.blocks)
+    stored = stored_names(decoder.model, weights) if dense else {}
+    tied = decoder.head.module.weight is decoder.model.get_input_embeddings().weight
     return {
         "model_type": decoder.config.model_type,
         "n_layers": decoder.n_layers,
@@ -38,53 +30,47 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
         "vocab_size": decoder.vocab_size,
         "logit_scale": decoder.logit_scale,
         "logit_softcap": decoder.logit_softcap,
-        "head": {**head, "tied": tied},
-        "final_norm": _norm(decoder.final_norm, files),
+        "head": {**_projection(decoder.head, stored), "tied": tied},
+        "final_norm": _norm(decoder.final_norm, stored),
         "layers": [
-            {
-                "gate": _projection(block.mlp.gate, files) if block.mlp else None,
-                "up": _projection(block.mlp.up, files) if block.mlp else None,
-                "down": _projection(block.mlp.down, files) if block.mlp else None,
-                "mlp_norm": _norm(block.mlp_norm, files),
-            }
+            {**_mlp(block.mlp, stored), "mlp_norm": _norm(block.mlp_norm, stored)}
             for block in decoder.blocks
         ],
     }
 
 
-def _projection(projection: Projection | None, files: dict[str, str]) -> dict[str, Any] | None:
-    if projection is None:
-        return None
-    tensor = _stored(f"{projection.name}.weight", files)
+def _mlp(mlp: Mlp | None, stored: dict[str, str]) -> dict[str, dict[str, Any] | None]:
+    if mlp is None:
+        return {"gate": None, "up": None, "down": None}
+    return {
+        "gate": None if mlp.gate is None else _projection(mlp.gate, stored),
+        "up": _projection(mlp.up, stored),
+        "down": _projection(mlp.down, stored),
+    }
+
+
+def _projection(projection: Projection, stored: dict[str, str]) -> dict[str, Any]:
     rows = None
     if projection.rows is not None:
         rows = [int(projection.rows[0]), int(projection.rows[-1]) + 1]
-    return {"tensor": tensor, "rows": rows, "transposed": projection.transposed}
+    return {
+        "tensor": _stored(projection.name, stored),
+        "rows": rows,
+        "transposed": projection.transposed,
+    }
 
 
-def _norm(norm: Norm | None, files: dict[str, str]) -> dict[str, Any] | None:
+def _norm(norm: Norm | None, stored: dict[str, str]) -> dict[str, Any] | None:
     if norm is None:
         return None
     has_weight = getattr(norm.module, "weight", None) is not None
     return {
-        "tensor": _stored(f"{norm.name}.weight", files) if has_weight else None,
+        "tensor": _stored(norm.name, stored) if has_weight else None,
         "offset": norm.gain_offset,
         "centred": norm.centred,
         "eps": norm.eps,
     }
 
 
-def _stored(name: str, files: dict[str, str]) -> str:
-    """The stored name of a parameter.
-
-    Checkpoints may lack or add the base model's prefix, and GPT-NeoX stores its head as
-    `embed_out`.
-    """
-    candidates = [name, name.split(".", 1)[-1]]
-    candidates += [f"{prefix}.{name}" for prefix in ("model", "transformer", "language_model")]
-    if name == "lm_head.weight":
-        candidates = [name, "embed_out.weight"]
-    found = next((candidate for candidate in candidates if candidate in files), None)
-    if found is None:
-        raise UserError(f"the tensor '{name}' is in none of the model's safetensors files")
-    return found
+def _stored(module: str, stored: dict[str, str]) -> str:
+    return stored.get(f"{module}.weight", f"{module}.weight")

@@ -9,6 +9,8 @@ from typing import Any
 
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.source.adapter import ADAPTER_CONFIG, ADAPTER_FILES, check_adapter
+from llm_anatomy.model.source.quantised import check_unquantised
 from llm_anatomy.model.source.shards import read_header
 
 INDEX = "model.safetensors.index.json"
@@ -38,6 +40,8 @@ def check_source(source: ModelSource) -> None:
         check_folder(Path(source.path), source.name)
     if source.gguf is not None:
         _check_gguf(Path(source.gguf), source.name)
+    if source.adapter_folder is not None:
+        check_adapter(Path(source.adapter_folder), source.name)
 
 
 def configured_depth(source: ModelSource) -> int | None:
@@ -51,13 +55,17 @@ def configured_depth(source: ModelSource) -> int | None:
 
 
 def source_files(source: ModelSource) -> list[str]:
-    """The user's own files that a model depends on, sorted; none for a wheel or a hub id."""
+    """The user's own files that a model depends on; none for a wheel or a hub id."""
+    own = []
+    if source.adapter_folder is not None:
+        own = [str(Path(source.adapter_folder) / name) for name in ADAPTER_FILES]
     if source.gguf is not None:
-        return [source.gguf]
+        return [source.gguf, *own]
     if source.path is None:
-        return []
+        return own
     folder = Path(source.path)
-    return [str(folder / name) for name in model_files(folder, source.trust_remote_code)]
+    names = model_files(folder, source.trust_remote_code)
+    return [*(str(folder / name) for name in names), *own]
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -73,8 +81,16 @@ def check_folder(folder: Path, name: str) -> None:
     where = f"the model '{name}': the folder {folder}"
     if not folder.is_dir():
         raise UserError(f"the model '{name}': there is no folder {folder}; correct its 'path'")
-    read_config(folder, name)
-    weight_files(folder, name)
+    config = read_config(folder, name)
+    if (folder / ADAPTER_CONFIG).exists():
+        raise UserError(
+            f"{where} holds a model and an adapter ({ADAPTER_CONFIG}), and whether the adapter "
+            "counts is unclear; move the adapter into a folder of its own and give that under "
+            "'adapter', or remove it"
+        )
+    check_unquantised(config, (), name)
+    files = weight_files(folder, name)
+    check_unquantised({}, (t for file in files for t in read_header(folder / file).tensors), name)
     if not any((folder / file).exists() for file in TOKENIZERS):
         raise UserError(
             f"{where} has no tokenizer (such as tokenizer.json); save the model's tokenizer into "
@@ -90,10 +106,10 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     """
     file = folder / "config.json"
     if not file.exists():
-        if (folder / "adapter_config.json").exists():
+        if (folder / ADAPTER_CONFIG).exists():
             raise UserError(
-                f"the model '{name}': {folder} holds an adapter without its base model; merge it "
-                "into the model first (merge_and_unload) and give the merged folder"
+                f"the model '{name}': {folder} holds an adapter without its base model; give the "
+                "base model here and this one under 'adapter'"
             )
         raise UserError(f"the model '{name}': the folder {folder} has no config.json")
     try:
@@ -114,11 +130,20 @@ def weight_files(folder: Path, name: str) -> list[str]:
     index = folder / INDEX
     if index.exists():
         try:
-            shards = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
+            content = json.loads(index.read_text(encoding="utf-8"))
+            shards = sorted(set(content["weight_map"].values()))
+            if "metadata" not in content:  # which transformers reads
+                raise KeyError("metadata")
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"the model '{name}': {index} is not a readable index") from error
+            raise UserError(
+                f"the model '{name}': {index} is not a readable index (a JSON object with "
+                "'metadata' and 'weight_map'); save the model again (save_pretrained)"
+            ) from error
+        if (folder / SINGLE).exists() and SINGLE not in shards:
+            raise UserError(
+                f"the model '{name}': {folder} holds {SINGLE} and the shards of {INDEX}, and which "
+                "of them is the model is unclear; remove those that are not"
+            )
         missing = [shard for shard in shards if not (folder / shard).exists()]
         if missing:
             raise UserError(

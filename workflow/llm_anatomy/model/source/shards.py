@@ -48,21 +48,41 @@ def tensor_files(weights: Path) -> dict[str, str]:
     """Tensor name to file name, from the headers of a folder's safetensors files.
 
     Raises:
-        UserError: There is no safetensors file, a shard of the index is missing, or a header
-            cannot be read.
+        UserError: There is no safetensors file, a shard of the index is missing, a header cannot be
+            read, two files hold the same tensor, or the index says something else.
     """
     index = weights / "model.safetensors.index.json"
+    named: dict[str, str] | None = None
     if index.exists():
-        mapping: dict[str, str] = json.loads(index.read_text())["weight_map"]
-        missing = sorted({f for f in mapping.values() if not (weights / f).exists()})
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        missing = sorted({f for f in named.values() if not (weights / f).exists()})
         if missing:
             raise UserError(f"{weights} lacks the shard {missing[0]} that {index.name} names")
-        return mapping
     files = sorted(weights.glob("*.safetensors"))
     if not files:
         raise UserError(f"{weights} holds no safetensors file; convert the weights to safetensors")
+    found: dict[str, str] = {}
+    for file in files:
+        for name in _header(file).tensors:
+            if name in found:
+                raise UserError(
+                    f"{weights}: {found[name]} and {file.name} both hold the tensor '{name}', and "
+                    "which of them counts is chance; save the model again (save_pretrained)"
+                )
+            found[name] = file.name
+    if named is not None and named != found:
+        wrong = min(name for name in named.keys() | found if named.get(name) != found.get(name))
+        raise UserError(
+            f"{weights}: {index.name} says that the tensor '{wrong}' is in "
+            f"{named.get(wrong, 'no file')}, but it is in {found.get(wrong, 'none')}; the shards "
+            "of two models may be mixed, so download or save the model again"
+        )
+    return found
+
+
+def _header(file: Path) -> Header:
     try:
-        return {name: file.name for file in files for name in read_header(file).tensors}
+        return read_header(file)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -78,3 +98,14 @@ def tensor_shapes(weights: Path) -> dict[str, list[int]]:
         for file in sorted(weights.glob("*.safetensors"))
         for name, entry in read_header(file).tensors.items()
     }
+
+
+def stored_tensors(weights: Path) -> dict[str, dict[str, Any]]:
+    """Of every tensor of a folder's safetensors files its `dtype` and `shape`, by its name.
+
+    Raises:
+        UserError: As `tensor_files`.
+    """
+    files = tensor_files(weights)
+    headers = {file: _header(weights / file).tensors for file in set(files.values())}
+    return {name: headers[file][name] for name, file in files.items()}
