@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.config.labels import Label
 from llm_anatomy.data.build import build_table
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import read_table, write_table
@@ -211,7 +212,8 @@ def test_every_value_has_a_label_in_any_script(tmp_path, values):
     assert len(names) == len(values)
     for row, value in zip(rows, [*values, *values], strict=True):
         (held,) = [name for name in names if row[name]]
-        assert "".join(c for c in value if c.isalnum()) in held.replace("_", "")
+        letters = [c for c in value if c.isalnum()]
+        assert [c for c in held.removeprefix("label_") if c in letters] == letters
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     write_table(tmp_path / "t.parquet", TEXTS, columns, {})
     assert list(read_table(tmp_path / "t.parquet", TEXTS).columns) == list(columns)
@@ -330,10 +332,15 @@ def test_texts_in_which_nothing_shows_are_counted(tmp_path, text):
 
 
 def test_each_value_that_never_occurs_is_one_warning(tmp_path, caplog):
-    records = texts("hate", "offensive", "fine", column="cls")
-    label = {"name": "tox", "column": "cls", "positive": ["hate", "ofensive"], "negative": ["fin"]}
+    records = texts("hate", "offensive", "fine", "else", column="cls")
+    label = {
+        "name": "tox",
+        "column": "cls",
+        "positive": ["hate", "ofensive"],
+        "negative": ["fine", "ok"],
+    }
     filters = [
-        {"column": "cls", "keep": ["hate", "offensive", "fine", 7]},
+        {"column": "cls", "keep": ["hate", "offensive", "fine", "else", 7]},
         {"column": "text", "drop": ["text 9"]},
         {"column": "cls", "drop": [False]},
     ]
@@ -343,9 +350,9 @@ def test_each_value_that_never_occurs_is_one_warning(tmp_path, caplog):
         labels=[{"name": "h", "column": "cls", "positive": ["hate"]}, label],
         filters=filters,
     )
-    assert len(rows) == 3
+    assert [row["label_tox"] for row in rows] == [True, None, False, None]
     expected = ["'7' in 'keep'", "'text 9' in 'drop'", "'False' in 'drop'"]
-    expected += ["'ofensive' in 'positive' of the label 'tox'", "'fin' in 'negative'"]
+    expected += ["'ofensive' in 'positive' of the label 'tox'", "'ok' in 'negative'"]
     assert len(intake.warnings) == len(expected)
     for begin, warning in zip(expected, intake.warnings, strict=True):
         assert warning.startswith(begin)
@@ -381,6 +388,4 @@ def test_a_nested_column_that_never_occurs_is_an_error(tmp_path, column, name):
 
 def test_the_same_value_is_not_positive_and_negative():
     with pytest.raises(ValueError, match="'a' under 'positive' and 'negative'"):
-        Dataset(
-            name="d", path="d.csv", labels=[{"name": "x", "positive": ["a"], "negative": ["a"]}]
-        )
+        Label(name="x", positive=["a"], negative=["a", "b"])

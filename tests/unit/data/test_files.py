@@ -70,7 +70,7 @@ def test_old_encodings_are_read_by_their_names(tmp_path, encoding):
         ("utf-16", "utf-8", "set encoding: utf-16"),
         ("utf-32", "utf-16", "set encoding: utf-32"),
         ("utf-8-sig", "latin-1", "set encoding: utf-8"),
-        ("cp1252", "utf-8", "row 1 (line 2), column 'text', is not valid utf-8"),
+        ("cp1252", "utf-8", "is not valid utf-8"),
         ("utf-8", "base64", "no text encoding 'base64'"),
         ("utf-8", "utf-9", "no text encoding 'utf-9'"),
     ],
@@ -78,10 +78,7 @@ def test_old_encodings_are_read_by_their_names(tmp_path, encoding):
 @pytest.mark.parametrize("name", ["d.csv", "d.jsonl", "d.json"])
 def test_another_encoding_is_named(tmp_path, encoding, configured, words, name):
     text = TABLE if name == "d.csv" else '{"text": "first né", "ok": 0}\n'
-    said = fails(written(tmp_path, name, text.encode(encoding)), encoding=configured)
-    assert (
-        words if name == "d.csv" else words.partition(",")[0].replace("row 1 (line 2)", "")
-    ) in said
+    assert words in fails(written(tmp_path, name, text.encode(encoding)), encoding=configured)
 
 
 @pytest.mark.parametrize("name", ["d.csv", "d.tsv", "d.jsonl", "d.json", "d.csv.gz"])
