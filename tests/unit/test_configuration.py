@@ -44,7 +44,7 @@ MISTAKES = {
         "belongs to kind: qa, and is of kind: texts",
     ],
     "datasets: [{name: p, kind: prompts, path: p.csv, max_rows: 3}]": ["'p' has 'max_rows'"],
-    "datasets: [{name: q, path: q.json}]": ["'q.json'", "suffix is not known"],
+    "datasets: [{name: q, path: q.xlsx}]": ["'q.xlsx'", "suffix is not known"],
     "studies: [patching]\npatching: {tasks: [{kind: extractive_qa, name: x, dataset: capitals}]}": [
         "'patching.tasks[0].dataset' is 'capitals'",
         "no data set of kind 'qa' of 'datasets' (there are none)",
@@ -59,7 +59,8 @@ MISTAKES = {
     ],
     "geometry: {inserts: {file: mine.csv}}": [
         "unknown key 'geometry.inserts.file'",
-        "dataset, texts",
+        "files are named in 'datasets'",
+        "under dataset",
     ],
     "patching: {tasks: [{kind: sums, name: x}]}": ["'patching.tasks[0]'", "'arithmetic'"],
 }

@@ -3,6 +3,7 @@
 import csv
 import json
 import tempfile
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from llm_anatomy.data.sampling import lowest, rank
 
 TEXT = st.one_of(
     st.sampled_from(
-        ["", " ", "same", "same ", "nul\0", "🙂", "שלום", '"quoted", text', "two\nlines"]
+        ["", " ", "\u200b", "same", "same ", "nul\0", "🙂", "שלום", '"quoted", text', "two\nlines"]
     ),
     st.text(st.characters(exclude_categories=("Cs",)), max_size=12),
 )
@@ -49,6 +50,8 @@ def expected(records):
             aside["empty text"] += 1
         elif "\0" in text:
             aside["text with a NUL byte"] += 1
+        elif all(unicodedata.category(c) in ("Zs", "Zl", "Zp", "Cc", "Cf") for c in text):
+            aside["text of invisible characters"] += 1
         elif label is None:
             aside["no label has a value"] += 1
         elif text.strip() in first:

@@ -170,5 +170,5 @@ def test_plain_lines_are_rows_and_only_a_line_feed_ends_one():
     assert [row.values["text"] for row in rows] == ["one", "", "two\u2028halves\x0bthree"]
     assert [(row.number, row.place) for row in rows][1:] == [(2, "line 2"), (3, "line 3")]
     assert read_lines(b"", "text", "standard input") == []
-    with pytest.raises(UserError, match="mine: line 2 is not UTF-8 text"):
+    with pytest.raises(UserError, match="mine: line 2 is not valid utf-8"):
         read_lines(b"fine\nna\xefve\n", "text", "mine")

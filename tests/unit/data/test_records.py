@@ -140,7 +140,7 @@ def test_columns_are_named_filters_and_samples_apply(tmp_path):
         ([{"text": "Rome", "answer_start": 1}, {"text": "Roma"}], ("Rome", "Roma")),
         ('["a|b", "c"]', ("a|b", "c")),
         ('{"text": ["Rome"]}', ("Rome",)),
-        ("[sic] Rome", ("[sic] Rome",)),
+        ('["[sic] Rome"]', ("[sic] Rome",)),
         (1990, ("1990",)),
         ("None", ("None",)),
         (None, ()),
@@ -205,7 +205,9 @@ def test_questions_from_a_squad_file(tmp_path, name):
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ([1], "no list 'data'"),
+        ([1], "row 1 holds no JSON object"),
+        (1, "holds no JSON object or list"),
+        ({"dta": []}, "one object with the keys 'dta'; right would be"),
         ({"data": ["x"]}, "'paragraphs' is no list of objects"),
         ({"data": [{"paragraphs": [{"qas": "x"}]}]}, "'qas' is no list of objects"),
         ({"data": []}, "holds no rows"),

@@ -19,11 +19,17 @@ from llm_anatomy.model.source.record import write_record
 from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import SPLINE_FEATURES
+from llm_anatomy.toxicity import detector as detector_module
 from llm_anatomy.toxicity.detection import train_detector
 from llm_anatomy.toxicity.detector import (
+    IN_RANGE,
+    LONGER,
+    SHORTER,
+    UNLIKE,
     Detector,
     LabelDetector,
     Logistic,
+    TrainingRange,
     from_forest,
     load_detector,
     save_detector,
@@ -66,9 +72,10 @@ def make_detector() -> Detector:
     logistic = arrays_of(LogisticRegression().fit(x, truth))
     forest = from_forest(RandomForestClassifier(3, random_state=0).fit(x, truth))
     mean, scale = x.mean(0), x.std(0)
+    covered = TrainingRange.of(x, np.arange(3, 3 + len(x)))
     labels = {
-        "bad": LabelDetector(mean, scale, logistic),
-        "worse": LabelDetector(mean, scale, forest),
+        "bad": LabelDetector(mean, scale, logistic, covered),
+        "worse": LabelDetector(mean, scale, forest, covered),
     }
     return Detector(labels, DESCRIPTION)
 
@@ -84,6 +91,28 @@ def test_a_saved_detector_scores_as_before_with_the_same_bytes(tmp_path):
     assert list(read.labels) == ["bad", "worse"]
     for label in made.labels:
         assert (read.labels[label].score(x) == made.labels[label].score(x)).all()
+        lengths = np.arange(len(x))
+        flags = read.labels[label].range.flags(x, lengths)
+        assert flags == made.labels[label].range.flags(x, lengths)
+        assert set(flags[:3]) == {SHORTER}
+
+
+def test_a_text_unlike_all_training_texts_is_flagged():
+    low, high = np.array([-1.0, 10.0]), np.array([3.0, 10.0])
+    covered = TrainingRange(low, high, np.array([5, 9]), margin=0.5)
+    # Half the span beyond either end is allowed, and 0.1 % of the value for rounding.
+    rows = [([-1, 10], 5), ([-3, 10], 9), ([5, 10.009], 7), ([-3.1, 10], 7), ([5.1, 10], 7)]
+    rows += [([0, 10.1], 7), ([0, 9.9], 7), ([0, 10], 4), ([0, 10], 10), ([99, 10], 4)]
+    flags = covered.flags(np.array([row for row, _ in rows]), np.array([n for _, n in rows]))
+    assert flags == [IN_RANGE] * 3 + [UNLIKE] * 4 + [SHORTER, LONGER, SHORTER]
+
+
+def test_a_detector_of_the_format_without_a_range_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(detector_module, "FORMAT", 1)
+    save_detector(tmp_path / "d.safetensors", make_detector())
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="of format 1, and this version reads format 2"):
+        load_detector(tmp_path / "d.safetensors")
 
 
 def test_damaged_and_foreign_files_are_named(tmp_path):
@@ -211,13 +240,64 @@ def test_standard_input_gives_one_row_per_line_on_standard_output(project, monke
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(data)))
     run_command(project, monkeypatch)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "row,n_tokens,truncated,score_bad,milliseconds"
+    assert lines[0] == "row,text,n_tokens,truncated,score_bad,flag_bad,milliseconds"
     cells = [line.split(",") for line in lines[1:]]
     assert [row[0] for row in cells] == [str(i) for i in range(1, 7)]
-    blank = cells[3]
-    assert blank[1] == "0"
-    assert blank[3] == ""
-    assert all(0 <= float(row[3]) <= 1 for i, row in enumerate(cells) if i != 3)
+    assert [row[1] for row in cells] == TEXTS_TO_SCORE
+    assert cells[3][2] == cells[5][2] == "0"
+    assert cells[3][5] == "empty text"
+    assert cells[5][5] == "text with a NUL byte"
+    assert cells[2][5] == SHORTER
+    for row in cells:
+        assert (row[5] == IN_RANGE) == (row[4] != "")
+        assert row[4] == "" or 0 <= float(row[4]) <= 1
+
+
+def test_ids_and_texts_pass_through_and_nothing_is_dropped(project, monkeypatch):
+    """White space, NUL and ragged rows are treated as a data set's intake treats them."""
+    words = "bad bad bad bad 1"
+    lines = [
+        "key;comment;more",
+        f"0071;{words};x",
+        "NA; ;x",
+        f"9;{words}",
+        "10;\u200b;x",
+        f";{words};y",
+    ]
+    (project / "in.csv").write_bytes(
+        "\n".join(lines).encode("cp1252", "ignore") + b"\n11;caf\xe9;z\n"
+    )
+    arguments = ("--texts", "in.csv", "--column", "comment", "--id", "key")
+    run_command(
+        project,
+        monkeypatch,
+        *arguments,
+        *("--delimiter", ";", "--encoding", "cp1252", "--output", "out.parquet"),
+    )
+    found = pd.read_parquet(project / "out.parquet")
+    assert found["id"].tolist() == ["0071", "NA", "", "10", "", "11"]
+    assert found["text"].tolist() == [words, " ", "", "", words, "café"]
+    flags = found["flag_bad"].tolist()
+    assert flags[0] == flags[4] == IN_RANGE
+    assert flags[1] == flags[3] == "empty text"
+    assert flags[2] == "another number of fields than the header"
+    assert found["score_bad"].notna().tolist() == [flag == IN_RANGE for flag in flags]
+    (project / "surrogate.jsonl").write_text('{"text": "half \\ud800 pair bad bad"}\n')
+    run_command(project, monkeypatch, "--texts", "surrogate.jsonl", "--output", "out.csv")
+    assert pd.read_csv(project / "out.csv")["flag_bad"].tolist() == [
+        "text with half a surrogate pair"
+    ]
+
+
+@pytest.mark.parametrize("text", ["Hello", ".", "bad", "bad " * 60, "bad " * 500])
+def test_no_score_outside_the_lengths_of_the_training_texts(project, monkeypatch, text):
+    (project / "one.txt").write_text(text, encoding="utf-8")
+    run_command(project, monkeypatch, "--texts", "one.txt", "--output", "one.parquet")
+    found = pd.read_parquet(project / "one.parquet").iloc[0]
+    counts = pd.read_parquet(project / "features.parquet")["n_tokens"]
+    assert not counts.min() <= found["n_tokens"] <= counts.max()
+    assert found["flag_bad"] == (SHORTER if found["n_tokens"] < counts.min() else LONGER)
+    assert np.isnan(found["score_bad"])
 
 
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(project, monkeypatch):
@@ -250,7 +330,11 @@ def test_a_model_it_was_not_trained_on_is_refused(project, monkeypatch, caplog):
         (("--texts", "none.txt"), "there is no file none.txt"),
         (("--texts", "texts.parquet", "--column", "txet"), "has no column 'txet'"),
         (("--texts", "texts.parquet", "--output", "x.pkl"), "its suffix must be one of"),
-        (("--texts", "latin.txt"), "latin.txt: line 2 is not UTF-8 text"),
+        (("--texts", "latin.txt"), "latin.txt: line 2 is not valid utf-8"),
+        (("--texts", "latin.txt", "--encoding", "utf-9"), "no text encoding 'utf-9'"),
+        (("--texts", "latin.txt", "--id", "key"), "--id is key, and latin.txt has no columns"),
+        (("--texts", "texts.parquet", "--id", "ky"), "has no column 'ky'"),
+        (("--texts", "t.csv", "--delimiter", "ab"), '--delimiter is "ab"'),
         (("--texts", "texts.parquet", "--model", "nowhere.json"), "there is no model at nowhere"),
     ],
 )

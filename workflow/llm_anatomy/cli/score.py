@@ -4,26 +4,34 @@ r"""Score new texts with a saved detector.
         --detector results/toxicity/MODEL/DATASET/detector.safetensors \
         --texts comments.csv --column comment --output scores.csv
 
-Texts come from a CSV, TSV, JSONL or Parquet file, or one per line from any other file or standard
-input. Scores go to a CSV, TSV, JSONL or Parquet file, or as CSV to standard output.
+Texts come from a CSV, TSV, JSON, JSONL or Parquet file, or one per line from any other file or
+standard input. Scores go to a CSV, TSV, JSONL or Parquet file, or as CSV to standard output, each
+beside its text, with a flag: a text that is shorter, longer, or otherwise unlike all texts that the
+detector was trained on, or that a data set would set aside, has no score.
 """
 
 import argparse
+import io
 import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.datasets import FILE_SUFFIXES, Dataset
+from llm_anatomy.data.columns import Row
 from llm_anatomy.data.readers import read_lines, read_rows
+from llm_anatomy.data.rows import cell_error, read_text
+from llm_anatomy.data.values import is_missing, look_up, plain_text
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import atomic_path
-from llm_anatomy.toxicity.detector import check_model, load_detector
+from llm_anatomy.toxicity.detector import IN_RANGE, check_model, load_detector
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--texts", default=STANDARD, help="file, or - for standard input")
     parser.add_argument("--column", default="text", help="column with the text (default: text)")
+    parser.add_argument("--id", help="column that is copied to the output, to know rows again")
+    parser.add_argument("--encoding", default="utf-8", help="encoding of the texts' file")
+    parser.add_argument("--delimiter", help="what separates its columns (default: by its suffix)")
     parser.add_argument("--output", default=STANDARD, help="file, or - for standard output")
     parser.add_argument("--device", default=DEFAULTS.device, help="cpu, cuda, cuda:N")
     parser.add_argument("--threads", type=int, default=DEFAULTS.threads, help="CPU threads")
@@ -80,8 +91,8 @@ def _score(options: argparse.Namespace) -> None:
         raise UserError(
             f"--output is {options.output}; its suffix must be one of {', '.join(_WRITERS)}"
         )
-    ids, texts = _read_texts(options.texts, options.column)
-    if not texts:
+    given = _read_input(options)
+    if not given.texts:
         raise UserError(f"{_shown(options.texts)} holds no text")
 
     # Imported late: a mistake above is reported without waiting for torch.
@@ -93,39 +104,84 @@ def _score(options: argparse.Namespace) -> None:
     )
     precision = Precision(dtype=provenance["dtype"], quantisation=provenance["quantisation"])
     loaded = load_model(model, precision, compute)
-    scores = score_texts(loaded, detector, texts, compute.batch_tokens)
-    scores.insert(0, "row", ids)
+    scores = score_texts(loaded, detector, given.texts, compute.batch_tokens)
+    flags = [f"flag_{label}" for label in detector.labels]
+    for number, fault in enumerate(given.faults):
+        if fault:
+            scores.loc[number, flags] = fault
+    for place, (name, values) in enumerate(given.columns.items()):
+        scores.insert(place, name, values)
     _write(scores, options.output)
+    for flag in flags:
+        counts = scores.loc[scores[flag] != IN_RANGE, flag].value_counts()
+        for reason, count in counts.items():
+            logger.info("%s: %d texts without a score: %s", flag, count, reason)
     total = scores["milliseconds"].sum()
-    unread = int((scores["n_tokens"] == 0).sum())
     logger.info(
-        "%d texts, %d tokens, %d cut off, %d without a token and without a score; "
-        "%.4g ms in all, %.4g ms per text (median %.4g)",
+        "%d texts, %d tokens, %d cut off; %.4g ms in all, %.4g ms per text (median %.4g)",
         len(scores),
         scores["n_tokens"].sum(),
         scores["truncated"].sum(),
-        unread,
         total,
         total / len(scores),
         scores["milliseconds"].median(),
     )
 
 
-def _read_texts(source: str, column: str) -> tuple[list[int], list[str]]:
-    """Row (or line) numbers from 1, and the texts; an empty line is a text of no token."""
+@dataclass(frozen=True)
+class _Input:
+    """Rows to score: what identifies each, its text, and why it cannot be read (else empty)."""
+
+    columns: dict[str, list[Any]]
+    texts: list[str]
+    faults: list[str]
+
+
+def _read_input(options: argparse.Namespace) -> _Input:
+    """Rows or lines from 1, in order; what an intake would set aside stays, with its fault."""
+    source, column, id_column = options.texts, options.column, options.id
+    shown = _shown(source)
+    is_table = source != STANDARD and _suffix(source) in FILE_SUFFIXES
+    if id_column and not is_table:
+        raise UserError(
+            f"--id is {id_column}, and {shown} has no columns; leave --id out, or give a table "
+            f"({', '.join(FILE_SUFFIXES)})"
+        )
     if source == STANDARD:
-        rows = read_lines(sys.stdin.buffer.read(), column, _shown(source))
-    elif _suffix(source) in FILE_SUFFIXES:
-        rows = list(read_rows(Dataset(name="texts", path=source, text=column), [column]))
+        rows = read_lines(sys.stdin.buffer.read(), column, shown, options.encoding)
+    elif is_table:
+        settings = {"delimiter": options.delimiter, "encoding": options.encoding}
+        wanted = [column, *([id_column] if id_column else [])]
+        rows = list(read_rows(_dataset(source, column, settings), wanted))
     elif Path(source).is_file():
-        rows = read_lines(Path(source).read_bytes(), column, source)
+        rows = read_lines(Path(source).read_bytes(), column, shown, options.encoding)
     else:
         raise UserError(f"there is no file {source}; give a file, or - for standard input")
-    for row in rows:
-        if row.fault or not isinstance(row.values.get(column), str):
-            fault = row.fault or f"the column '{column}' holds no text"
-            raise UserError(f"{source}: {row.place}: {fault}")
-    return [row.number for row in rows], [row.values[column] for row in rows]
+    texts = ["" if row.fault else read_text(row, column, "--column", shown) for row in rows]
+    columns: dict[str, list[Any]] = {"row": [row.number for row in rows]}
+    if id_column:
+        columns["id"] = [_id(row, id_column, shown) for row in rows]
+    # Half a surrogate pair can stand in no file.
+    columns["text"] = [text.encode("utf-8", "replace").decode() for text in texts]
+    return _Input(columns, texts, [row.fault for row in rows])
+
+
+def _dataset(source: str, column: str, settings: dict[str, Any]) -> Dataset:
+    try:
+        return Dataset(name="texts", path=source, text=column, **settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(
+            f"--{problem['loc'][0]} is {json.dumps(problem['input'])}; {problem['msg'].lower()}"
+        ) from error
+
+
+def _id(row: Row, column: str, source: str) -> str:
+    value = look_up(row.values, column)
+    try:
+        return "" if is_missing(value) else plain_text(value)
+    except ValueError as error:
+        raise cell_error(source, row, column, error) from error
 
 
 def _suffix(source: str) -> str:
@@ -157,6 +213,8 @@ _WRITERS = {".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".parquet": _parquet}
 
 def _write(scores: pd.DataFrame, target: str) -> None:
     if target == STANDARD:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         _csv(scores, sys.stdout)
         return
     with atomic_path(Path(target)) as temporary:

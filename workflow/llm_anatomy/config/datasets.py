@@ -6,15 +6,13 @@ from typing import Any, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.labels import Filter, Label
 from llm_anatomy.config.models import NAME_PATTERN
 
 TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains", "refusals"]
 RelationBuiltin = Literal["capitals", "languages", "currencies", "continents", "months", "numbers"]
-Value = bool | int | float | str
 Kind = Literal["texts", "relation", "qa", "articles", "inserts", "prompts"]
-FILE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-# Questions may come in the format of SQuAD, whose objects lie inside each other.
-SQUAD_SUFFIX = ".json"
+FILE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 PROMPT_ROLES = ("request", "related", "unrelated")
 # Keys that only some kinds of data sets read.
 KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
@@ -39,93 +37,6 @@ KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
     # A sample of sentences would tear prompts apart.
     "max_rows": ("texts", "relation", "qa", "articles", "inserts"),
 }
-
-
-class Label(Settings):
-    """One label, or with `every_value` one label for each value of a column.
-
-    Without further keys the column holds booleans: true/false, yes/no, 1/0. Where a value is
-    missing, or meets neither condition, the label is missing; a row without any label is set aside.
-    """
-
-    name: str = Field(
-        description="The label's name in tables and figures; its column is `label_{name}`.",
-        pattern=r"^[A-Za-z0-9_]+$",
-    )
-    column: str | None = Field(
-        None,
-        description="Column to read; the label's name when left out. `a.b` reaches into a.",
-        min_length=1,
-    )
-    positive: list[Value] | None = Field(
-        None, description="Values that make the label true, for a column of classes.", min_length=1
-    )
-    negative: list[Value] | None = Field(
-        None,
-        description="Values that make it false; all others when left out.",
-        min_length=1,
-    )
-    at_least: float | None = Field(
-        None, description="The label is true at this score or above, for a column of scores."
-    )
-    below: float | None = Field(
-        None,
-        description="The label is false below this score, `at_least` when left out.",
-    )
-    contains: Value | None = Field(
-        None, description="The label is true where a list column contains this value."
-    )
-    every_value: bool = Field(
-        False, description="One label for each value (or list member) that the column holds."
-    )
-    separator: str | None = Field(
-        None,
-        description="What separates the members of a list in a CSV column, such as `|`.",
-        min_length=1,
-    )
-
-    @model_validator(mode="after")
-    def _one_meaning(self) -> Self:
-        ways = [
-            key
-            for key, given in (
-                ("positive", self.positive is not None),
-                ("at_least", self.at_least is not None),
-                ("contains", self.contains is not None),
-                ("every_value", self.every_value),
-            )
-            if given
-        ]
-        if len(ways) > 1:
-            raise ValueError(f"the label '{self.name}' has {' and '.join(ways)}; give one of them")
-        if self.negative is not None and self.positive is None:
-            raise ValueError(f"the label '{self.name}' has 'negative' without 'positive'")
-        if self.below is not None and (self.at_least is None or self.below > self.at_least):
-            raise ValueError(f"the label '{self.name}' needs 'at_least' no smaller than 'below'")
-        if self.separator is not None and not (self.every_value or self.contains is not None):
-            raise ValueError(
-                f"the label '{self.name}' has 'separator', which needs 'contains' or 'every_value'"
-            )
-        return self
-
-    @property
-    def source_column(self) -> str:
-        """The column that is read."""
-        return self.column or self.name
-
-
-class Filter(Settings):
-    """Keep rows by the value of one column; what does not match is set aside and counted."""
-
-    column: str = Field(description="Column to look at.", min_length=1)
-    keep: list[Value] | None = Field(None, description="Values to keep.", min_length=1)
-    drop: list[Value] | None = Field(None, description="Values to set aside.", min_length=1)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.keep is None) == (self.drop is None):
-            raise ValueError(f"the filter on '{self.column}' needs either 'keep' or 'drop'")
-        return self
 
 
 class Part(Settings):
@@ -176,8 +87,8 @@ class Dataset(Settings):
     )
     path: str | None = Field(
         None,
-        description="CSV, TSV, JSONL or Parquet file, by its suffix, or for `qa` SQuAD's JSON; "
-        "text may be gzipped.",
+        description="CSV, TSV, JSON, JSONL or Parquet file, by its suffix; text may be gzipped. "
+        "JSON is a list of objects, or the format of SQuAD, LRE or CounterFact (docs/data.md).",
     )
     hub: str | None = Field(
         None,
@@ -193,6 +104,12 @@ class Dataset(Settings):
 
     parts: list[Part] = Field(
         [], description="Mix other data sets of texts into one, in this order."
+    )
+    licence: str | None = Field(
+        None,
+        description="Licence of your own or the hub's data, such as `CC-BY-4.0`; the report shows "
+        "it.",
+        min_length=1,
     )
     study: bool = Field(
         True,
@@ -216,7 +133,9 @@ class Dataset(Settings):
         "subject", description="Column with the subject, for a `relation`.", min_length=1
     )
     answer: str = Field(
-        "answer", description="Column with the answer, for a `relation`.", min_length=1
+        "answer",
+        description="Column with the answer, or a list of accepted answers, for a `relation`.",
+        min_length=1,
     )
     answers: str | None = Field(
         None,
@@ -227,7 +146,9 @@ class Dataset(Settings):
     )
     prompt: str | None = Field(
         None,
-        description="Column with a ready prompt per example, in place of a study's templates.",
+        description="Column with a ready prompt per example, in place of a study's templates; "
+        "`{subject}` or `{}` in it stands for the subject. LRE and CounterFact bring their own.",
+        min_length=1,
     )
     context: str = Field("context", description="Column with the passage, for `qa`.", min_length=1)
     question: str = Field(
@@ -264,6 +185,7 @@ class Dataset(Settings):
         description="Field separator; comma for CSV and tab for TSV when left out.",
         min_length=1,
         max_length=1,
+        pattern=r"^[^\r\n\"]$",
     )
     quotes: bool = Field(
         True,
@@ -317,11 +239,15 @@ class Dataset(Settings):
             raise ValueError(
                 f"the data set '{self.name}' has revision, split or subset, which need 'hub'"
             )
-        known = (*FILE_SUFFIXES, *([SQUAD_SUFFIX] if self.kind == "qa" else []))
-        if self.path and self.file_suffix not in known:
+        if self.path and self.file_suffix not in FILE_SUFFIXES:
             raise ValueError(
                 f"the data set '{self.name}' has the path '{self.path}', whose suffix is not "
-                f"known; known are {', '.join(known)}"
+                f"known; known are {', '.join(FILE_SUFFIXES)}"
+            )
+        if self.licence and not (self.path or self.hub):
+            raise ValueError(
+                f"the data set '{self.name}' has 'licence', which belongs to 'path' and 'hub'; "
+                "other data bring theirs"
             )
         return self
 

@@ -144,6 +144,11 @@ def _unknown_key(details: ErrorDetails, model: type[BaseModel]) -> str:
     elsewhere = [key for key in _all_keys(model) if key.split(".")[-1] == wrong]
     if close or elsewhere:
         return f"unknown key '{path}'; did you mean '{(close or elsewhere)[0]}'?"
+    if wrong == "file" and any(key in known for key in ("dataset", "relation")):
+        return (
+            f"unknown key '{path}'; files are named in 'datasets', by 'path' and 'kind', and here "
+            f"by the data set's name, under {' or '.join({'dataset', 'relation'} & set(known))}"
+        )
     where = f"in '{group.path}'" if group.path else "at the top level"
     return f"unknown key '{path}'; the keys {where} are {', '.join(known)}"
 

@@ -13,9 +13,10 @@ from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data import records, relations, texts
 from llm_anatomy.data.builtin.registry import BUILTINS
+from llm_anatomy.data.columns import Row
 from llm_anatomy.data.hub import hub_rows, source_name
 from llm_anatomy.data.intake import Intake
-from llm_anatomy.data.readers import Row, read_rows
+from llm_anatomy.data.readers import read_rows
 from llm_anatomy.data.relations import Example
 from llm_anatomy.data.rows import text_fault
 from llm_anatomy.data.sampling import count_undrawn, lowest
@@ -108,6 +109,8 @@ def data_provenance(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> dic
         "seed": _seed(dataset, seed),
         "settings": json.loads(dataset.model_dump_json(exclude_defaults=True)),
     }
+    if dataset.licence is not None:
+        record["licence"] = dataset.licence
     if dataset.builtin is not None:
         builtin = BUILTINS[dataset.builtin]
         record["licence"] = builtin.licence
@@ -161,3 +164,5 @@ def finish(dataset: Dataset, intake: Intake, used: int) -> None:
     # A warning reaches the terminal: nobody should have to look for rows that are missing.
     level = logging.WARNING if used < intake.rows_in else logging.INFO
     logger.log(level, "%s", intake.sentence(dataset.name))
+    for sentence in intake.warnings:
+        logger.warning("%s: %s", dataset.name, sentence)

@@ -10,8 +10,9 @@ from itertools import islice
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data import records, relations, texts
+from llm_anatomy.data.columns import Row
 from llm_anatomy.data.intake import Intake
-from llm_anatomy.data.readers import Row, read_rows
+from llm_anatomy.data.readers import read_rows
 from llm_anatomy.errors import UserError
 
 CHECKED_ROWS = 5000

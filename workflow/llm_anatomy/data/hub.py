@@ -5,17 +5,21 @@ The token comes from the environment variable HF_TOKEN alone; offline mode (HF_H
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_anatomy.config.datasets import Dataset
-from llm_anatomy.data.readers import Row
-from llm_anatomy.data.values import shorten, suggest
+from llm_anatomy.data.columns import Row, check_columns, with_columns
+from llm_anatomy.data.values import shorten
 from llm_anatomy.errors import UserError
+
+# What `datasets` says, version by version, of data that come with a loading script.
+_SCRIPT = re.compile(r"[Dd]ataset scripts|trust_remote_code|custom code|loading script")
 
 
 def hub_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of one split at one pinned revision.
+    """The rows of one split at one pinned revision, of which only the needed columns are decoded.
 
     Raises:
         UserError: `datasets` is not installed, the data cannot be fetched, or a column is missing.
@@ -23,11 +27,12 @@ def hub_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
     table = _load(dataset)
     known = list(table.column_names)
     source = source_name(dataset)
-    for column in columns:
-        if column not in known and column.split(".")[0] not in known:
-            raise UserError(f"{source} has no column '{column}'; {suggest(column, known)}")
-    for number, values in enumerate(table, start=1):
-        yield Row(number, f"row {number}", values)
+    check_columns(source, known, columns)
+    needed = {column if column in known else column.split(".")[0] for column in columns}
+    # Images and sounds beside the texts are left as they are stored.
+    chosen = table.select_columns([name for name in known if name in needed])
+    rows = (Row(number, f"row {number}", values) for number, values in enumerate(chosen, start=1))
+    yield from with_columns(rows, source, columns)
 
 
 def source_name(dataset: Dataset) -> str:
@@ -55,13 +60,18 @@ def _load(dataset: Dataset) -> Any:
         )
     except Exception as error:  # datasets raises dozens of types, and those of its HTTP library
         kind = type(error).__name__
-        reason = shorten(" ".join(str(error).split()), 200)
+        reason = shorten(error, 200)
         hints = {
             "DatasetNotFoundError": "check the id, the revision and, for a gated one, HF_TOKEN",
             "OfflineModeIsEnabled": "offline mode is on and it is not in the cache",
             "ValueError": "check 'split' and 'subset'",
         }
         hint = hints.get(kind, "check the network, or give a file under 'path'")
+        if _SCRIPT.search(str(error)):
+            hint = (
+                "it comes as a program, which is not run; set revision: refs/convert/parquet, "
+                "where the hub keeps the same data as files"
+            )
         raise UserError(
             f"the data set '{dataset.name}': {source_name(dataset)} cannot be read ({kind}: "
             f"{reason}); {hint}"

@@ -1,5 +1,6 @@
 """The tally of a data set's rows: how many came in, were used, were set aside, and why."""
 
+from collections.abc import Iterable
 from typing import Any
 
 EXAMPLES = 3
@@ -11,6 +12,7 @@ class Intake:
     def __init__(self) -> None:
         self.rows_in = 0
         self.used = 0
+        self.warnings: list[str] = []
         self._aside: dict[str, tuple[int, list[str]]] = {}
 
     def read(self) -> None:
@@ -23,6 +25,10 @@ class Intake:
         if place and len(places) < EXAMPLES:
             places = [*places, place]
         self._aside[reason] = (count + rows, places)
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """Note what is no row, but may be a mistake, such as a configured value without a cell."""
+        self.warnings.extend(sentences)
 
     @property
     def aside(self) -> dict[str, int]:
@@ -48,6 +54,7 @@ class Intake:
             ("set aside", reason, count, "; ".join(places))
             for reason, (count, places) in self._aside.items()
         ]
+        rows += [("warning", sentence, 0, "") for sentence in self.warnings]
         names = ("outcome", "reason", "rows", "examples")
         return {name: [row[index] for row in rows] for index, name in enumerate(names)}
 

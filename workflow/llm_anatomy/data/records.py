@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_anatomy.config.datasets import PROMPT_ROLES, Dataset
+from llm_anatomy.data.columns import Row
 from llm_anatomy.data.intake import Intake
-from llm_anatomy.data.readers import Row
-from llm_anatomy.data.rows import read_text, row_id, text_fault, usable_rows
-from llm_anatomy.data.values import as_texts, look_up, shorten
+from llm_anatomy.data.rows import cell_error, read_text, row_id, text_fault, usable_rows
+from llm_anatomy.data.values import as_texts, is_blank, look_up, shorten
 from llm_anatomy.errors import UserError
 
 # The columns of a kind's table that hold one text each. The keys of the configuration that say
@@ -69,7 +69,7 @@ def records(dataset: Dataset, rows: Iterable[Row], source: str, intake: Intake) 
     """
     ids: dict[str, str] = {}
     first: dict[tuple[str, ...], Mapping[str, Any]] = {}
-    for row in usable_rows(dataset, rows, intake):
+    for row in usable_rows(dataset, rows, source, intake):
         values: dict[str, Any] = {
             key: read_text(row, getattr(dataset, key), key, source)
             for key in TEXT_COLUMNS[dataset.kind]
@@ -78,7 +78,8 @@ def records(dataset: Dataset, rows: Iterable[Row], source: str, intake: Intake) 
             _check_role(dataset, values, row, source)
         fault = _fault(values)
         if dataset.kind == "qa":
-            values["answers"] = list(as_texts(look_up(row.values, dataset.answers_column)))
+            values["answers"] = _answers(row, dataset.answers_column, source)
+            fault = fault or next(filter(None, map(text_fault, values["answers"])), "")
         fault = fault or _copy(dataset, values, first)
         if fault:
             intake.set_aside(fault, row.place)
@@ -111,6 +112,13 @@ def check_prompts(items: Sequence[Record], source: str) -> None:
         raise UserError(f"{source} has no row with the role 'request'; add at least one category")
 
 
+def _answers(row: Row, column: str, source: str) -> list[str]:
+    try:
+        return list(as_texts(look_up(row.values, column)))
+    except ValueError as error:
+        raise cell_error(source, row, column, error) from error
+
+
 def _check_role(dataset: Dataset, values: dict[str, Any], row: Row, source: str) -> None:
     values["role"] = values["role"].strip()
     if values["role"] not in PROMPT_ROLES:
@@ -125,7 +133,7 @@ def _check_role(dataset: Dataset, values: dict[str, Any], row: Row, source: str)
 def _fault(values: Mapping[str, str | None]) -> str:
     """Why a record cannot be used; empty for a usable one."""
     for name, text in values.items():
-        if text is not None and not text.strip():
+        if text is not None and is_blank(text) and "\0" not in text:
             return f"no {name}"
     return next((fault for text in values.values() if text and (fault := text_fault(text))), "")
 

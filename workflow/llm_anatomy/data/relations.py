@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.data.columns import Row
 from llm_anatomy.data.intake import Intake
-from llm_anatomy.data.readers import Row
-from llm_anatomy.data.rows import row_id, text_fault, usable_rows
-from llm_anatomy.data.values import as_texts, is_absent, look_up
+from llm_anatomy.data.rows import cell_error, row_id, text_fault, usable_rows
+from llm_anatomy.data.values import ANSWER_SEPARATOR, as_texts, is_missing, look_up, plain_text
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def needed_columns(dataset: Dataset) -> list[str]:
 
     With a prompt column the subject is optional: many prompt files have none.
     """
-    columns = [dataset.answer, *([dataset.prompt] if dataset.prompt else [dataset.subject])]
+    columns = [dataset.answer, dataset.prompt or dataset.subject]
     columns += [column for column in (dataset.id, dataset.answers) if column]
     columns += [rule.column for rule in dataset.filters]
     return list(dict.fromkeys(columns))
@@ -51,15 +51,19 @@ def examples(
     """Read examples out of rows; rows without a subject, prompt or answer are set aside.
 
     Raises:
-        UserError: An id is missing or repeated.
+        UserError: An id is missing or repeated, or a cell holds an object or the like.
     """
     ids: dict[str, str] = {}
     first: dict[tuple[str, str | None], str] = {}
-    for row in usable_rows(dataset, rows, intake):
-        subject = _cell(row, dataset.subject)
-        prompt = _cell(row, dataset.prompt) if dataset.prompt else ""
-        answer = _cell(row, dataset.answer)
-        fault = _fault(dataset, subject, prompt, answer)
+    for row in usable_rows(dataset, rows, source, intake):
+        subject = _cell(row, dataset.subject, source)
+        prompt = _prompt(row, dataset.prompt, subject, source)
+        given = [
+            *_answers(row, dataset.answer, source, None),
+            *(_answers(row, dataset.answers, source, ANSWER_SEPARATOR) if dataset.answers else ()),
+        ]
+        answer = given[0] if given else ""
+        fault = _fault(dataset, subject, prompt, given)
         if fault:
             intake.set_aside(fault, row.place)
             continue
@@ -73,8 +77,7 @@ def examples(
             continue
         first[key] = answer
         example_id = row_id(dataset, row, source, ids)
-        further = look_up(row.values, dataset.answers) if dataset.answers else None
-        answers = accepted([answer, *as_texts(further)])
+        answers = accepted(given)
         yield Example(row.number, row.place, example_id, subject, answers, prompt or None)
 
 
@@ -104,17 +107,36 @@ def relation_table(dataset: Dataset, items: Sequence[Example], relation: str) ->
     )
 
 
-def _cell(row: Row, column: str | None) -> str:
-    value = look_up(row.values, column) if column else None
-    return "" if is_absent(value) else str(value).strip()
+def _cell(row: Row, column: str, source: str) -> str:
+    value = look_up(row.values, column)
+    try:
+        return "" if is_missing(value) else plain_text(value)
+    except ValueError as error:
+        raise cell_error(source, row, column, error) from error
 
 
-def _fault(dataset: Dataset, subject: str, prompt: str, answer: str) -> str:
-    if not answer:
+def _prompt(row: Row, column: str | None, subject: str, source: str) -> str:
+    """The row's ready prompt: its own, or what a template of the file makes of its subject."""
+    text = row.template if column is None else _cell(row, column, source)
+    if "{subject}" in text:
+        return text.replace("{subject}", subject)
+    # Braces may also be meant as such, in code for example: then the prompt has its subject.
+    return text.replace("{}", subject) if subject not in text.replace("{}", "") else text
+
+
+def _answers(row: Row, column: str, source: str, separator: str | None) -> tuple[str, ...]:
+    try:
+        return as_texts(look_up(row.values, column), separator)
+    except ValueError as error:
+        raise cell_error(source, row, column, error) from error
+
+
+def _fault(dataset: Dataset, subject: str, prompt: str, answers: Sequence[str]) -> str:
+    if not answers:
         return "no answer"
     if dataset.prompt and not prompt:
         return "no prompt"
     if not dataset.prompt and not subject:
         return "no subject"
-    faults = (text_fault(value) for value in (subject, prompt, answer) if value)
+    faults = (text_fault(value) for value in (subject, prompt, *answers) if value)
     return next((fault for fault in faults if fault), "")

@@ -1,7 +1,7 @@
 """From rows to the table of texts: label, set aside what cannot be used, sample, count."""
 
 import hashlib
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from llm_anatomy.config.datasets import Dataset, Label
+from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.data.columns import Row
 from llm_anatomy.data.intake import Intake
-from llm_anatomy.data.readers import Row
-from llm_anatomy.data.rows import read_text, row_id, text_fault, usable_rows
+from llm_anatomy.data.labels import LabelReader, LabelValue
+from llm_anatomy.data.rows import cell_error, read_text, row_id, text_fault, usable_rows
 from llm_anatomy.data.sampling import Sample, count_undrawn, lowest
-from llm_anatomy.data.values import LabelValue, look_up, read_label, shorten
+from llm_anatomy.data.values import look_up, shorten
 from llm_anatomy.errors import UserError
 
 MOST_VALUES = 100
@@ -60,25 +61,28 @@ def candidates(
         dataset: What the columns mean.
         rows: The rows of the source.
         source: The file or hub id, for messages.
-        intake: Counts every row.
+        intake: Counts every row; warned of configured values that never occurred.
         seen: Filled with the raw values of every label's column, to explain a label that fails.
 
     Raises:
         UserError: An id is missing or repeated, a text is no text, or a label cannot be read.
     """
     ids: dict[str, str] = {}
-    for row in usable_rows(dataset, rows, intake):
-        text_id = row_id(dataset, row, source, ids)
+    readers = [LabelReader(label) for label in dataset.labels]
+    for row in usable_rows(dataset, rows, source, intake):
         text = read_text(row, dataset.text, "text", source)
         unusable = text_fault(text)
         if unusable:
             intake.set_aside(unusable, row.place)
             continue
-        labels = _labels(dataset.labels, row, source, seen)
+        text_id = row_id(dataset, row, source, ids)
+        labels = _labels(readers, row, source, seen)
         if labels and all(value is None for value in labels.values()):
             intake.set_aside("no label has a value", row.place)
             continue
         yield Candidate(row.number, row.place, text_id, text, labels)
+    for reader in readers:
+        intake.warn(reader.never())
 
 
 def unique_texts(items: Iterable[Candidate], keep: bool, intake: Intake) -> Iterator[Candidate]:
@@ -117,7 +121,7 @@ def sample(
     most = None if dataset.max_rows is None else max(1, dataset.max_rows // 2)
     sides = {side: Sample[Candidate](most, seed) for side in (True, False)}
     for item in items:
-        side = _balance_side(item, dataset.balance)
+        side = _balance_side(item, dataset, dataset.balance)
         if side is None:
             intake.set_aside(f"no value for the balanced label '{dataset.balance}'", item.place)
         else:
@@ -149,9 +153,15 @@ def texts_table(
     for name in items[0].labels:
         found = [item.labels[name] for item in items]
         if any(isinstance(value, frozenset) for value in found):
-            columns.update(_expanded(dataset, name, found))
+            new = _expanded(dataset, name, found)
         else:
-            columns[f"label_{name}"] = pa.array(found, pa.bool_())
+            new = {f"label_{name}": pa.array(found, pa.bool_())}
+        if twice := sorted(columns.keys() & new.keys()):
+            raise UserError(
+                f"the data set '{dataset.name}': two labels would have the column '{twice[0]}', "
+                f"one of them by a value of the label '{name}'; give the other label another name"
+            )
+        columns |= new
     for name, column in columns.items():
         if name.startswith("label_"):
             _check_two_classes(dataset, name.removeprefix("label_"), column, seen)
@@ -159,45 +169,69 @@ def texts_table(
 
 
 def label_name(value: str) -> str:
-    """A value as a label's name: letters, digits and underscores."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", value).strip("_") or "_"
+    """A value as a label's name: letters, digits and signs of any script, joined by underscores.
+
+    A value of punctuation alone, such as `+`, is named by its code points.
+    """
+    kept = "".join(c if _is_named(c) else " " for c in unicodedata.normalize("NFC", value))
+    return "_".join(kept.replace("_", " ").split()) or "_".join(f"u{ord(c):02X}" for c in value)
+
+
+def value_label(dataset: Dataset, label: str, value: str) -> str:
+    """The name of the label that one value of an `every_value` label becomes.
+
+    Where a data set has several such labels, each value is named with its label before it.
+    """
+    several = sum(label.every_value for label in dataset.labels) > 1
+    return f"{label}_{label_name(value)}" if several else label_name(value)
+
+
+def _is_named(character: str) -> bool:
+    """Whether a character belongs into a name: letters, marks, digits, signs such as emoji."""
+    if character.isascii():
+        return character.isalnum()
+    return unicodedata.category(character)[0] in "LMNS"
 
 
 def _labels(
-    labels: Sequence[Label], row: Row, source: str, seen: dict[str, Counter[str]]
+    readers: Sequence[LabelReader], row: Row, source: str, seen: dict[str, Counter[str]]
 ) -> dict[str, LabelValue]:
     found = {}
-    for label in labels:
+    for reader in readers:
+        label = reader.label
         value = look_up(row.values, label.source_column)
         try:
-            found[label.name] = read_label(label, value)
+            found[label.name] = reader.read(value)
         except ValueError as error:
-            raise UserError(
-                f"{source}: {row.place}, column '{label.source_column}': {error}"
-            ) from error
+            raise cell_error(source, row, label.source_column, error) from error
         counts = seen.setdefault(label.name, Counter())
         if shorten(value) in counts or len(counts) < MOST_VALUES:
             counts[shorten(value)] += 1
     return found
 
 
-def _balance_side(item: Candidate, balance: str) -> bool | None:
+def _balance_side(item: Candidate, dataset: Dataset, balance: str) -> bool | None:
     if balance in item.labels and not isinstance(item.labels[balance], frozenset):
         value = item.labels[balance]
         return value if isinstance(value, bool) else None
-    sets = [value for value in item.labels.values() if isinstance(value, frozenset)]
-    return any(label_name(member) == balance for members in sets for member in members)
+    return any(
+        value_label(dataset, name, member) == balance
+        for name, members in item.labels.items()
+        if isinstance(members, frozenset)
+        for member in members
+    )
 
 
 def _expanded(dataset: Dataset, name: str, found: Sequence[LabelValue]) -> dict[str, pa.Array]:
     """One boolean column for each value that a label's column holds."""
     members: dict[str, str] = {}
     for value in sorted({m for v in found if isinstance(v, frozenset) for m in v}):
-        other = members.setdefault(label_name(value), value)
+        short = value_label(dataset, name, value)
+        other = members.setdefault(short, value)
         if other != value:
             raise UserError(
                 f"the data set '{dataset.name}': the values '{other}' and '{value}' of the label "
-                f"'{name}' would both be called '{label_name(value)}'; rename one of them"
+                f"'{name}' would both be called '{short}'; rename one of them"
             )
     if len(members) > MOST_VALUES:
         raise UserError(

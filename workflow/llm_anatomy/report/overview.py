@@ -1,7 +1,7 @@
 """What ran: models, data, versions and configuration, as the head of the report."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class DatasetLine:
     used: int
     set_aside: int
     reasons: str
+    warnings: tuple[str, ...]
     intake: str
 
 
@@ -166,13 +167,22 @@ def _dataset_line(path: Path, reader: TableReader) -> DatasetLine:
     return DatasetLine(
         name=path.name.removesuffix(INTAKE_SUFFIX),
         source=str(record.provenance.get("source", "")),
-        licence=str(record.provenance.get("licence", "")),
+        licence=", ".join(dict.fromkeys(_licences(record.provenance))),
         rows_in=counts["in"],
         used=counts["used"],
         set_aside=counts["set aside"],
         reasons="; ".join(reasons),
+        warnings=tuple(row["reason"] for row in rows if row["outcome"] == "warning"),
         intake=record.source,
     )
+
+
+def _licences(provenance: Mapping[str, Any]) -> Iterator[str]:
+    """The licence of a data set, or of every part of a mixture that states one."""
+    if "licence" in provenance:
+        yield str(provenance["licence"])
+    for part in provenance.get("parts", {}).values():
+        yield from _licences(part)
 
 
 def _packages(records: Sequence[TableRecord]) -> tuple[Package, ...]:

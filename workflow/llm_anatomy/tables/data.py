@@ -19,7 +19,7 @@ TEXTS = TableSchema(
             pa.bool_(),
             "Whether the label applies; missing where the source does not say.",
             nullable=True,
-            pattern=r"label_[A-Za-z0-9_]+",
+            pattern=r"label_\S+",
         ),
     ),
 )
@@ -28,10 +28,15 @@ INTAKE = TableSchema(
     name="data/intake",
     path="results/data/{dataset}.intake.parquet",
     rule="build_dataset",
-    description="What became of every row of a data set: `in` = `used` + all that was `set aside`.",
+    description="What became of every row of a data set: `in` = `used` + all that was `set aside`; "
+    "and what may be a mistake, such as a configured value that never occurs.",
     columns=(
-        Column("outcome", pa.string(), "`in`, `used`, or `set aside`."),
-        Column("reason", pa.string(), "Why rows were set aside; empty for `in` and `used`."),
+        Column("outcome", pa.string(), "`in`, `used`, `set aside`, or `warning`, with 0 rows."),
+        Column(
+            "reason",
+            pa.string(),
+            "Why rows were set aside, or the warning; empty for `in` and `used`.",
+        ),
         Column("rows", pa.int64(), "Number of rows.", unit="rows"),
         Column("examples", pa.string(), "Where the first three of these rows stand."),
     ),

@@ -25,7 +25,7 @@ from llm_anatomy.toxicity.classifiers import (
     logistic_fits,
     random_forest,
 )
-from llm_anatomy.toxicity.detector import Detector, LabelDetector, from_forest
+from llm_anatomy.toxicity.detector import Detector, LabelDetector, TrainingRange, from_forest
 from llm_anatomy.toxicity.evaluate import (
     Call,
     Evaluation,
@@ -260,13 +260,14 @@ def train_detector(
         assert isinstance(choice.features, Dense)
         mean, scale = choice.features.mean_and_scale(label.rows)
         x = (features.values[label.rows] - mean) / scale
+        covered = TrainingRange.of(features.values[label.rows], spline.n_tokens[label.rows])
         if settings.classifier == "logistic_regression":
             fits = logistic_fits(x, label.truth, [choice.value], classifiers.max_iter)
-            detectors[label.label] = LabelDetector(mean, scale, fits[0])
+            detectors[label.label] = LabelDetector(mean, scale, fits[0], covered)
         else:
             forest = random_forest(int(choice.value), classifiers.n_trees, seed)
             fitted = from_forest(forest.fit(x.astype("float32"), label.truth))
-            detectors[label.label] = LabelDetector(mean, scale, fitted)
+            detectors[label.label] = LabelDetector(mean, scale, fitted, covered)
         training[label.label] = {
             "n_texts": len(label.truth),
             "n_positive": int(label.truth.sum()),

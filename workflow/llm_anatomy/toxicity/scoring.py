@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from llm_anatomy.data.rows import text_fault
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features, without_bos
 from llm_anatomy.model.run.batching import encode, equal_length_batches, readable_tokens
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
-from llm_anatomy.toxicity.detector import Detector
+from llm_anatomy.toxicity.detector import IN_RANGE, Detector
 
 
 def score_texts(
@@ -20,15 +22,20 @@ def score_texts(
     """Score texts in length-sorted batches.
 
     Returns:
-        One row per text, in order: `n_tokens`, `truncated`, `score_{label}` per label (missing for
-        a text without any token), and `milliseconds`, the time of its batch shared out by tokens.
+        One row per text, in order: `n_tokens`, `truncated`; per label `score_{label}` and
+        `flag_{label}`, `in range` or why there is no score (the text is outside the range of the
+        training texts, or what the intake of a data set would set aside); and `milliseconds`, the
+        time of its batch shared out by tokens.
     """
     decoder = loaded.decoder
     features = detector.description["provenance"]
     longest = int(features["extraction"]["max_length"])
-    encoded = encode(loaded.tokenizer, texts, readable_tokens(decoder.config, longest))
-    readable = [row for row, ids in enumerate(encoded.ids) if ids]
+    faults = [text_fault(text) for text in texts]
+    sound = ["" if fault else text for text, fault in zip(texts, faults, strict=True)]
+    encoded = encode(loaded.tokenizer, sound, readable_tokens(decoder.config, longest))
+    readable = [row for row, ids in enumerate(encoded.ids) if ids and not faults[row]]
     ids = [encoded.ids[row] for row in readable]
+    flags = [[fault or "no token" for fault in faults] for _ in detector.labels]
     scores = np.full((len(texts), len(detector.labels)), np.nan)
     milliseconds = np.zeros(len(texts))
     planes = partitions(decoder, detector.n_layers)
@@ -48,14 +55,22 @@ def score_texts(
             values = spline_features(active, distance, counted).reshape(len(batch.rows), -1)
             rows = [readable[row] for row in batch.rows]
             for column, trained in enumerate(detector.labels.values()):
-                scores[rows, column] = trained.score(values)
+                found = trained.range.flags(values, lengths)
+                inside = np.array([flag == IN_RANGE for flag in found])
+                scores[rows, column] = np.where(inside, trained.score(values), np.nan)
+                for row, flag in zip(rows, found, strict=True):
+                    flags[column][row] = flag
             elapsed = 1000 * (time.perf_counter() - start)
             milliseconds[rows] = elapsed * lengths / lengths.sum()
             progress.advance(len(rows))
-    columns = {f"score_{label}": scores[:, i] for i, label in enumerate(detector.labels)}
+    columns: dict[str, Any] = {}
+    for column, label in enumerate(detector.labels):
+        columns |= {f"score_{label}": scores[:, column], f"flag_{label}": flags[column]}
     return pd.DataFrame(
         {
-            "n_tokens": [len(row) for row in encoded.ids],
+            "n_tokens": [
+                0 if fault else len(ids) for ids, fault in zip(encoded.ids, faults, strict=True)
+            ],
             "truncated": encoded.truncated,
             **columns,
             "milliseconds": milliseconds,
