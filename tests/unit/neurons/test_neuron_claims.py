@@ -64,6 +64,7 @@ def neuron(token_rank: int, concept: str = "dog", number: int = 0) -> Row:
         "probability": 0.5,
         "z_score": 3.0,
         "token_rank": token_rank,
+        "best_rank": token_rank,
     }
 
 
