@@ -1,20 +1,22 @@
 """What tests of verdicts share: tables made by hand, and cases of the claims they decide."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from llm_anatomy.statistics.evidence import Least
+from llm_anatomy.tables import claims
+from llm_anatomy.tables.claims import Statement
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import Column, TableSchema, write_table
 
 Row = dict[str, Any]
 # Rows by the path of their table.
 Tables = Mapping[str, Sequence[Row]]
-# A verdict beside True, False and None: the claim is not made at all.
-ABSENT = "absent"
 
 
 def at(schema: TableSchema, **owner: str) -> str:
@@ -47,6 +49,12 @@ def _neutral(column: Column) -> Any:
     return kinds.get(column.type, [])
 
 
+@pytest.fixture
+def any_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verdicts from as little as a criterion needs; evidence has its own tests."""
+    monkeypatch.setattr(claims, "enough", lambda evidence, least: True)
+
+
 @dataclass(frozen=True)
 class Claim:
     """A claim that a study makes.
@@ -70,29 +78,30 @@ class Case:
         claim: The claim.
         name: What is special about the tables.
         changes: The tables that differ from the study's usual ones.
-        holds: The verdict: true, false, none, or `ABSENT`.
+        holds: The verdict: true, false or none.
         value: The measured value; none where there is no verdict.
         interval: Its ends, where the claim has any.
         note: What the note says of this sample.
+        evidence: How much there is to judge by, where the case says so.
     """
 
     claim: Claim
     name: str
     changes: Mapping[str, Any]
-    holds: bool | str | None
+    holds: bool | None
     value: float | None = None
     interval: tuple[float, float] | None = None
     note: tuple[str, ...] = ()
+    evidence: int | None = None
 
     def check(self, rows: Iterable[Row]) -> None:
         """Compare with the rows of a study's claims."""
         found = [row for row in rows if row["claim"] == self.claim.sentence]
-        if self.holds == ABSENT:
-            assert found == []
-            return
         (row,) = found
         assert row["holds"] is self.holds, row
         assert row["measured_value"] == near(self.value)
+        assert (self.holds is None) == row["note"].startswith("Not tested: "), row["note"]
+        assert self.evidence in (None, row["evidence"])
         low, high = self.interval or (None, None)
         assert (row["low"], row["high"]) == (near(low), near(high))
         words = self.note
@@ -112,6 +121,52 @@ def by_name(case: Case) -> str:
     return f"{case.claim.sentence[:40]}: {case.name}"
 
 
+def check_nothing_vanished(rows: Sequence[Row], statements: Iterable[Statement]) -> None:
+    """Every statement has a row of its own, with a verdict or the reason why not."""
+    said = [re.escape(s.sentence).replace(r"\{", "{").replace(r"\}", "}") for s in statements]
+    patterns = [re.sub(r"{\w+}", ".+", sentence) for sentence in said]
+    claims = {row["claim"] for row in rows}
+    missing = [p for p in patterns if not any(re.fullmatch(p, claim) for claim in claims)]
+    assert missing == []
+    keys = [(row["claim"], row["model"], row["dataset"]) for row in rows]
+    assert len(keys) == len(set(keys)), [key for key in keys if keys.count(key) > 1]
+    for row in rows:
+        reason = row["note"].startswith("Not tested: ") and len(row["note"]) > 30
+        assert (row["holds"] is None) == reason, row
+        assert row["least_evidence"] >= 1
+
+
+def check_least_evidence(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], Sequence[Row]], statements: int
+) -> None:
+    """Every verdict goes away where its claim needs one piece of evidence more than there is.
+
+    Args:
+        monkeypatch: To ask for more or for less.
+        make: The rows of a study's claims, most of them with a verdict.
+        statements: How many claims have a verdict.
+    """
+    monkeypatch.setattr(claims, "enough", lambda evidence, least: True)
+    judged = [row for row in make() if row["holds"] is not None]
+    assert len({row["claim"] for row in judged}) == statements
+    asked: list[tuple[int, Least]] = []
+
+    def one_more(evidence: int, least: Least) -> bool:
+        asked.append((evidence, least))
+        return False
+
+    monkeypatch.setattr(claims, "enough", one_more)
+    rows = make()
+    assert len(asked) == len(judged)
+    assert [row["claim"] for row in rows if row["holds"] is not None] == []
+    without = [row for row in rows if "are fewer than the" in row["note"]]
+    assert len(without) == len(judged)
+    for row in without:
+        assert (row["measured_value"], row["low"], row["high"]) == (None, None, None)
+        few = f"Not tested: {row['evidence']} {row['evidence_unit']} are fewer than the "
+        assert row["note"].startswith(f"{few}{row['least_evidence']} that it needs. ")
+
+
 def missing_cases(
     sentences: Iterable[str], cases: Iterable[Case], exempt: Mapping[Claim, tuple[object, ...]]
 ) -> list[tuple[str, object]]:
@@ -122,7 +177,7 @@ def missing_cases(
         cases: Its cases.
         exempt: Verdicts that a claim cannot have.
     """
-    there = {(c.claim.sentence, None if c.holds == ABSENT else c.holds) for c in cases}
+    there = {(c.claim.sentence, c.holds) for c in cases}
     there |= {
         (claim.sentence, verdict) for claim, verdicts in exempt.items() for verdict in verdicts
     }

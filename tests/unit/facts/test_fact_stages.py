@@ -20,8 +20,12 @@ from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.fact_case import CASE_STUDY
 
 from tests.unit.facts.study import CAPITALS, NONE, attribute, later_stages
+from tests.unit.verdicts import any_evidence
+
+__all__ = ["any_evidence"]
 
 
+@pytest.mark.usefixtures("any_evidence")
 def test_from_relations_to_figures(model: Path, tmp_path: Path) -> None:
     homes = [
         attribute(model, tmp_path, "capitals", CAPITALS),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from llm_anatomy.facts import claims
 from llm_anatomy.facts.claims import FactsScope, facts_claims
+from llm_anatomy.facts.statements import STATEMENTS
 from llm_anatomy.tables.facts import (
     CURVE,
     FACTS,
@@ -19,7 +20,18 @@ from llm_anatomy.tables.facts import (
     TABLES,
 )
 
-from tests.unit.verdicts import ABSENT, Case, Claim, Row, at, by_name, collect, missing_cases
+from tests.unit.verdicts import (
+    Case,
+    Claim,
+    Row,
+    any_evidence,
+    at,
+    by_name,
+    check_least_evidence,
+    check_nothing_vanished,
+    collect,
+    missing_cases,
+)
 
 SUMS = Claim(
     "Importance of all attention and FFN layers sums to the log-probability that the answer gains "
@@ -374,13 +386,13 @@ IMPORTANCE = [
             ),
             Case(claim, "neither", facts(**{relation: [-5, 5], "letters": [9]}), False, 0, (-5, 5)),
             Case(claim, "FFN", facts(**{relation: [-1, -5], "letters": [99]}), False, -3, (-5, -1)),
-            Case(claim, "other relations", facts(letters=[1, 1]), ABSENT),
+            Case(claim, "other relations", facts(letters=[1, 1]), None),
         )
     ],
     Case(FFN_AHEAD, "all facts", facts(numbers=[-1, -5], capitals=[99]), True, -3, (-5, -1)),
     Case(FFN_AHEAD, "neither", facts(numbers=[-5, 5], capitals=[-9]), False, 0, (-5, 5)),
     Case(FFN_AHEAD, "attention", facts(numbers=[-1, 5], capitals=[-9]), False, 2, (-1, 5)),
-    Case(FFN_AHEAD, "other relations", facts(letters=[1, 1]), ABSENT),
+    Case(FFN_AHEAD, "other relations", facts(letters=[1, 1]), None),
     Case(
         RISE,
         "a tenth and a half",
@@ -660,6 +672,9 @@ KNOCK_OUTS = [
 ]
 CASES = [*IMPORTANCE, *KNOCK_OUTS]
 
+__all__ = ["any_evidence"]
+pytestmark = pytest.mark.usefixtures("any_evidence")
+
 GOOD = USUAL | {
     **shared({"capitals": 3, "months": 1}, {"capitals": 1}),
     **facts(languages=[1, 1], capitals=[1, 1], months=[1, 1], numbers=[-1, -1]),
@@ -717,4 +732,88 @@ def test_verdicts_are_of_the_models_and_relations_asked_for(tmp_path: Path) -> N
     bad = {row["claim"]: row["holds"] for row in rows if row["model"] == "bad"}
     assert bad[SUMS.sentence] is bad[SHARED.sentence] is bad[FFN_AHEAD.sentence] is False
     few = facts_claims(tables, FactsScope(models=["bad"], relations=["capitals"]))
-    assert FFN_AHEAD.sentence not in {row["claim"] for row in few}
+    assert {row["claim"]: row["holds"] for row in few}[FFN_AHEAD.sentence] is None
+
+
+# What is left away, and how many claims that leaves without a verdict.
+LEFT_AWAY: list[tuple[dict[str, Any], int]] = [
+    ({}, 0),
+    ({"curve": {}}, 1),
+    (rise((0.5, 0.1), start=1.0), 1),
+    ({"method_layers": []}, 1),
+    (ranked(log_prob_increase=[(7, 1)]), 1),
+    (knocked({}), 6),
+    (knocked({BEST_NEURONS: HALF}), 6),
+    ({"knock_out": []}, 6),
+    ({"layer_summary": [{"unit": "head", "layer": 9, "importance": 9.0}]}, 1),
+    ({"query_neurons": []}, 3),
+    ({"shared_neurons": []}, 0),
+    (USUAL, len(STATEMENTS)),
+]
+
+
+@pytest.mark.parametrize(("changes", "untested"), LEFT_AWAY)
+def test_no_claim_vanishes(changes: dict[str, Any], untested: int, tmp_path: Path) -> None:
+    rows = claimed(tmp_path, GOOD | changes)
+    check_nothing_vanished(rows, STATEMENTS)
+    assert sum(row["holds"] is None for row in rows) == untested
+
+
+@pytest.mark.parametrize("relation", ["languages", "capitals", "months", "numbers"])
+def test_a_relation_that_is_not_studied_is_named(relation: str, tmp_path: Path) -> None:
+    kept = {name: rows for name, rows in GOOD["facts"].items() if name != relation}
+    rows = claimed(tmp_path, GOOD | {"facts": kept | {"letters": []}})
+    check_nothing_vanished(rows, STATEMENTS)
+    (row,) = [row for row in rows if row["dataset"] == relation]
+    assert row["holds"] is None
+    assert f"no fact of '{relation}' passes the filter" in row["note"]
+
+
+def test_every_claim_needs_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_least_evidence(monkeypatch, lambda: claimed(tmp_path, GOOD), len(STATEMENTS))
+
+
+@pytest.mark.parametrize(("count", "judged"), [(4, False), (5, True)])
+def test_five_facts_of_a_relation_are_needed(
+    count: int, judged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    rows = {
+        row["claim"]: row
+        for row in claimed(
+            tmp_path, USUAL | facts(capitals=[1.0] * count) | rise((0.5, 0.1)) | layers(a=[5] * 2)
+        )
+    }
+    for claim in (ATTENTION_AHEAD["capitals"], RISE, DEEP):
+        assert (rows[claim.sentence]["holds"] is not None) == judged
+        assert rows[claim.sentence]["evidence"] == count
+    assert rows[SUMS.sentence]["holds"] is True
+
+
+@pytest.mark.parametrize(
+    ("ranks", "known"), [([10] * 10, 10), ([10] * 9 + [11], 9), ([9999] * 40, 0)]
+)
+def test_answers_that_nobody_knew_cannot_be_destroyed_or_kept(
+    ranks: list[int], known: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With random neurons switched off an answer of rank 9,999 keeps it, and says nothing."""
+    monkeypatch.undo()
+    changes = knocked(dict.fromkeys(MRR, one(ranks, ranks)))
+    rows = {row["claim"]: row for row in claimed(tmp_path, USUAL | changes)}
+    for claim, holds in (
+        *((each, True) for each in RANDOM.values()),
+        *((each, False) for each in DESTROYED.values()),
+        (BEST, False),
+    ):
+        row = rows[claim.sentence]
+        assert (row["evidence"], row["least_evidence"]) == (known, 10)
+        assert row["holds"] is (holds if known == 10 else None)
+
+
+def test_ten_layers_must_fit_into_the_deeper_half(tmp_path: Path) -> None:
+    made = layers(a=[5, 6, 7, 8, 9] * 2)
+    small = [row for row in made["layer_summary"] if row["layer"] < 9]
+    for rows, holds in ((made["layer_summary"], True), (small, None)):
+        found = claimed(tmp_path / str(holds), GOOD | {"layer_summary": rows})
+        (row,) = [row for row in found if row["claim"] == DEEP.sentence]
+        assert row["holds"] is holds

@@ -67,7 +67,9 @@ def tables(*, effect: float, rank: int = 5, harmful: bool = True) -> dict[str, p
                 {**region, "activation": "model", "reconstruction_error": 0.4},
             ]
         ),
-        "insert_starts": pd.DataFrame({"feature": [1, 1], "rank": [1, 40], "windows": [100, 100]}),
+        "insert_starts": pd.DataFrame(
+            {"feature": [1] * 4, "rank": [1, 40, 2, 50], "windows": [100] * 4}
+        ),
         "prompts": prompts,
         "prompt_dimension": dimension,
         "prompt_outcomes": outcomes,
@@ -111,7 +113,7 @@ def test_no_harmful_answer_means_no_verdict() -> None:
     row = next(row for row in rows if "harmful answers" in row["claim"])
     assert row["holds"] is None
     assert row["measured_value"] is None
-    assert row["note"].startswith("0 of 21 raw prompts")
+    assert row["note"].startswith("Not tested: 0 of 21 raw prompts")
 
 
 def test_interval_covers_the_mean_of_its_sample() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from llm_anatomy.geometry import claims
 from llm_anatomy.geometry.claims import GeometryScope, geometry_claims
+from llm_anatomy.geometry.statements import STATEMENTS
 from llm_anatomy.tables.geometry import (
     HULL_CHECKS,
     INSERT_STARTS,
@@ -18,7 +19,18 @@ from llm_anatomy.tables.geometry import (
     TABLES,
 )
 
-from tests.unit.verdicts import ABSENT, Case, Claim, Row, at, by_name, collect, missing_cases
+from tests.unit.verdicts import (
+    Case,
+    Claim,
+    Row,
+    any_evidence,
+    at,
+    by_name,
+    check_least_evidence,
+    check_nothing_vanished,
+    collect,
+    missing_cases,
+)
 
 BOUND = Claim(
     "The dimension of the attention output is at most the number of attended tokens, summed over "
@@ -386,7 +398,7 @@ PROMPT = [
         None,
         note=("Its prompts were not asked for.",),
     ),
-    Case(RELATED, "only chats", {"prompts": [{"format": "chat"}]}, ABSENT),
+    Case(RELATED, "only chats", {"prompts": [{"format": "chat"}]}, None),
     Case(
         UNRELATED,
         "15 % more and 15 % less, each of its own request",
@@ -462,7 +474,7 @@ PROMPT = [
         "answers judged by something else",
         judged([8, 9], [1])
         | {"prompt_outcomes": [{"prompt_id": "a.related.0.raw", "outcome": "refusal"}]},
-        ABSENT,
+        None,
     ),
 ]
 PASSAGES = [
@@ -479,6 +491,9 @@ PASSAGES = [
     Case(INSERTS, "no document", starts(), None),
 ]
 CASES = [*THEORY, *PROMPT, *PASSAGES]
+
+__all__ = ["any_evidence"]
+pytestmark = pytest.mark.usefixtures("any_evidence")
 NEVER = {
     # Every run checks two texts or more of every data set.
     BOUND: (None,),
@@ -525,3 +540,77 @@ def test_verdicts_are_of_the_models_and_data_sets_asked_for(tmp_path: Path) -> N
     found = verdicts(["good"], ["texts", "other"])
     failed = {name for (_, name), holds in found.items() if holds is False}
     assert failed == {claim.sentence for claim in (BOUND, HULL, RELU)}
+
+
+# What is left away, and how many claims have no verdict beside the one without bound.
+LEFT_AWAY: list[tuple[dict[str, Any], int]] = [
+    ({}, 0),
+    ({"prompt_outcomes": []}, 1),
+    ({"prompts": [{"format": "chat"}]}, 5),
+    ({"prompts": []}, 5),
+    (asked(("a", "none", 0, 40)), 3),
+    (goes_with_length(None, None), 2),
+    (goes_with_length(0.9, None), 1),
+    (starts(), 1),
+    # Neither related beside unrelated sentences, nor harmful answers.
+    (judged([], [6, 7]), 3),
+]
+
+
+@pytest.mark.parametrize(("changes", "untested"), LEFT_AWAY)
+def test_no_claim_vanishes(changes: dict[str, Any], untested: int, tmp_path: Path) -> None:
+    rows = claimed(tmp_path, FOR | changes)
+    check_nothing_vanished(rows, STATEMENTS)
+    assert sum(row["holds"] is None for row in rows) == untested + 1
+
+
+def test_every_claim_needs_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_least_evidence(monkeypatch, lambda: claimed(tmp_path, FOR), len(STATEMENTS) - 1)
+
+
+def of_prompts(folder: Path, tables: dict[str, Any]) -> dict[str, Row]:
+    return {row["claim"]: row for row in claimed(folder, USUAL | tables)}
+
+
+@pytest.mark.parametrize(("count", "judged"), [(4, False), (5, True)])
+def test_five_prompts_are_needed(
+    count: int, judged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    steps = range(1, count + 1)
+    rows = of_prompts(
+        tmp_path,
+        asked(
+            *[("a", "related", step, 60) for step in steps],
+            *[("a", "unrelated", step, 40) for step in steps],
+            ("a", "none", 0, 40),
+        ),
+    )
+    for claim in (RELATED, UNRELATED):
+        assert rows[claim.sentence]["evidence"] == count
+        assert rows[claim.sentence]["holds"] is (True if judged else None)
+    # Correlations need ten: there are 9 or 11.
+    for claim in (FIRST, LAST):
+        assert rows[claim.sentence]["evidence"] == 2 * count + 1
+        assert (rows[claim.sentence]["holds"] is not None) == judged
+
+
+@pytest.mark.parametrize(
+    ("harmful", "harmless", "evidence"), [(1, 47, 1), (4, 44, 4), (5, 43, 5), (43, 4, 4)]
+)
+def test_one_harmful_answer_among_many_decides_nothing(
+    harmful: int, harmless: int, evidence: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    row = of_prompts(tmp_path, judged(range(100, 100 + harmful), range(harmless)))[HARMFUL.sentence]
+    assert (row["evidence"], row["least_evidence"]) == (evidence, 5)
+    assert row["holds"] is (True if evidence >= 5 else None)
+
+
+@pytest.mark.parametrize(("count", "holds"), [(2, None), (3, True)])
+def test_three_documents_are_needed(
+    count: int, holds: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    row = of_prompts(tmp_path, starts(*[(1, 100)] * count))[INSERTS.sentence]
+    assert (row["evidence"], row["holds"]) == (count, holds)

@@ -7,6 +7,9 @@ from llm_anatomy.config.geometry import PromptCategory, PromptDimension
 from llm_anatomy.geometry.correlation import correlate
 from llm_anatomy.geometry.outcomes import train_scorer
 from llm_anatomy.geometry.prompts import FORMATS, build_prompts, prompts_of
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 
 from tests.tiny import tiny_tokenizer
 
@@ -79,6 +82,22 @@ def test_a_scorer_does_not_learn_from_noise() -> None:
     texts = [" ".join(rng.choice(["an", "be", "cat", "do"], 12)) for _ in range(60)]
     scorer = train_scorer(texts, rng.permutation(np.arange(60) % 2 == 0), seed=0)
     assert 0.25 < scorer.roc_auc < 0.75
+
+
+def test_a_scorer_is_measured_inside_its_folds() -> None:
+    """Each of its five classifiers by itself, not their scores together."""
+    rng = np.random.default_rng(3)
+    words = {True: ["sorry", "cannot", "the", "a"], False: ["sure", "gladly", "the", "a"]}
+    labels = np.arange(43) % 3 == 0
+    texts = [" ".join(rng.choice(words[label], 3)) for label in labels.tolist()]
+    scorer = train_scorer(texts, labels, seed=0)
+    areas, pairs = [], []
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(texts, labels):
+        fitted = clone(scorer.pipeline).fit([texts[i] for i in train], labels[train])
+        scores = fitted.predict_proba([texts[i] for i in test])[:, 1]
+        areas.append(roc_auc_score(labels[test], scores))
+        pairs.append(labels[test].sum() * (~labels[test]).sum())
+    assert scorer.roc_auc == pytest.approx(np.average(areas, weights=pairs))
 
 
 def test_a_scorer_needs_both_classes() -> None:

@@ -11,7 +11,12 @@ from llm_anatomy.neurons.clamping import Clamp, clamped, kl_from
 from llm_anatomy.neurons.compare import jaccard, most_changed
 from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers, mentions
 from llm_anatomy.neurons.runner import PromptRunner
-from llm_anatomy.neurons.search import NeuronVectors, rank_neurons
+from llm_anatomy.neurons.search import (
+    NeuronVectors,
+    best_ranks,
+    rank_neurons,
+    with_the_concept_first,
+)
 
 from tests.tiny import tiny_model
 
@@ -124,6 +129,23 @@ def test_a_hub_that_is_close_to_every_word_does_not_win_a_concept() -> None:
     reference = list(range(1, 200))
     found = rank_neurons([NeuronVectors(0, "up", vectors)], head, [[0]], reference, 10, 2)
     assert (found[0][0]["neuron"], found[0][0]["sign"]) == (1, 1)
+
+
+def test_the_concept_is_looked_for_in_the_decoded_list() -> None:
+    """Token 0 is nearest by cosine, and behind eight others that have longer rows."""
+    head = torch.zeros(20, 4)
+    head[0, 0], head[1, 1] = 1.0, 1.0
+    head[2:10, 0], head[2:10, 2] = 5.0, 5.0
+    vectors = torch.tensor([[1.0, 0, 0, 0], [-1.0, 0, 0, 0], [0, 1.0, 0, 0], [0.6, 0.5, 0, 0]])
+    assert best_ranks(head, vectors, [1, -1, 1, 1], [0]) == [9, 9, 2, 9]
+    # The best placed of several tokens counts.
+    assert best_ranks(head, vectors, [1, -1, 1, 1], [0, 1]) == [9, 9, 1, 9]
+    assert best_ranks(head, vectors, [1, 1, 1, 1], [0, 7]) == [1, 12, 2, 1]
+
+
+def test_neurons_that_have_the_concept_stand_before_those_that_do_not() -> None:
+    assert with_the_concept_first([1417, 1, 21, 20, 9000, 3], 20) == [1, 3, 5, 0, 2, 4]
+    assert with_the_concept_first([30, 40], 20) == [0, 1]
 
 
 def test_comparison_measures() -> None:

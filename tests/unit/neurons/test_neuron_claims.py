@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_anatomy.neurons import claims
 from llm_anatomy.neurons.claims import (
     NeuronScope,
     agreement_claims,
@@ -17,11 +16,12 @@ from llm_anatomy.neurons.claims import (
     speed_claim,
     validation_claim,
 )
+from llm_anatomy.neurons.statements import STATEMENTS
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TableSchema, write_table
 from llm_anatomy.tables.neurons import AGREEMENT, CLAMPING, CONCEPTS, FAVOURITE, SIGN_TESTS
 
-from tests.claim_sentences import claim_patterns
+from tests.unit.verdicts import any_evidence, check_least_evidence, check_nothing_vanished
 
 FOUND = "There is a neuron whose weights decode to dog."
 CLAMPED = "Clamping the dog neuron raises the probability of dog in the output."
@@ -33,6 +33,9 @@ SAME = (
 )
 SPEED = "The top features of all up-projection neurons of a model can be mapped in seconds."
 Row = dict[str, Any]
+
+__all__ = ["any_evidence"]
+pytestmark = pytest.mark.usefixtures("any_evidence")
 
 
 def wilson(successes: int, count: int) -> tuple[float, float]:
@@ -61,6 +64,7 @@ def neuron(token_rank: int, concept: str = "dog", number: int = 0) -> Row:
         "probability": 0.5,
         "z_score": 3.0,
         "token_rank": token_rank,
+        "best_rank": token_rank,
     }
 
 
@@ -252,10 +256,11 @@ def test_decoding_tells_what_a_neuron_says_where_the_interval_lies_above_one_hal
     row = validation_claim(SIGN_TESTS.frame(rows), "up", "m")
     assert (row["claim"], row["model"]) == (DECODED, "m")
     assert row["holds"] is holds
-    assert row["note"].startswith(f"{count} clamps of sampled neurons")
     if count == 0:
+        assert row["note"].startswith("Not tested: none of the sampled up weights")
         assert (row["measured_value"], row["low"], row["high"]) == (None, None, None)
         return
+    assert row["note"].startswith(f"{count} clamps of sampled neurons")
     assert row["measured_value"] == raised / count
     assert (row["low"], row["high"]) == pytest.approx(wilson(raised, count))
 
@@ -306,7 +311,8 @@ def test_the_speed_cannot_be_told_from_tables() -> None:
 
 def test_every_claim_of_the_study_has_cases() -> None:
     known = [SPEED, FOUND, CLAMPED, ASKED, DECODED, SAME]
-    for pattern in claim_patterns(claims):
+    for statement in STATEMENTS:
+        pattern = re.sub(r"\\{\w+\\}", ".+", re.escape(statement.sentence))
         assert [claim for claim in known if re.fullmatch(pattern, claim)], pattern
 
 
@@ -364,6 +370,7 @@ def test_every_model_concept_prompt_matrix_and_pair_has_a_verdict_of_its_own(
             (CLAMPED.replace("dog", "cat"), good),
             (ASKED, good),
             (DECODED, good),
+            (DECODED.replace("of up", "of gate"), None),
             (down, not good),
         ]
 
@@ -375,3 +382,118 @@ def test_every_model_concept_prompt_matrix_and_pair_has_a_verdict_of_its_own(
     }
     prompts = [row["note"][:10] for row in rows if row["claim"] == CLAMPED]
     assert prompts == ["After “one", "After “two"] * 2
+
+
+def run_tables(folder: Path, **changes: list[Row] | None) -> tuple[Collection, NeuronScope]:
+    """The study of one model and one pair; without a pair where it has no agreement."""
+    clamps = [clamp(0.25, operation="none", value=None), *[clamp(0.75)] * 4, clamp(0.25, "control")]
+    asked = [*answers("clean", None, 0, 10), *answers("concept", 1.0, 10, 10)]
+    tests = [sign_test(90, 100, matrix=matrix) for matrix in ("up", "gate", "down")]
+    tables: dict[TableSchema, list[Row] | None] = {
+        CONCEPTS: changes.get("concepts", [neuron(1), neuron(1, "cat")]),
+        CLAMPING: changes.get("clamping", clamps),
+        FAVOURITE: changes.get("favourite", asked),
+        SIGN_TESTS: changes.get("sign_tests", tests),
+        AGREEMENT: changes.get("agreement", [agreement(0.9), agreement(0.9, head="first")]),
+    }
+    paths = []
+    for schema, rows in tables.items():
+        if rows is not None:
+            owner = {"model": "m", "model_a": "m", "model_b": "n"}
+            paths.append(folder / schema.path.format(**owner))
+            write_table(paths[-1], schema, schema.frame(rows), {})
+    pairs = [] if tables[AGREEMENT] is None else ["m-vs-n"]
+    scope = NeuronScope(models=["m"], pairs=pairs, favourite="dog", tuned="")
+    return Collection(paths, tuple(tables)), scope
+
+
+@pytest.mark.parametrize(
+    ("changes", "untested"),
+    [
+        ({}, [SPEED]),
+        ({"clamping": []}, [SPEED, CLAMPED, CLAMPED.replace("dog", "cat")]),
+        ({"agreement": None}, [SPEED, SAME]),
+        ({"agreement": [agreement(0.9, matrix="down")]}, [SPEED, SAME]),
+        (
+            {"sign_tests": [sign_test(90, 100, matrix="down")]},
+            [SPEED, DECODED, DECODED.replace("of up", "of gate")],
+        ),
+        (
+            {"sign_tests": []},
+            [SPEED, *(DECODED.replace("of up", f"of {m}") for m in ("up", "gate", "down"))],
+        ),
+    ],
+)
+def test_no_claim_vanishes(
+    changes: dict[str, list[Row] | None], untested: list[str], tmp_path: Path
+) -> None:
+    rows = neuron_claims(*run_tables(tmp_path, **changes))
+    check_nothing_vanished(rows, STATEMENTS)
+    assert [row["claim"] for row in rows if row["holds"] is None] == untested
+
+
+def test_every_claim_needs_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run_tables(tmp_path)
+    # Decoded tokens of three matrices are three claims.
+    check_least_evidence(monkeypatch, lambda: neuron_claims(*made), len(STATEMENTS) - 1 + 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "claim", "evidence", "holds"),
+    [
+        ({}, CLAMPED, 4, True),
+        (
+            {
+                "clamping": [
+                    clamp(0.25, operation="none", value=None),
+                    *[clamp(0.75)] * 3,
+                    clamp(0.25, "control"),
+                ]
+            },
+            CLAMPED,
+            3,
+            None,
+        ),
+        ({}, ASKED, 10, True),
+        (
+            {"favourite": [*answers("clean", None, 0, 9), *answers("concept", 1.0, 20, 20)]},
+            ASKED,
+            9,
+            None,
+        ),
+        (
+            {"favourite": [*answers("clean", None, 0, 20), *answers("concept", 1.0, 9, 9)]},
+            ASKED,
+            9,
+            None,
+        ),
+        (
+            {
+                "favourite": [
+                    *answers("clean", None, 0, 20),
+                    *answers("concept", 1.0, 20, 20),
+                    *answers("control", 1.0, 0, 2),
+                ]
+            },
+            ASKED,
+            2,
+            None,
+        ),
+        ({"sign_tests": [sign_test(29, 29)]}, DECODED, 29, None),
+        ({"sign_tests": [sign_test(30, 30)]}, DECODED, 30, True),
+        ({"agreement": [agreement(0.9, neurons=99)]}, SAME, 99, None),
+        ({"agreement": [agreement(0.9, neurons=100)]}, SAME, 100, True),
+    ],
+)
+def test_little_evidence_is_no_verdict(
+    changes: dict[str, list[Row] | None],
+    claim: str,
+    evidence: int,
+    holds: bool | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    rows = neuron_claims(*run_tables(tmp_path, **changes))
+    row = next(row for row in rows if row["claim"] == claim)
+    assert (row["evidence"], row["holds"]) == (evidence, holds)

@@ -14,9 +14,10 @@ from tokenizers import Tokenizer, decoders, models
 
 from tests.unit.neurons.conftest import prepare
 
-# 40 words, and tokens that begin none: too short, no space, no letters.
+# 40 words, and tokens that begin none: too short, no space (a fragment), no letters.
 WORDS = [f" word{chr(97 + n // 20)}{chr(97 + n % 20)}" for n in range(40)]
 OTHERS = ["a", " an", "word", " 1234", " x-ray"]
+FRAGMENT = OTHERS.index("word")
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +36,17 @@ def test_reference_words_are_another_sample_with_another_seed(vocabulary: Vocabu
     assert len({tuple(sample) for sample in samples}) == 6
     for sample in samples:
         assert sample == sorted(set(sample))
-        assert len(sample) == 12
-        assert set(sample) <= set(range(len(OTHERS), len(OTHERS) + 40))
+        # The one fragment is among as many fragments as words are drawn.
+        assert FRAGMENT in sample
+        words = set(sample) - {FRAGMENT}
+        assert len(words) == 12
+        assert words <= set(range(len(OTHERS), len(OTHERS) + 40))
     # Any word can be drawn.
-    assert len(set().union(*(reference_words(vocabulary, [], 12, s) for s in range(40)))) == 40
+    assert len(set().union(*(reference_words(vocabulary, [], 12, s) for s in range(40)))) == 41
 
 
 def test_reference_words_are_never_a_concepts(vocabulary: Vocabulary) -> None:
-    excluded = list(range(len(OTHERS), len(OTHERS) + 30))
+    excluded = [FRAGMENT, *range(len(OTHERS), len(OTHERS) + 30)]
     left = set(range(len(OTHERS) + 30, len(OTHERS) + 40))
     for seed in range(5):
         assert set(reference_words(vocabulary, excluded, 9, seed)) < left

@@ -1,27 +1,32 @@
 """Every verdict of the patching study on hand-made curves of ten layers, clean score 0.8."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from llm_anatomy.config.patching import (
+    Angle,
+    ArithmeticTask,
     Freeze,
     Manipulation,
     Noise,
     PatchingSettings,
     RelationTask,
+    Shuffle,
     Skip,
+    Switch,
     Task,
 )
-from llm_anatomy.patching import claims
 from llm_anatomy.patching.claims import PatchingScope, TaskSummary, patching_claims, task_claims
+from llm_anatomy.patching.statements import STATEMENTS
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.patching import CURVES, DEPTHS
 
-from tests.claim_sentences import claim_patterns
+from tests.unit.verdicts import any_evidence, check_least_evidence, check_nothing_vanished
 
 LAYERS = 10
 TOP = "Manipulating previous tokens (noise) in the final 30 % of layers costs little or nothing."
@@ -38,6 +43,9 @@ FOLLOWED = "A switch before the top third is followed."
 FLIP = "The answer flips from the donor's to the original between half and 70 % of the layers."
 
 Row = dict[str, Any]
+
+__all__ = ["any_evidence"]
+pytestmark = pytest.mark.usefixtures("any_evidence")
 
 
 def curve(layer: int, value: float, low: float, high: float, **other: Any) -> Row:
@@ -458,7 +466,8 @@ def test_verdict(case: Case, value: float, layer: int) -> None:
 
 
 def test_every_claim_of_the_study_has_cases_that_hold_that_fail_and_that_cannot_be_tested() -> None:
-    for pattern in claim_patterns(claims):
+    for statement in STATEMENTS:
+        pattern = re.sub(r"\\{\w+\\}", ".+", re.escape(statement.sentence))
         found = {case.holds for case in CASES if re.fullmatch(pattern, case.claim)}
         assert found == {True, False, None}, pattern
 
@@ -472,16 +481,19 @@ def test_every_claim_of_the_study_has_cases_that_hold_that_fail_and_that_cannot_
             BOTTOM,
             Case("no chance known", BOTTOM, None, None, None, [curve(0, 0, 0, 0, chance=None)]),
         ),
-        (
-            SKIPPED_DEPTH,
-            replace(SKIPS[-1], task="arithmetic"),
-        ),
         (IGNORED, replace(SWITCHES[0], curves=[kept(), followed(6, 0.0, 0.0, 0.1)])),
         (FLIP, replace(FLIPS[0], depths=[crossover(None, None, None)])),
     ],
 )
-def test_a_claim_without_rows_is_left_out(claim: str, case: Case) -> None:
-    assert claim not in [row["claim"] for row in concluded(case, 1.0, 6)]
+def test_a_claim_without_rows_is_not_tested_and_says_why(claim: str, case: Case) -> None:
+    (row,) = [row for row in concluded(case, 1.0, 6) if row["claim"] == claim]
+    assert (row["holds"], row["measured_value"]) == (None, None)
+    assert row["note"].startswith("Not tested: ")
+
+
+def test_sums_are_harmed_by_skipping_so_no_depth_is_asked_for() -> None:
+    rows = concluded(replace(SKIPS[-1], task="arithmetic"), 1.0, 6)
+    assert SKIPPED_DEPTH not in [row["claim"] for row in rows]
 
 
 def written(
@@ -513,7 +525,13 @@ def test_only_the_papers_own_manipulations_are_judged(
             tasks=[RelationTask(name="asked", relation="capitals")], manipulations=[used]
         )
         scope = PatchingScope(models=["m"], patching=settings)
-        assert len(patching_claims(Collection(paths, (CURVES, DEPTHS)), scope)) == count
+        rows = patching_claims(Collection(paths, (CURVES, DEPTHS)), scope)
+        check_nothing_vanished(rows, STATEMENTS)
+        assert len([row for row in rows if row["holds"] is not None]) == count
+        if count == 0:
+            own = [row["note"] for row in rows if "(noise)" in row["claim"]]
+            if used.kind == "noise":
+                assert all("the manipulation 'noise' is not the paper's" in note for note in own)
 
 
 def test_every_model_and_task_has_a_verdict_of_its_own(tmp_path: Path) -> None:
@@ -534,7 +552,10 @@ def test_every_model_and_task_has_a_verdict_of_its_own(tmp_path: Path) -> None:
     settings = PatchingSettings(tasks=tasks, manipulations=[Noise(name="noise")])
     scope = PatchingScope(models=["a", "b"], patching=settings)
     rows = patching_claims(Collection(paths, (CURVES, DEPTHS)), scope)
+    check_nothing_vanished(rows, STATEMENTS)
+    rows = [row for row in rows if row["holds"] is not None]
     found = [(row["model"], row["note"].split(",")[0], row["claim"], row["holds"]) for row in rows]
+    assert [f"task {row['dataset']}" for row in rows] == [task for _, task, _, _ in found]
     assert found == [
         ("a", "task x", TOP, True),
         ("a", "task x", DEPTH, False),
@@ -554,3 +575,132 @@ def test_a_note_names_the_layer_that_was_read() -> None:
     notes = {row["claim"]: row["note"] for row in concluded(case, 0.0, 9)}
     assert "k = 2" in notes[BOTTOM]
     assert "k = 8 of 10" in notes[TOP]
+
+
+def whole_task(**clean: Any) -> tuple[list[Row], list[Row]]:
+    """Curves and depths of every manipulation of the paper; everything can be judged."""
+    curves, depths = [], []
+    for name in ("noise", "shuffle", "freeze", "skip"):
+        own = {"manipulation": name} | clean
+        curves += [curve(k, 0.2 if k < 5 else 0.8, 0.1, 0.9, **own) for k in range(LAYERS)]
+        depths.append(drop_free(5, 4, 6, manipulation=name))
+    curves += [kept(**clean)]
+    curves += [
+        followed(k, 0.8 if k < 6 else 0.0, 0.0, 0.9) | {"examples": clean.get("examples", 40)}
+        for k in range(LAYERS)
+    ]
+    return curves, [*depths, crossover(6, 6, 6)]
+
+
+PAPERS = [Noise(name="noise"), Shuffle(name="shuffle"), Freeze(name="freeze"), Skip(name="skip")]
+EVERY: list[Manipulation] = [*PAPERS, Switch(name="switch")]
+
+
+def claimed(
+    folder: Path,
+    made: tuple[list[Row], list[Row]],
+    manipulations: list[Manipulation] = EVERY,
+    tasks: tuple[Task, ...] = (RelationTask(name="asked", relation="capitals"),),
+) -> list[Row]:
+    paths = [path for task in tasks for path in written(folder, "m", task.name, *made)]
+    settings = PatchingSettings(tasks=list(tasks), manipulations=manipulations)
+    scope = PatchingScope(models=["m"], patching=settings)
+    return patching_claims(Collection(paths, (CURVES, DEPTHS)), scope)
+
+
+SUM_TASK = ArithmeticTask(name="sums")
+ONLY_NOISE = RelationTask(name="asked", relation="capitals", manipulations=["noise"])
+
+
+@pytest.mark.parametrize(
+    ("manipulations", "tasks", "judged"),
+    [
+        (EVERY, (RelationTask(name="asked", relation="capitals"),), 15),
+        (EVERY, (SUM_TASK,), 11),
+        (EVERY, (RelationTask(name="asked", relation="capitals"), SUM_TASK), 26),
+        (EVERY, (ONLY_NOISE,), 3),
+        ([Noise(name="mine", keep_first=True)], (SUM_TASK,), 0),
+        ([Angle(name="turned")], (RelationTask(name="asked", relation="capitals"),), 0),
+        ([Switch(name="switch")], (RelationTask(name="asked", relation="capitals"),), 3),
+        ([Skip(name="skip", width=1), *PAPERS[:3]], (SUM_TASK,), 9),
+    ],
+)
+def test_no_claim_vanishes(
+    manipulations: list[Manipulation], tasks: tuple[Task, ...], judged: int, tmp_path: Path
+) -> None:
+    rows = claimed(tmp_path, whole_task(), manipulations, tasks)
+    check_nothing_vanished(rows, STATEMENTS)
+    assert sum(row["holds"] is not None for row in rows) == judged
+
+
+@pytest.mark.parametrize(
+    ("layers", "judged"),
+    # Of four manipulations: little from 70 % on, from which depth on, down to chance; of switches:
+    # ignored, followed, flips.
+    [(range(LAYERS), 15), ([0, 9], 4 + 4 + 4 + 2), ([0, 5], 0 + 4 + 4 + 2)],
+)
+def test_no_claim_vanishes_where_few_layers_are_swept(
+    layers: Sequence[int], judged: int, tmp_path: Path
+) -> None:
+    curves, depths = whole_task()
+    rows = claimed(tmp_path, ([row for row in curves if row["layer"] in layers], depths))
+    check_nothing_vanished(rows, STATEMENTS)
+    assert sum(row["holds"] is not None for row in rows) == judged
+
+
+def test_every_claim_needs_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = (RelationTask(name="asked", relation="capitals"), SUM_TASK)
+    # Three claims of four manipulations, three on switches, one on sums.
+    check_least_evidence(monkeypatch, lambda: claimed(tmp_path, whole_task(), EVERY, tasks), 16)
+
+
+@pytest.mark.parametrize(
+    ("examples", "baseline", "chance", "right"),
+    [
+        (40, 1 / 40, None, 1),
+        (40, 9 / 40, 0.0, 9),
+        (40, 10 / 40, 0.0, 10),
+        (40, 0.5, 0.25, 10),
+        (40, 0.45, 0.25, 8),
+        (9, 1.0, 0.0, 9),
+    ],
+)
+def test_ten_right_answers_are_needed(
+    examples: int,
+    baseline: float,
+    chance: float | None,
+    right: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With 1 of 40 right, a share of 0.000 is within any tolerance of 90 % of the clean score."""
+    monkeypatch.undo()
+    rows = claimed(tmp_path, whole_task(examples=examples, baseline=baseline, chance=chance))
+    check_nothing_vanished(rows, STATEMENTS)
+    for row in rows:
+        if row["evidence"]:
+            turned = min(right, round(0.8 * examples))
+            expected = turned if row["claim"] in (IGNORED, FLIP) else right
+            assert (row["evidence"], row["least_evidence"]) == (expected, 10)
+        assert (row["holds"] is not None) == (row["evidence"] >= 10), row
+    assert any(row["holds"] is not None for row in rows) == (right >= 10)
+
+
+def test_a_switch_that_turns_nothing_is_not_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing follows the donor at any layer: that nothing does in the top third says nothing."""
+    monkeypatch.undo()
+    curves, depths = whole_task()
+    for turned, holds in ((9, None), (10, True)):
+        own = [
+            row | {"value": turned / 40 if row["layer"] == 0 else 0.0}
+            if row["metric"] == "modified"
+            else row
+            for row in curves
+        ]
+        rows = claimed(tmp_path / str(turned), (own, depths))
+        found = {row["claim"]: row for row in rows}
+        assert (found[IGNORED]["holds"], found[IGNORED]["evidence"]) == (holds, turned)
+        assert (found[FLIP]["holds"] is None) == (holds is None)
+        assert found[FOLLOWED]["evidence"] == 22

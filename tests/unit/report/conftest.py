@@ -10,7 +10,8 @@ import pytest
 from llm_anatomy.figures.exhibit import Exhibit, save_figure, set_style, write_exhibits
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.report.shown import TableReader
-from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS, claim_row
+from llm_anatomy.statistics.evidence import Least
+from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS, Statement
 from llm_anatomy.tables.core import Column, TableSchema, write_table
 from llm_anatomy.tables.data import INTAKE
 
@@ -84,22 +85,31 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     provenance = {"seed": 0, "dtype": "float32", "packages": {"torch": "2.13.0"}}
     write_table(run.measures, MEASURES, frame, provenance)
     draw(run.figures / "values.png", frame["value"])
+    prompts = Least(5, "prompts")
+    last = Statement(
+        "Yu 2024", "The last layers <i>matter</i> most.", "71 % (Llama-7B)", "", prompts
+    )
+    fails = Statement("Yu 2024", "It fails here.", "1", "nats", prompts)
+    larger = Statement("Yu 2024", "Needs a larger model.", "3", "", prompts)
     claims = [
-        claim_row(
-            "Yu 2024",
-            "The last layers <i>matter</i> most.",
+        last.judged(
             "tiny",
-            paper_value="71 % (Llama-7B)",
+            "letters",
+            evidence=8,
             measured_value=0.625,
             low=0.5,
             high=0.75,
             holds=True,
             note="Share above one half; 95 % bootstrap interval over 8 prompts.",
         ),
-        claim_row("Yu 2024", "It fails here.", "tiny", paper_value="1", measured_value=-2.0,
-                  unit="nats", holds=False, note="Measured on 8 prompts."),
-        claim_row("Yu 2024", "Needs a larger model.", "tiny", paper_value="3", note="Not run."),
-    ]  # fmt: skip
+        fails.judged(
+            "tiny", evidence=8, measured_value=-2.0, holds=False, note="Measured on 8 prompts."
+        ),
+        fails.judged(
+            "tiny", "few", evidence=4, measured_value=2.0, holds=True, note="Measured on 4 prompts."
+        ),
+        larger.untested("tiny", why="the model is small"),
+    ]
     write_table(run.claims, CLAIMS, pd.DataFrame(claims), provenance)
     run.model.parent.mkdir(parents=True)
     record = {

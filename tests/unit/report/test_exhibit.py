@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import pytest
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import Exhibit, read_exhibits, save_figure, write_exhibits
-from llm_anatomy.tables.claims import claim_row
+from llm_anatomy.statistics.evidence import Least
+from llm_anatomy.tables.claims import Statement
 from PIL import Image
 
 from tests.unit.report.conftest import Run
@@ -57,11 +58,11 @@ def test_figures_hold_no_date_or_software(small_run: Run) -> None:
         assert set(image.info) <= {"dpi"}
 
 
-def test_a_verdict_needs_a_measurement() -> None:
-    with pytest.raises(ValueError, match="no measured value"):
-        claim_row("P", "C", "m", paper_value="1", note="", holds=True)
+@pytest.mark.parametrize("ends", [{"low": 2, "high": 1}, {"low": 1}, {"high": 1}])
+def test_a_verdict_has_an_interval_or_none(ends: dict[str, float]) -> None:
+    claim = Statement("P", "C", "1", "", Least(1, "prompts"))
     with pytest.raises(ValueError, match="interval"):
-        claim_row("P", "C", "m", paper_value="1", note="", measured_value=1, low=2, high=1)
+        claim.judged("m", evidence=1, measured_value=1, holds=True, note="", **ends)
 
 
 def test_layers_are_whole_numbers(tmp_path: Path) -> None:

@@ -62,3 +62,76 @@ def test_fold_means_are_the_folds_own_metrics():
     by_fold = [roc_auc_score(truth[folds == f], scores[folds == f]) for f in range(3)]
     assert area.fold_mean == pytest.approx(np.mean(by_fold))
     assert area.fold_sd == pytest.approx(np.std(by_fold, ddof=1))
+
+
+def uneven(seed: int = 0):
+    """Scores of four folds of 8 to 60 texts, each on a scale of its own, with ties."""
+    rng = np.random.default_rng(seed)
+    folds = rng.permutation(np.repeat(np.arange(4), [8, 20, 40, 60]))
+    truth = rng.random(len(folds)) < 0.3
+    for fold in range(4):
+        truth[np.flatnonzero(folds == fold)[:2]] = [True, False]
+    scores = np.round(rng.normal(size=len(folds)) + truth, 1)
+    return scores * np.array([0.1, 1, 5, 20])[folds] + np.array([9, 0, -3, 50])[folds], truth, folds
+
+
+def test_every_metric_is_the_mean_of_sklearns_over_folds_weighted_by_pairs():
+    scores, truth, folds = uneven()
+    names = ["roc_auc", "average_precision", "tpr_at_fpr_0.05"]
+    metrics = {m.metric: m for m in measure(scores, truth, folds, folds, [0.05], 5, 0.9, 0)}
+    assert list(metrics) == names
+    by_fold, pairs = {name: [] for name in names}, []
+    for fold in range(4):
+        own, positive = scores[folds == fold], truth[folds == fold]
+        fpr, tpr, _ = roc_curve(positive, own, drop_intermediate=False)
+        by_fold["roc_auc"].append(roc_auc_score(positive, own))
+        by_fold["average_precision"].append(average_precision_score(positive, own))
+        by_fold["tpr_at_fpr_0.05"].append(tpr[fpr <= 0.05].max())
+        pairs.append(positive.sum() * (~positive).sum())
+    for name, values in by_fold.items():
+        assert metrics[name].value == pytest.approx(np.average(values, weights=pairs)), name
+        assert metrics[name].fold_mean == pytest.approx(np.mean(values)), name
+    assert metrics["roc_auc"].value > roc_auc_score(truth, scores) + 0.1
+
+
+def test_area_counts_pairs_inside_a_fold():
+    scores, truth, folds = uneven(1)
+    right = pairs = 0.0
+    for i in np.flatnonzero(truth):
+        for j in np.flatnonzero(~truth & (folds == folds[i])):
+            right += (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
+            pairs += 1
+    area = measure(scores, truth, folds, np.arange(len(folds)), [], 5, 0.9, 0)[0]
+    assert area.value == pytest.approx(right / pairs)
+
+
+def test_no_number_depends_on_the_scale_that_a_fold_has():
+    """What a stronger penalty does to a fold's scores: their order stays, their spread does not."""
+    scores, truth, folds = uneven(2)
+    stretched = scores.copy()
+    stretched[folds == 1] = 1000 + 7 * scores[folds == 1]
+    stretched[folds == 3] = np.tanh(scores[folds == 3] / 100)
+    copies = np.arange(len(folds)) // 2 * 4 + folds
+    first, second = (
+        measure(s, truth, folds, copies, [0.1], 50, 0.9, 0) for s in (scores, stretched)
+    )
+    assert first == second
+
+
+def test_texts_are_drawn_within_their_fold():
+    """One fold ranks perfectly, one the other way: between them only their weights move."""
+    truth = np.tile([True, False], 100)
+    folds = np.repeat([0, 1], 100)
+    scores = np.where(folds == 0, truth, ~truth).astype(float)
+    area = measure(scores, truth, folds, np.arange(200), [], 400, 0.95, 0)[0]
+    assert area.value == 0.5
+    # The weights of both folds, 50 x 50 pairs each, hardly move: (P N) / 2500 stays above 0.9.
+    assert 0.45 < area.low < 0.5 < area.high < 0.55
+
+
+def test_a_fold_without_a_class_has_no_pair():
+    scores, truth = np.array([0.9, 0.1, 0.5, 0.7]), np.array([True, False, True, True])
+    folds = np.array([0, 0, 1, 1])
+    area = measure(scores, truth, folds, np.arange(4), [], 20, 0.95, 0)[0]
+    assert area.value == 1.0
+    assert np.isnan(area.fold_mean)

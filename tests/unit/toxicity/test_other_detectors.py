@@ -13,8 +13,7 @@ from llm_anatomy.config.toxicity import (
 from llm_anatomy.errors import UserError
 from llm_anatomy.stages import score_hub_classifier, split_texts, transfer_detector
 from llm_anatomy.tables.core import read_table
-from llm_anatomy.tables.data import TEXTS
-from llm_anatomy.tables.toxicity import HUB_METRICS, HUB_SCORES, OVERLAP, TRANSFER
+from llm_anatomy.tables.toxicity import FOLDS, HUB_METRICS, HUB_SCORES, OVERLAP, TRANSFER
 from llm_anatomy.toxicity.hub import HubSettings, score_with_classifier
 from llm_anatomy.toxicity.transfer import TransferSettings
 from sklearn.metrics import roc_auc_score
@@ -156,13 +155,17 @@ def test_a_classifier_is_measured_by_score_and_by_its_hard_answer(classifier, tm
         scoring=SCORING,
         classifier=HubClassifier(name="c", path=str(classifier), positive=["rude"]),
     )
-    score_hub_classifier.run(settings, texts=inputs.texts, folds=split(tmp_path, inputs), **outputs)
+    folds = split(tmp_path, inputs)
+    score_hub_classifier.run(settings, texts=inputs.texts, folds=folds, **outputs)
     scores = read_table(outputs["scores"], HUB_SCORES)
     metrics = read_table(outputs["metrics"], HUB_METRICS).set_index("metric")["value"]
-    truth = read_table(inputs.texts, TEXTS)["label_bad"].astype(bool)
-    assert metrics["roc_auc"] == pytest.approx(roc_auc_score(truth, scores["score"]))
-    hard = roc_auc_score(truth, scores["top_is_positive"])
-    assert metrics["roc_auc_hard_label"] == pytest.approx(hard)
+    # The pairs that the other features are measured on: those inside a fold.
+    both = scores.merge(read_table(folds, FOLDS), on="text_id")
+    parts = [part for _, part in both.groupby("fold")]
+    pairs = [part["truth"].sum() * (~part["truth"]).sum() for part in parts]
+    for metric, column in (("roc_auc", "score"), ("roc_auc_hard_label", "top_is_positive")):
+        areas = [roc_auc_score(part["truth"], part[column]) for part in parts]
+        assert metrics[metric] == pytest.approx(np.average(areas, weights=pairs))
 
 
 def test_a_class_the_classifier_does_not_have_is_named(classifier):

@@ -98,7 +98,7 @@ def project(tmp_path_factory):
     times = {
         "n_layers": [4, 3, 4],
         "what": ["plain", "features", "features"],
-        "n_texts": [2] * 3,
+        "n_texts": [5] * 3,
         "n_tokens": [20] * 3,
         "median_ms": [10.0, 8.0, 11.0],
         "p95_ms": [10.0, 8.0, 11.0],

@@ -16,8 +16,20 @@ from llm_anatomy.tables.toxicity import (
     TABLES,
 )
 from llm_anatomy.toxicity.claims import ToxicityScope, toxicity_claims
+from llm_anatomy.toxicity.statements import OF_ONE_LABEL, STATEMENTS
 
-from tests.unit.verdicts import ABSENT, Case, Claim, Row, at, by_name, collect, missing_cases
+from tests.unit.verdicts import (
+    Case,
+    Claim,
+    Row,
+    any_evidence,
+    at,
+    by_name,
+    check_least_evidence,
+    check_nothing_vanished,
+    collect,
+    missing_cases,
+)
 
 LINEAR = Claim(
     "Logistic regression on the spline features of all layers detects toxicity almost perfectly.",
@@ -275,10 +287,8 @@ DETECTION = [
         ("texts, label toxic, 40 texts, 5 folds",),
     ),
     Case(LINEAR, "97.9 %, up to 99 %", spline(0.979, 0.95, 0.99), False, 97.9, (95, 99)),
-    Case(LINEAR, "not measured", spline(None), ABSENT),
-    Case(
-        LINEAR, "two labels", {"folds": labelled(["toxic"], ["b"], labels=["toxic", "b"])}, ABSENT
-    ),
+    Case(LINEAR, "not measured", spline(None), None),
+    Case(LINEAR, "two labels", {"folds": labelled(["toxic"], ["b"], labels=["toxic", "b"])}, None),
     Case(
         LENGTH,
         "above the whole interval of length",
@@ -315,7 +325,7 @@ DETECTION = [
         note=("no other baseline",),
     ),
     Case(LENGTH, "below", spline(0.6, 0.5, 0.7, length=(0.9, (0.8, 1.0))), False, -30),
-    Case(LENGTH, "length not measured", spline(0.9), ABSENT),
+    Case(LENGTH, "length not measured", spline(0.9), None),
     Case(
         PUBLIC,
         "above the whole interval of the best",
@@ -370,8 +380,8 @@ DETECTION = [
     # Numbers whose difference is 5 to the last bit.
     Case(EARLY, "5 points less", spline(0.1, first_layers=0.05), False, 5),
     Case(EARLY, "6 points less", spline(0.95, first_layers=0.89), False, 6),
-    Case(EARLY, "not measured", spline(0.95), ABSENT),
-    Case(EARLY, "nothing to compare with", spline(None, first_layers=0.9), ABSENT),
+    Case(EARLY, "not measured", spline(0.95), None),
+    Case(EARLY, "nothing to compare with", spline(None, first_layers=0.9), None),
 ]
 PARTS = [
     Case(
@@ -388,8 +398,8 @@ PARTS = [
     Case(GROUPS, "three points less", spline(0.9) | {"ablations": groups(0.87, 0.5)}, False, 37),
     Case(GROUPS, "as much as distances", spline(0.9) | {"ablations": groups(0.9, 0.9)}, False, 0),
     Case(GROUPS, "less than distances", spline(0.9) | {"ablations": groups(0.89, 0.9)}, False, -1),
-    Case(GROUPS, "not measured", {"ablations": depth(0.7, 0.8, 0.9)}, ABSENT),
-    Case(GROUPS, "nothing to compare with", spline(None), ABSENT),
+    Case(GROUPS, "not measured", {"ablations": depth(0.7, 0.8, 0.9)}, None),
+    Case(GROUPS, "nothing to compare with", spline(None), None),
     Case(DEEPER, "three layers, each better", {"ablations": depth(0.5, 0.6, 0.7)}, True, 1),
     Case(
         DEEPER,
@@ -406,7 +416,7 @@ PARTS = [
         DEEPER, "two before their turn", {"ablations": depth(0.6, 0.5, 0.8, 0.7, 0.9)}, False, 0.8
     ),
     Case(DEEPER, "each worse", {"ablations": depth(0.8, 0.7, 0.6)}, False, -1),
-    Case(DEEPER, "two layers", {"ablations": depth(0.5, 0.6)}, ABSENT),
+    Case(DEEPER, "two layers", {"ablations": depth(0.5, 0.6)}, None),
     Case(
         FEW,
         "two points less",
@@ -418,8 +428,8 @@ PARTS = [
     # Numbers whose difference is 3 to the last bit.
     Case(FEW, "three points less", spline(0.1) | {"self_training": few(0.07)}, False, 3),
     Case(FEW, "half as much", spline(0.9) | {"self_training": few(0.45)}, False, 45),
-    Case(FEW, "other shares of labels", {"self_training": few(0.9, rate=0.1)}, ABSENT),
-    Case(FEW, "nothing to compare with", spline(None), ABSENT),
+    Case(FEW, "other shares of labels", {"self_training": few(0.9, rate=0.1)}, None),
+    Case(FEW, "nothing to compare with", spline(None), None),
 ]
 OTHERS = [
     Case(
@@ -440,24 +450,24 @@ OTHERS = [
         (96, 98),
         ("the worst of 3 domains against the rest, maths; mean 99.0 %.",),
     ),
-    Case(DOMAINS, "one label", {}, ABSENT),
+    Case(DOMAINS, "one label", {}, None),
     Case(
         DOMAINS,
         "two classes",
         domains(1, 1, 1, folds=labelled(["code"], ["law"], labels=KINDS[:2])),
-        ABSENT,
+        None,
     ),
     Case(
         DOMAINS,
         "a text of two domains",
         domains(1, 1, 1, folds=labelled(["code"], ["law"], ["maths", "law"], labels=KINDS)),
-        ABSENT,
+        None,
     ),
     Case(
         DOMAINS,
         "a text of none",
         domains(1, 1, 1, folds=labelled(["code"], ["law"], ["maths"], [], labels=KINDS)),
-        ABSENT,
+        None,
     ),
     Case(
         NEGATIVES,
@@ -472,7 +482,7 @@ OTHERS = [
     ),
     Case(NEGATIVES, "as well", {"hard_negatives": negatives(0.9, 0.9)}, False, 0),
     Case(NEGATIVES, "worse", {"hard_negatives": negatives(0.8, 0.9, 0.7)}, False, -10),
-    Case(NEGATIVES, "nothing to compare", {"comparisons": []}, ABSENT),
+    Case(NEGATIVES, "nothing to compare", {"comparisons": []}, None),
     Case(
         LATENCY,
         "three quarters of four times",
@@ -500,6 +510,9 @@ OTHERS = [
 CASES = [*DETECTION, *PARTS, *OTHERS]
 NEVER = {JIGSAW: (True, False)}
 
+__all__ = ["any_evidence"]
+pytestmark = pytest.mark.usefixtures("any_evidence")
+
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_a_verdict_follows_from_its_tables(case: Case, tmp_path: Path) -> None:
@@ -512,6 +525,7 @@ def test_every_claim_has_cases_for_and_against_it(tmp_path: Path) -> None:
     several = [
         row["claim"] for row in claimed(tmp_path / "classes", USUAL | domains(0.99, 0.99, 0.99))
     ]
+    assert sorted(one_label) == sorted(several) == sorted(each.sentence for each in STATEMENTS)
     sentences = {*one_label, *several}
     assert missing_cases(sentences, CASES, NEVER) == []
     assert {case.claim.sentence for case in CASES} == sentences
@@ -540,11 +554,110 @@ def test_verdicts_are_of_the_models_and_data_sets_asked_for(tmp_path: Path) -> N
 
     found = verdicts(["texts"], [("texts", "chats")])
     assert found.pop(JIGSAW.sentence) == [("good", None), ("bad", None)]
+    assert found.pop(DOMAINS.sentence) == [("good", None), ("bad", None)]
     judged = {case.claim.sentence for case in CASES} - {JIGSAW.sentence, DOMAINS.sentence}
     assert found == {sentence: [("good", True), ("bad", False)] for sentence in judged}
     found = verdicts(["other", "texts"], [])
-    assert NEGATIVES.sentence not in found
+    assert found[NEGATIVES.sentence] == [("good", None), ("bad", None)]
     # Time does not depend on what is read: one data set tells.
     assert found[LATENCY.sentence] == [("good", False), ("bad", True)]
     of_good, of_bad = [("good", False), ("good", True)], [("bad", True), ("bad", False)]
     assert found[LINEAR.sentence] == found[PUBLIC.sentence] == of_good + of_bad
+
+
+BARE = {"ablations": [], "self_training": [], "classifiers": {}, "comparisons": []}
+# What settings leave away, and how many claims they leave without a verdict.
+LEFT_AWAY: list[tuple[dict[str, Any], int]] = [
+    ({}, 2),
+    ({"metrics": metrics(0.99, (0.98, 1.0), length=(0.6, (0.5, 0.7)))}, 3),
+    ({"self_training": few(0.9, rate=0.2)}, 3),
+    (
+        {
+            "metrics": metrics(0.99, (0.98, 1.0), length=(0.6, (0.5, 0.7))),
+            "self_training": few(0.9, rate=0.2),
+        },
+        4,
+    ),
+    ({"metrics": metrics(0.99, first_layers=0.97)}, 3),
+    ({"metrics": metrics(None)}, 8),
+    ({"metrics": []}, 8),
+    ({"ablations": []}, 4),
+    ({"ablations": groups(0.9, 0.8)}, 3),
+    (BARE, 7),
+    ({"early_exit": timed({4: 1.0})}, 3),
+    ({"folds": labelled(["toxic"], ["b"], labels=["toxic", "b"])}, 9),
+    (domains(0.99, 0.99, 0.99), 8),
+    (domains(0.99, 0.99, 0.99, metrics=[]), 9),
+]
+
+
+@pytest.mark.parametrize(("changes", "untested"), LEFT_AWAY)
+def test_no_claim_vanishes(changes: dict[str, Any], untested: int, tmp_path: Path) -> None:
+    rows = claimed(tmp_path, USUAL | changes)
+    check_nothing_vanished(rows, STATEMENTS)
+    assert sum(row["holds"] is None for row in rows) == untested
+
+
+def test_equal_claims_are_told_apart_by_their_data_set(tmp_path: Path) -> None:
+    made = tables_of("m", "one", USUAL) | tables_of("m", "two", USUAL)
+    scope = ToxicityScope(
+        models=["m"],
+        datasets=["one", "two"],
+        hub_classifiers=["detox"],
+        comparisons=[("one", "chats")],
+    )
+    rows = toxicity_claims(collect(tmp_path, TABLES, made), scope)
+    check_nothing_vanished(rows, STATEMENTS)
+    found = {
+        s.sentence: [r["dataset"] for r in rows if r["claim"] == s.sentence] for s in STATEMENTS
+    }
+    assert [found[each.sentence] for each in OF_ONE_LABEL] == [["one", "two"]] * 7
+    assert found[LATENCY.sentence] == ["one"]
+    assert found[JIGSAW.sentence] == [""]
+
+
+def test_every_claim_needs_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_least_evidence(monkeypatch, lambda: claimed(tmp_path, USUAL), len(STATEMENTS) - 2)
+
+
+def counted(rows: list[Row], positive: int, texts: int = 40) -> list[Row]:
+    return [row | {"n_positive": positive, "n_test": texts} for row in rows]
+
+
+@pytest.mark.parametrize(("positive", "judged"), [(9, False), (10, True), (30, True), (31, False)])
+def test_ten_texts_of_each_class_are_needed(
+    positive: int, judged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    changes = {
+        "metrics": counted(USUAL["metrics"], positive),
+        "hard_negatives": counted(USUAL["hard_negatives"], positive),
+    }
+    rows = {row["claim"]: row for row in claimed(tmp_path, USUAL | changes)}
+    for claim in (LINEAR, LENGTH, PUBLIC, EARLY, GROUPS, FEW, NEGATIVES):
+        row = rows[claim.sentence]
+        assert (row["holds"] is not None) == judged
+        assert (row["evidence"], row["least_evidence"]) == (min(positive, 40 - positive), 10)
+    # These are judged by layers and by time.
+    assert rows[DEEPER.sentence]["evidence"] == 3
+    assert rows[DEEPER.sentence]["holds"] is None
+    assert rows[LATENCY.sentence]["holds"] is True
+
+
+@pytest.mark.parametrize(("low", "judged"), [(0.5, False), (0.501, True)])
+def test_what_is_not_told_apart_cannot_be_lost(
+    low: float, judged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    own = metrics(0.52, (low, 0.6), first_layers=0.51, length=(0.51, (0.49, 0.6)))
+    changes = {
+        "metrics": counted(own, 20),
+        "ablations": groups(0.52, 0.51) + depth(0.5, 0.51, 0.52, 0.53),
+        "self_training": few(0.52),
+    }
+    rows = {row["claim"]: row for row in claimed(tmp_path, USUAL | changes)}
+    for claim in (EARLY, GROUPS, FEW):
+        assert rows[claim.sentence]["holds"] is (True if judged else None)
+        assert rows[claim.sentence]["evidence"] == (20 if judged else 0)
+    assert rows[LINEAR.sentence]["holds"] is False
+    assert rows[DEEPER.sentence]["holds"] is True

@@ -78,10 +78,17 @@ class ConceptSearch(Settings):
         description="The concepts to look for.",
     )
     neurons: int = Field(20, ge=1, description="Neurons kept per concept, most specific first.")
+    token_rank: int = Field(
+        20,
+        ge=1,
+        description="A neuron has a concept where one of the concept's tokens is among so many at "
+        "the top of its decoded list; neurons without it stand behind all that have it.",
+    )
     reference_tokens: int = Field(
         2048,
         ge=16,
-        description="Seeded sample of word tokens that a neuron's specificity is measured against.",
+        description="Seeded samples of this many words and of as many word fragments that a "
+        "neuron's specificity is measured against.",
     )
     neighbours: int = Field(
         10,

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.facts import statements
 from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
 from llm_anatomy.statistics.random import seeded_generator
-from llm_anatomy.tables.claims import claim_row
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.facts import (
     CURVE,
@@ -25,19 +25,13 @@ from llm_anatomy.tables.facts import (
     SHARED_NEURONS,
 )
 
-PAPER = "Yu & Ananiadou 2024"
 DEEP = 0.5
 # Depth at which the paper's query-only neurons begin to fall off (Fig. 8).
 FALL = 0.6
 RESAMPLES = 1000
-# Summed importance of attention and FFN layers (Table 3): GPT2-large, Llama-7B.
-LAYER_SUMS = {
-    "languages": "attention 7.46, FFN 0.63; attention 6.28, FFN 1.74",
-    "capitals": "attention 6.61, FFN 1.89; attention 5.03, FFN 4.30",
-    "months": "attention 4.82, FFN 2.81; attention 5.10, FFN 3.05",
-    "numbers": "attention 2.75, FFN 4.70; attention 2.22, FFN 5.60",
-}
-FFN_AHEAD = ("numbers",)
+TEN = 10
+NO_FACT = "no fact passes the filter; see facts.filter and facts.relations"
+NO_QUERY = "no query neuron that is no value neuron was found; see facts.queries"
 INTERVAL = "95 % bootstrap interval over facts"
 
 ClaimRow: TypeAlias = dict[str, Any]
@@ -51,7 +45,7 @@ class FactsScope(Settings):
 
 
 def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
-    """Every claim on every model; one that lacks its data has no verdict."""
+    """Every claim on every model; one that lacks its data has no verdict and says what it lacks."""
     rows = []
     for model in scope.models:
         own: dict[str, Wanted] = {"model": model, "relation": scope.relations}
@@ -66,14 +60,13 @@ def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
         rows += [
             _telescoping(model, facts),
             *_attention_or_ffn(model, facts),
-            _curve(model, curve),
-            _probability_credits_last_layers(model, methods),
+            _curve(model, curve, len(facts)),
+            _probability_credits_last_layers(model, methods, len(facts)),
             _best_method(model, answers),
             *_random_controls(model, answers),
-            _switched_off(model, answers, "value_neurons", "96.3 % GPT2-large, 96.9 % Llama-7B"),
-            _switched_off(model, answers, "query_neurons", "92 % GPT2-large, 87 % Llama-7B"),
+            *(_switched_off(model, answers, selection) for selection in statements.DESTROYED),
             _head_transfer(model, answers),
-            _deep_layers(model, layers),
+            _deep_layers(model, layers, len(facts)),
             _query_only(model, queries),
             _query_depth(model, queries, layers),
             _shared(model, facts, neurons, tables.frame(SHARED_NEURONS, model=model)),
@@ -88,24 +81,20 @@ def relative_decrease(samples: Groups) -> float:
 
 
 def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str, Any]:
-    """Value and interval of a claim; nothing without facts."""
-    if not samples:
-        return {}
+    """Value and interval of a claim, of one fact or more."""
     low, high = bootstrap_interval(samples, statistic, seeded_generator(0), RESAMPLES)
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
 def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
-    worst = None if facts.empty else float(facts["telescoping_error"].max())
-    return claim_row(
-        PAPER,
-        "Importance of all attention and FFN layers sums to the log-probability that the answer "
-        "gains between h^0 and h^L.",
+    if facts.empty:
+        return statements.SUMS.untested(model, why=NO_FACT)
+    worst = float(facts["telescoping_error"].max())
+    return statements.SUMS.judged(
         model,
-        paper_value="exact by Eq. 13",
+        evidence=len(facts),
         measured_value=worst,
-        unit="nat",
-        holds=None if worst is None else worst <= 1e-4,
+        holds=worst <= 1e-4,
         note=f"Largest difference over {len(facts)} facts, the model's own log-probability as the "
         "end; holds up to 1e-4.",
     )
@@ -113,25 +102,22 @@ def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
 
 def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
     rows = []
-    for relation, paper_value in LAYER_SUMS.items():
+    for relation, claim in statements.ATTENTION_OR_FFN.items():
         own = facts[facts["relation"] == relation]
         if own.empty:
+            why = f"no fact of '{relation}' passes the filter, or facts.relations leaves it out"
+            rows.append(claim.untested(model, relation, why=why))
             continue
         samples = [((own["attention"] - own["ffn"]).to_numpy(float),)]
         measured = _measured(samples, lambda parts: float(parts[0][0].mean()))
-        ahead = "FFN" if relation in FFN_AHEAD else "attention"
-        behind = "attention" if ahead == "FFN" else "FFN"
         value = measured["measured_value"]
         rows.append(
-            claim_row(
-                PAPER,
-                f"For {relation}, {ahead} layers bring more of the answer about than {behind} "
-                "layers.",
+            claim.judged(
                 model,
-                paper_value=f"{paper_value} (Table 3: GPT2-large; Llama-7B)",
+                relation,
+                evidence=len(own),
                 **measured,
-                unit="nat",
-                holds=value < 0 if ahead == "FFN" else value > 0,
+                holds=value < 0 if relation in statements.FFN_AHEAD else value > 0,
                 note=f"Summed importance of attention less that of FFN, mean over {len(own)} "
                 f"facts; {INTERVAL}; holds by the sign of the mean.",
             )
@@ -139,54 +125,54 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
     return rows
 
 
-def _curve(model: str, curve: pd.DataFrame) -> ClaimRow:
-    shares: dict[str, float] = {}
-    if len(curve):
-        mean = curve.groupby("share")[["logprob", "probability"]].mean()
-        early = mean.index[mean.index <= 0.4 + 1e-9][-1]
-        shares = {
-            str(name): float(
-                (values[early] - values.iloc[0]) / (values.iloc[-1] - values.iloc[0]) * 100
-            )
-            for name, values in mean.items()
-        }
-    return claim_row(
-        PAPER,
-        "From the embedding to the final state, the answer's log-probability rises from the start "
-        "and its probability only late.",
+def _curve(model: str, curve: pd.DataFrame, facts: int) -> ClaimRow:
+    claim = statements.LATE_PROBABILITY
+    if curve.empty:
+        return claim.untested(model, why=NO_FACT)
+    mean = curve.groupby("share")[["logprob", "probability"]].mean()
+    rises = mean.iloc[-1] - mean.iloc[0]
+    if not (rises > 0).all():
+        why = "the mean probability of the answers does not rise, so nothing is early or late"
+        return claim.untested(model, why=why, evidence=facts)
+    early = mean.index[mean.index <= 0.4 + 1e-9][-1]
+    shares = {
+        name: float((mean[name][early] - mean[name].iloc[0]) / rises[name] * 100)
+        for name in ("logprob", "probability")
+    }
+    return claim.judged(
         model,
-        paper_value="p stays near 0 over the first 40 % of the way (Fig. 3, Llama-7B)",
-        measured_value=shares.get("probability"),
-        unit="%",
-        holds=shares["probability"] < 20 < shares["logprob"] if shares else None,
+        evidence=facts,
+        measured_value=shares["probability"],
+        holds=shares["probability"] < 20 < shares["logprob"],
         note="Share of the probability's whole rise that is reached at 40 % of the way, mean over "
-        "relations"
-        + (f"; of the log-probability's, {shares['logprob']:.0f} %" if shares else "")
-        + "; holds when the first is below 20 % and the second above.",
+        f"relations; of the log-probability's, {shares['logprob']:.0f} %; holds when the first is "
+        "below 20 % and the second above.",
     )
 
 
-def _probability_credits_last_layers(model: str, methods: pd.DataFrame) -> ClaimRow:
+def _probability_credits_last_layers(model: str, methods: pd.DataFrame, facts: int) -> ClaimRow:
+    claim = statements.LATER_NEURONS
     centres = {
         str(method): float(np.average(part["layer"], weights=part["share"]))
         for method, part in methods.groupby("method")
     }
-    both = [centres.get(name) for name in ("prob_increase", "log_prob_increase")]
-    distance = None if both[0] is None or both[1] is None else both[0] - both[1]
-    return claim_row(
-        PAPER,
-        "Probability increase finds its neurons in later layers than log-probability increase.",
+    both = ("prob_increase", "log_prob_increase")
+    if missing := [name for name in both if name not in centres]:
+        why = f"facts.knock_out.methods does not name {missing[0]}"
+        return claim.untested(model, why=why)
+    late, early = (centres[name] for name in both)
+    return claim.judged(
         model,
-        paper_value="layers 23 to 31 against 17 to 31 of 32 (Fig. 2, Llama-7B)",
-        measured_value=distance,
-        unit="layers",
-        holds=None if distance is None else distance > 0,
-        note="Difference of the mean layers of the best neurons, over all relations; holds above 0"
-        + ("." if distance is None else f"; means {both[0]:.1f} and {both[1]:.1f}."),
+        evidence=facts,
+        measured_value=late - early,
+        holds=late - early > 0,
+        note="Difference of the mean layers of the best neurons, over all relations; holds above "
+        f"0; means {late:.1f} and {early:.1f}.",
     )
 
 
 def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
+    claim = statements.BEST_METHOD
     methods = list(answers.loc[answers["selection"] == "ffn", "method"].unique())
     drops = {
         method: relative_decrease(samples)
@@ -194,149 +180,150 @@ def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
         if (samples := _pairs(answers, "ffn", method))
     }
     others = {name: drops[name] for name in drops if name not in ("log_prob_increase", "random")}
-    best = max(others, key=lambda name: others[name], default=None)
-    measured = _measured(_pairs(answers, "ffn", "log_prob_increase"), relative_decrease)
-    return claim_row(
-        PAPER,
-        "Switching off the FFN neurons with the highest log-probability increase hurts the answer "
-        "more than those of any other method.",
+    samples = _pairs(answers, "ffn", "log_prob_increase")
+    note = f"Relative decrease of MRR, mean over relations; {INTERVAL}"
+    if not samples:
+        why = "facts.knock_out.methods does not name log_prob_increase"
+        return claim.untested(model, why=why)
+    measured = _measured(samples, relative_decrease)
+    if not others:
+        why = "facts.knock_out.methods names no other method to compare with"
+        return claim.untested(model, why=why, evidence=_known(samples), **measured, note=f"{note}.")
+    best = max(others, key=lambda name: others[name])
+    return claim.judged(
         model,
-        paper_value="MRR 0.361 to 0.201 (GPT2-large), 0.551 to 0.312 (Llama-7B); next best 0.214, "
-        "0.339",
+        evidence=_known(samples),
         **measured,
-        unit="%",
-        holds=measured["measured_value"] > max(others.values()) if measured and others else None,
-        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}"
-        + ("." if best is None else f"; the best other method, {best}, has {others[best]:.1f} %.")
-        + " Methods compared: "
+        holds=measured["measured_value"] > others[best],
+        note=f"{note}; the best other method, {best}, has {others[best]:.1f} %. Methods compared: "
         + ", ".join(sorted(drops)),
     )
 
 
 def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
-    papers = {"value_neurons": "0.22 % of MRR", "query_neurons": "0.8 % of MRR"}
     rows = []
-    for selection, value in papers.items():
-        measured = _measured(_pairs(answers, selection, "random"), relative_decrease)
+    for selection, claim in statements.RANDOM_NEURONS.items():
+        samples = _pairs(answers, selection, "random")
+        if not samples:
+            rows.append(claim.untested(model, why=_not_switched(selection)))
+            continue
+        measured = _measured(samples, relative_decrease)
         rows.append(
-            claim_row(
-                PAPER,
-                f"Switching off as many random neurons as {selection.replace('_', ' ')} hardly "
-                "changes the answers.",
+            claim.judged(
                 model,
-                paper_value=value,
+                evidence=_known(samples),
                 **measured,
-                unit="%",
-                holds=abs(measured["measured_value"]) < 5 if measured else None,
+                holds=abs(measured["measured_value"]) < 5,
                 note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds below 5 %.",
             )
         )
     return rows
 
 
-def _switched_off(model: str, answers: pd.DataFrame, selection: str, value: str) -> ClaimRow:
+def _switched_off(model: str, answers: pd.DataFrame, selection: str) -> ClaimRow:
+    claim = statements.DESTROYED[selection]
     method = "log_prob_increase" if selection == "value_neurons" else "inner_product"
-    measured = _measured(_pairs(answers, selection, method), relative_decrease)
-    units = answers.loc[
-        (answers["selection"] == selection) & (answers["method"] == method), "units"
-    ]
-    count = f"Here {units.mean():.0f} on average, there " if len(units) else "There "
+    samples = _pairs(answers, selection, method)
+    if not samples:
+        return claim.untested(model, why=_not_switched(selection))
+    measured = _measured(samples, relative_decrease)
+    own = (answers["selection"] == selection) & (answers["method"] == method)
     size = (
         "200 attention and 100 FFN neurons" if selection == "value_neurons" else "1,000 FFN neurons"
     )
-    return claim_row(
-        PAPER,
-        f"Switching off a fact's best {selection.replace('_', ' ')} destroys the answer.",
+    return claim.judged(
         model,
-        paper_value=f"{value}, decrease of MRR",
+        evidence=_known(samples),
         **measured,
-        unit="%",
-        holds=measured["measured_value"] > 80 if measured else None,
-        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds above 80 %. "
-        f"{count}{size} of far larger models.",
+        holds=measured["measured_value"] > 80,
+        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds above 80 %. Here "
+        f"{answers.loc[own, 'units'].mean():.0f} on average, there {size} of far larger models.",
     )
 
 
 def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
+    claim = statements.OWN_HEADS
     heads = answers[(answers["selection"] == "heads") & (answers["method"] != "random")]
     names = list(heads["heads_of"].unique())
     own: list[tuple[np.ndarray, ...]] = []
     other: list[tuple[np.ndarray, ...]] = []
+    ranks: list[tuple[np.ndarray, ...]] = []
     for name in names:
-        for relation, pair in _by_relation(
-            answers, heads[heads["heads_of"] == name], "probability"
-        ):
+        chosen = heads[heads["heads_of"] == name]
+        for relation, pair in _by_relation(answers, chosen, "probability"):
             (own if relation == name else other).append(pair)
+        ranks += [p for each, p in _by_relation(answers, chosen, "mrr") if each == name]
+    if not own:
+        return claim.untested(model, why="no heads of a relation were switched off for its facts")
     measured = _measured(own, relative_decrease)
-    elsewhere = relative_decrease(other) if other else None
-    return claim_row(
-        PAPER,
-        "Switching off a relation's best heads hurts its own facts more than other relations'.",
+    note = "Relative decrease of the answer's mean probability by the best share of heads; "
+    note += INTERVAL
+    if not other:
+        return claim.untested(
+            model,
+            why="facts.relations names no other relation whose facts could be asked",
+            evidence=_known(ranks),
+            **measured,
+            note=f"{note}.",
+        )
+    elsewhere = relative_decrease(other)
+    return claim.judged(
         model,
-        paper_value="53.3 % against 9.5 % (GPT2-large), 48.2 % against 8.7 % (Llama-7B), unrelated "
-        "types",
+        evidence=_known(ranks),
         **measured,
-        unit="%",
-        holds=measured["measured_value"] > elsewhere
-        if measured and elsewhere is not None
-        else None,
-        note=f"Relative decrease of the answer's mean probability by the best share of heads; "
-        f"{INTERVAL}"
-        + ("." if elsewhere is None else f"; other relations' facts lose {elsewhere:.1f} %."),
+        holds=measured["measured_value"] > elsewhere,
+        note=f"{note}; other relations' facts lose {elsewhere:.1f} %.",
     )
 
 
-def _deep_layers(model: str, layers: pd.DataFrame) -> ClaimRow:
+def _deep_layers(model: str, layers: pd.DataFrame, facts: int) -> ClaimRow:
+    claim = statements.DEEP_LAYERS
     whole = layers[layers["unit"].isin(["attention", "ffn"])]
-    share = None
-    if len(whole):
-        top = (
-            whole.sort_values("importance", ascending=False, kind="stable")
-            .groupby("relation")
-            .head(10)
-        )
-        share = float((top["layer"] >= DEEP * (whole["layer"].max() + 1)).mean()) * 100
-    return claim_row(
-        PAPER,
-        "The ten most important layers of a relation lie in the deeper half of the model.",
+    if whole.empty:
+        return claim.untested(model, why=NO_FACT)
+    n_layers = int(whole["layer"].max()) + 1
+    if n_layers < TEN:
+        why = f"of {n_layers} layers, ten of attention and FFN do not fit into the deeper half"
+        return claim.untested(model, why=why, evidence=facts)
+    top = (
+        whole.sort_values("importance", ascending=False, kind="stable")
+        .groupby("relation")
+        .head(TEN)
+    )
+    share = float((top["layer"] >= DEEP * n_layers).mean()) * 100
+    return claim.judged(
         model,
-        paper_value="all of Table 4 (layers 19 to 34 of 36; 16 to 31 of 32)",
+        evidence=facts,
         measured_value=share,
-        unit="%",
-        holds=None if share is None else share > 90,
+        holds=share > 90,
         note="Share of the ten layers of every relation; holds above 90 %.",
     )
 
 
 def _query_only(model: str, queries: pd.DataFrame) -> ClaimRow:
-    share = None if queries.empty else float((~queries["also_value"]).mean()) * 100
-    return claim_row(
-        PAPER,
-        "Most neurons that activate value neurons are not value neurons themselves.",
+    if queries.empty:
+        return statements.QUERY_ONLY.untested(model, why=NO_QUERY)
+    share = float((~queries["also_value"]).mean()) * 100
+    return statements.QUERY_ONLY.judged(
         model,
-        paper_value="query-only neurons far outnumber query-value neurons (Fig. 8)",
+        evidence=_n_facts(queries),
         measured_value=share,
-        unit="%",
-        holds=None if share is None else share > 50,
+        holds=share > 50,
         note="Query neurons that are not among the fact's stored value neurons; holds above 50 %.",
     )
 
 
 def _query_depth(model: str, queries: pd.DataFrame, layers: pd.DataFrame) -> ClaimRow:
     only = queries[~queries["also_value"].astype(bool)]
-    share = None
-    if len(only):
-        depth = FALL * (int(layers["layer"].max()) + 1)
-        share = float((only["layer"] < depth).mean()) * 100
-    return claim_row(
-        PAPER,
-        "Neurons that activate value neurons, and are none themselves, lie in the shallower part "
-        "of the model.",
+    if only.empty:
+        return statements.SHALLOW_QUERIES.untested(model, why=NO_QUERY)
+    depth = FALL * (int(layers["layer"].max()) + 1)
+    share = float((only["layer"] < depth).mean()) * 100
+    return statements.SHALLOW_QUERIES.judged(
         model,
-        paper_value="their number begins to fall at 60 % of the depth (Fig. 8)",
+        evidence=_n_facts(only),
         measured_value=share,
-        unit="%",
-        holds=None if share is None else share > 100 * FALL,
+        holds=share > 100 * FALL,
         note="Share of query-only neurons below 60 % of the depth; holds above 60 %, their share "
         "if depth did not matter.",
     )
@@ -346,26 +333,47 @@ def _shared(
     model: str, facts: pd.DataFrame, neurons: Mapping[str, pd.DataFrame], shared: pd.DataFrame
 ) -> ClaimRow:
     """Claim on the neurons that facts share; `neurons` holds every fact's best, by role."""
+    claim = statements.SHARED_NEURONS
+    sizes = facts.groupby("relation").size()
+    several = sizes[sizes > 1]
     shares: dict[str, float] = {}
     for role, best in neurons.items():
         counts = shared[shared["role"] == role].groupby("relation").size()
         most = best.groupby(["relation", "example_id"]).size().groupby("relation").max()
-        several = facts.groupby("relation").size()
-        most = most[most.index.isin(several.index[several > 1])]
+        most = most[most.index.isin(several.index)]
         if len(most):
             shares[role] = float((counts.reindex(most.index, fill_value=0) / most).mean()) * 100
-    return claim_row(
-        PAPER,
-        "Facts of one relation share more of their value neurons than of their query neurons.",
-        model,
-        paper_value="27.6 % against 15.7 % (GPT2-large), 14.1 % against 5.2 % (Llama-7B), Table 8",
-        measured_value=shares.get("value"),
-        unit="%",
-        holds=shares["value"] > shares["query"] if len(shares) == 2 else None,
-        note="Neurons that are among the best of more than half of a relation's facts, as a share "
+    note = (
+        "Neurons that are among the best of more than half of a relation's facts, as a share "
         "of those kept per fact, mean over relations with two facts or more"
-        + (f"; of query neurons {shares['query']:.1f} %." if "query" in shares else "."),
     )
+    evidence = int(several.sum())
+    if missing := [role for role in neurons if role not in shares]:
+        why = f"no relation has two facts or more with {missing[0]} neurons"
+        value = shares.get("value")
+        return claim.untested(
+            model, why=why, evidence=evidence, measured_value=value, note=f"{note}."
+        )
+    return claim.judged(
+        model,
+        evidence=evidence,
+        measured_value=shares["value"],
+        holds=shares["value"] > shares["query"],
+        note=f"{note}; of query neurons {shares['query']:.1f} %.",
+    )
+
+
+def _known(samples: Groups) -> int:
+    """Facts whose answer was among the ten most likely tokens before anything was switched off."""
+    return sum(int((before >= 1 / TEN).sum()) for before, _ in samples)
+
+
+def _n_facts(rows: pd.DataFrame) -> int:
+    return len(rows[["relation", "example_id"]].drop_duplicates())
+
+
+def _not_switched(selection: str) -> str:
+    return f"no {selection.replace('_', ' ')} were switched off; see facts.knock_out.{selection}"
 
 
 def _pairs(answers: pd.DataFrame, selection: str, method: str, value: str = "mrr") -> Groups:

@@ -187,9 +187,9 @@ def scorer_exhibit(scorers: pd.DataFrame, source: Path) -> Exhibit:
     return Exhibit(
         title="The classifiers that judge the answers",
         caption=(
-            f"Out of fold, on the labelled texts that they were trained on. {listed}. Their texts "
-            "are not this model's answers, so scores on answers are less certain than these "
-            "numbers. The paper judged its 50 answers by hand."
+            "Out of fold, over pairs of texts inside a fold, on the labelled texts that they were "
+            f"trained on. {listed}. Their texts are not this model's answers, so scores on answers "
+            "are less certain than these numbers. The paper judged its 50 answers by hand."
         ),
         table=source,
     )

@@ -139,7 +139,7 @@ def detection(
     others = mean[[n for n in mean.index if not n.startswith("spline")]]
     caption = (
         f"{subject.dataset} on {subject.model}, {areas['n_test'].max()} texts, every text scored "
-        "by a classifier that did not see it "
+        "by a classifier that did not see it, and ranked among those of its own fold "
         f"({areas['n_folds'].iloc[0]} folds, the same for all). "
     )
     if len(labels) > 1:
@@ -148,7 +148,9 @@ def detection(
         if fewest < len(labels):
             caption += f"Forests and boosting are tried on the {fewest} most common labels alone. "
     else:
-        caption += f"Label {labels[0]}; lines are bootstrap intervals over texts. "
+        caption += (
+            f"Label {labels[0]}; lines are bootstrap intervals over texts, drawn within folds. "
+        )
     if linear in mean.index:
         caption += f"Spline features with logistic regression reach {mean[linear]:.3f}"
         if len(others):
@@ -197,9 +199,9 @@ def few_labels(table: pd.DataFrame, subject: Subject) -> Exhibit:
         f"{linear['self_training', rates[0]]:.3f} with self-training, from {rates[-1]:.0%} "
         f"{linear['self_training', rates[-1]]:.3f}. Self-training changes the score by "
         f"{min(gain.values()):+.3f} to {max(gain.values()):+.3f} against the same labels alone. "
-        "Bands are bootstrap intervals over texts; they leave out the chance of which labels "
-        "were kept.\n\nThe paper reports 0.990, 0.987 and 0.983 with 20, 10 and 5 % of 36,790 "
-        "labels, toxic against clean (Llama-2-7B)."
+        "Bands are bootstrap intervals over texts, drawn within folds; they leave out the chance "
+        "of which labels were kept.\n\nThe paper reports 0.990, 0.987 and 0.983 with 20, 10 and "
+        "5 % of 36,790 labels, toxic against clean (Llama-2-7B)."
     )
     shown = [int(i) for i in areas.index]
     return subject.exhibit(figure, "few-labels", f"Few labels: {subject.dataset}", caption, shown)

@@ -12,9 +12,21 @@ from numpy import ndarray
 from sklearn.metrics import roc_auc_score
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.geometry.statements import (
+    BOUND,
+    FIRST_FOLLOWS_LENGTH,
+    HARMFUL_ANSWERS,
+    HULL,
+    LAST_SAYS_MORE,
+    OF_PROMPTS,
+    PASSAGE_SHOWS,
+    RELATED_RAISES,
+    RELU_REGION,
+    SOFT_REGION,
+    UNRELATED_CONSTANT,
+)
 from llm_anatomy.statistics.intervals import bootstrap_interval
 from llm_anatomy.statistics.random import seeded_generator
-from llm_anatomy.tables.claims import claim_row
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.geometry import (
     HULL_CHECKS,
@@ -26,12 +38,12 @@ from llm_anatomy.tables.geometry import (
     REGION_CHECKS,
 )
 
-PAPER = "Balestriero 2024"
 RESAMPLES = 1000
 # Largest relative change that still counts as constant; the paper's points change by up to 15 %.
 CONSTANT = 0.15
 # Share of windows that counts as standing out.
 TOP_SHARE = 0.05
+NOT_ASKED = "Its prompts were not asked for. See geometry.prompts.conditions and .categories"
 
 Row: TypeAlias = dict[str, Any]
 
@@ -87,50 +99,37 @@ def theory_claims(model: str, dtype: str, hull: pd.DataFrame, regions: pd.DataFr
     gated = "gated: the region's map is a product of two affine maps"
     plain = "not gated: the region's map is affine"
     return [
-        claim_row(
-            PAPER,
-            "The dimension of the attention output is at most the number of attended tokens, "
-            "summed over heads (Theorem 3.2).",
+        BOUND.judged(
             model,
-            paper_value="rank <= sum of counts (theorem)",
+            evidence=len(hull),
             measured_value=excess,
-            unit="dimensions",
             holds=excess <= 0,
             note=f"Largest numerical rank minus count over {points}; holds at 0 or below.",
         ),
-        claim_row(
-            PAPER,
-            "The attention output is a sum of convex combinations of value vectors, one per head "
-            "(Lemma 3.1, Theorem 3.2).",
+        HULL.judged(
             model,
-            paper_value="exact (theorem)",
+            evidence=len(hull),
             measured_value=error,
-            unit="relative error",
             holds=error <= tolerance,
             note=f"Largest error of the rebuilt output over {points}; holds up to {tolerance:g}, "
             f"the rounding of {dtype}.",
         ),
-        claim_row(
-            PAPER,
-            "A ReLU MLP is one fixed map on the whole region of its input.",
+        RELU_REGION.judged(
             model,
-            paper_value="exact (spline theory)",
+            evidence=len(exact),
             measured_value=worst,
-            unit="relative error",
             holds=worst <= tolerance,
             note="Largest error of the model's own MLPs, run with ReLU, at last tokens and halfway "
             f"to the nearest boundary; {gated if bool(regions['gated'].iloc[0]) else plain}; holds "
             f"up to {tolerance:g}, the rounding of {dtype}.",
         ),
-        claim_row(
-            PAPER,
-            "Smooth activations (SiLU, GELU) are soft versions of the same regions.",
+        SOFT_REGION.untested(
             model,
-            paper_value="no number given",
+            why="the paper gives no bound",
+            evidence=len(smooth),
             measured_value=float(smooth.median()),
             low=float(low),
             high=float(high),
-            unit="relative error",
             note="Median over texts and layers of the error when units are switched off or passed "
             "on as with ReLU; interval: middle 95 % of them. The paper has no bound: no verdict.",
         ),
@@ -157,39 +156,48 @@ def prompt_claims(
     """
     raw = last_layer_dimension(prompts, dimension)
     if raw.empty:
-        return []
-    rows = [_related_raises(model, raw, rng), _unrelated_constant(model, raw)]
+        why = "no prompt was asked as raw text; the key geometry.prompts.formats leaves `raw` out"
+        if prompts.empty:
+            why = "no prompt was asked; see geometry.prompts"
+        return [statement.untested(model, why=why) for statement in OF_PROMPTS]
     by_length = correlations.query(
         "format == 'raw' and threshold == 'relative' and variable == 'context_length'"
     ).set_index("layer")["pearson"]
     first, last = (_number(by_length.iloc[i]) for i in (0, -1))
-    rows.append(
-        claim_row(
-            PAPER,
-            "Intrinsic dimension of the first layer follows the context length.",
-            model,
-            paper_value="Pearson r = 0.978 (Llama-2-7B-chat, computed from its released CSVs)",
-            measured_value=first,
-            holds=None if first is None else first >= 0.9,
-            note=f"Pearson r over {len(raw)} raw prompts; holds from 0.9.",
-        )
-    )
-    rows.append(
-        claim_row(
-            PAPER,
-            "Intrinsic dimension of the last layer says more than the context length.",
-            model,
-            paper_value="Pearson r = 0.26 (Llama-2-7B-chat, computed from its released CSVs)",
-            measured_value=last,
-            holds=None if last is None or first is None else abs(last) < abs(first),
-            note=f"Pearson r of last-layer dimension with context length over {len(raw)} raw "
-            "prompts; holds where it is weaker than in the first layer.",
-        )
-    )
     harmful = outcomes.query("outcome == 'harmful'")
-    if len(harmful):
-        rows.append(_harmful_answers(model, raw.merge(harmful, on="prompt_id"), rng))
-    return rows
+    return [
+        _related_raises(model, raw, rng),
+        _unrelated_constant(model, raw),
+        _first_follows(model, len(raw), first),
+        _last_says_more(model, len(raw), first, last),
+        _harmful_answers(model, raw.merge(harmful, on="prompt_id"), rng),
+    ]
+
+
+def _first_follows(model: str, prompts: int, first: float | None) -> Row:
+    note = f"Pearson r over {prompts} raw prompts; holds from 0.9."
+    if first is None:
+        why = "the dimension of the first layer or the context length is constant"
+        return FIRST_FOLLOWS_LENGTH.untested(model, why=why, evidence=prompts, note=note)
+    return FIRST_FOLLOWS_LENGTH.judged(
+        model, evidence=prompts, measured_value=first, holds=first >= 0.9, note=note
+    )
+
+
+def _last_says_more(model: str, prompts: int, first: float | None, last: float | None) -> Row:
+    note = (
+        f"Pearson r of last-layer dimension with context length over {prompts} raw "
+        "prompts; holds where it is weaker than in the first layer."
+    )
+    if first is None or last is None:
+        constant = "first" if first is None else "last"
+        why = f"the dimension of the {constant} layer or the context length is constant"
+        return LAST_SAYS_MORE.untested(
+            model, why=why, evidence=prompts, measured_value=last, note=note
+        )
+    return LAST_SAYS_MORE.judged(
+        model, evidence=prompts, measured_value=last, holds=abs(last) < abs(first), note=note
+    )
 
 
 def last_layer_dimension(
@@ -204,24 +212,24 @@ def last_layer_dimension(
 
 def _related_raises(model: str, raw: pd.DataFrame, rng: np.random.Generator) -> Row:
     paired = raw.pivot_table(index=["category", "step"], columns="condition", values="dimension")
-    claim = "Related sentences raise the last layer's intrinsic dimension more than unrelated ones."
-    if not {"related", "unrelated"} <= set(paired.columns):
-        return _untested(model, claim, "related 123-152, unrelated 75-95 (Fig. 4)")
-    differences = (paired["related"] - paired["unrelated"]).dropna().to_numpy(float)
+    differences = np.array([])
+    if {"related", "unrelated"} <= set(paired.columns):
+        differences = (paired["related"] - paired["unrelated"]).dropna().to_numpy(float)
     if not len(differences):
-        return _untested(model, claim, "related 123-152, unrelated 75-95 (Fig. 4)")
+        return RELATED_RAISES.untested(
+            model,
+            why="no two prompts of one category and length have related and unrelated "
+            f"sentences. {NOT_ASKED}",
+        )
     low, high = bootstrap_interval(
         [(differences,)], lambda groups: float(groups[0][0].mean()), rng, RESAMPLES
     )
-    return claim_row(
-        PAPER,
-        claim,
+    return RELATED_RAISES.judged(
         model,
-        paper_value="related 123-152, unrelated 75-95 (Fig. 4)",
+        evidence=len(differences),
         measured_value=float(differences.mean()),
         low=low,
         high=high,
-        unit="dimensions",
         holds=low > 0,
         note=f"Mean difference related - unrelated over {len(differences)} pairs of equal category "
         "and number of sentences, raw prompts; bootstrap interval over pairs; holds where it lies "
@@ -230,20 +238,18 @@ def _related_raises(model: str, raw: pd.DataFrame, rng: np.random.Generator) -> 
 
 
 def _unrelated_constant(model: str, raw: pd.DataFrame) -> Row:
-    claim = "Unrelated sentences leave the last layer's intrinsic dimension as it is."
     bare = raw[raw["condition"] == "none"].set_index("category")["dimension"]
     unrelated = raw[raw["condition"] == "unrelated"]
     if bare.empty or unrelated.empty:
-        return _untested(model, claim, "within 15 % of the bare prompt (Fig. 4)")
+        return UNRELATED_CONSTANT.untested(
+            model, why=f"the bare request or one with unrelated sentences is missing. {NOT_ASKED}"
+        )
     base = unrelated["category"].map(bare).to_numpy(float)
     change = float((np.abs(unrelated["dimension"].to_numpy(float) - base) / base).mean())
-    return claim_row(
-        PAPER,
-        claim,
+    return UNRELATED_CONSTANT.judged(
         model,
-        paper_value="within 15 % of the bare prompt (Fig. 4)",
+        evidence=len(unrelated),
         measured_value=change,
-        unit="relative change",
         holds=change <= CONSTANT,
         note=f"Mean |change| against the bare request over {len(unrelated)} raw prompts; holds up "
         f"to {CONSTANT:g}.",
@@ -251,28 +257,29 @@ def _unrelated_constant(model: str, raw: pd.DataFrame) -> Row:
 
 
 def _harmful_answers(model: str, raw: pd.DataFrame, rng: np.random.Generator) -> Row:
-    claim = "A higher intrinsic dimension of the last layer goes with harmful answers."
-    paper_value = "ROC-AUC 0.83 pooled over 50 prompts, judged by hand (from its released CSVs)"
+    if raw.empty:
+        return HARMFUL_ANSWERS.untested(
+            model,
+            why="no classifier judged whether answers are `harmful`; see geometry.prompts.scorers",
+        )
     positive = raw["positive"].to_numpy(bool)
+    rarer = int(min(positive.sum(), (~positive).sum()))
     note = (
         f"{int(positive.sum())} of {len(raw)} raw prompts have an answer that the trained "
         "classifier calls harmful"
     )
-    if positive.all() or not positive.any():
-        return _untested(model, claim, paper_value, f"{note}, so there is nothing to compare.")
+    if not rarer:
+        return HARMFUL_ANSWERS.untested(model, why=f"{note}, so there is nothing to compare")
     scores = raw["dimension"].to_numpy(float)
     low, high = bootstrap_interval(
         [(scores, positive)], lambda groups: auc(*groups[0]), rng, RESAMPLES
     )
-    return claim_row(
-        PAPER,
-        claim,
+    return HARMFUL_ANSWERS.judged(
         model,
-        paper_value=paper_value,
+        evidence=rarer,
         measured_value=auc(scores, positive),
         low=low,
         high=high,
-        unit="ROC-AUC",
         holds=low > 0.5,
         note=f"{note}; bootstrap interval over prompts; holds where it lies above 0.5.",
     )
@@ -287,30 +294,19 @@ def auc(scores: Float[ndarray, " items"], labels: Bool[ndarray, " items"]) -> fl
 
 def insert_claim(model: str, insert_starts: pd.DataFrame) -> Row:
     """Whether prefixes show where an inserted passage begins (`geometry/insert_starts`)."""
-    claim = "The features of growing prefixes show where a toxic passage begins."
-    paper_value = "shown as heat maps, no number given"
     starts = insert_starts[insert_starts["feature"] == 1]
     if starts.empty:
-        return _untested(model, claim, paper_value, "There is no document to look at.")
+        return PASSAGE_SHOWS.untested(model, why="there is no document; see geometry.inserts")
     stands_out = starts["rank"] <= np.ceil(TOP_SHARE * starts["windows"])
-    return claim_row(
-        PAPER,
-        claim,
+    return PASSAGE_SHOWS.judged(
         model,
-        paper_value=paper_value,
+        evidence=len(starts),
         measured_value=float(stands_out.mean()),
-        unit="share of documents",
         holds=bool(stands_out.mean() >= 0.5),
         note=f"Share of {len(starts)} documents in which feature 1 changes more at the passage's "
         f"beginning than in {1 - TOP_SHARE:.0%} of all windows; holds from one half. The shipped "
         "passages are mild insults.",
     )
-
-
-def _untested(
-    model: str, claim: str, paper_value: str, note: str = "Its prompts were not asked for."
-) -> Row:
-    return claim_row(PAPER, claim, model, paper_value=paper_value, note=note)
 
 
 def _number(value: Any) -> float | None:

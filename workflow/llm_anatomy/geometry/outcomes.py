@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 
 from llm_anatomy.config.geometry import AnswerScorer
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import average_over_folds
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import PROMPT_OUTCOMES, SCORERS
 
@@ -28,7 +29,7 @@ class Scorer:
 
     Attributes:
         pipeline: Words and character n-grams into a logistic regression.
-        roc_auc: Out-of-fold ROC-AUC on the training texts.
+        roc_auc: Out-of-fold ROC-AUC on the training texts, over pairs inside a fold.
         threshold: Score with the best out-of-fold balanced accuracy.
         balanced_accuracy: That balanced accuracy.
     """
@@ -61,16 +62,21 @@ def train_scorer(texts: Sequence[str], labels: Bool[ndarray, " texts"], seed: in
         LogisticRegression(class_weight="balanced", max_iter=1000, C=10.0),
     )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    splits = list(folds.split(texts, labels))
     out_of_fold = cross_val_predict(
-        pipeline, list(texts), labels, cv=folds, method="predict_proba"
+        pipeline, list(texts), labels, cv=splits, method="predict_proba"
     )[:, 1]
+    # Classifiers of two folds share no scale, so only pairs inside a fold are ranked.
+    tested = [labels[test] for _, test in splits]
+    areas = [roc_auc_score(labels[test], out_of_fold[test]) for _, test in splits]
+    pairs = np.array([own.sum() * (~own).sum() for own in tested], dtype=float)
     false_positive, true_positive, thresholds = roc_curve(labels, out_of_fold)
     best = int(np.argmax(true_positive - false_positive))
     # The first threshold of a ROC curve is infinite: nothing is positive.
     threshold = float(min(thresholds[best], 1.0))
     return Scorer(
         pipeline.fit(list(texts), labels),
-        float(roc_auc_score(labels, out_of_fold)),
+        float(average_over_folds(np.array(areas), pairs)),
         threshold,
         float(balanced_accuracy_score(labels, out_of_fold >= threshold)),
     )

@@ -1,16 +1,23 @@
 """The paper's claims (Davies 2025) beside what was measured."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import pandas as pd
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.neurons import Matrix
+from llm_anatomy.neurons.statements import (
+    ALWAYS_NAMED,
+    CLAMP_RAISES,
+    CONCEPT_NEURON,
+    DECODED_SAID,
+    FAST_MAP,
+    SAME_TOKEN,
+)
 from llm_anatomy.statistics.intervals import wilson_interval
-from llm_anatomy.tables.claims import claim_row
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.neurons import AGREEMENT, CLAMPING, CONCEPTS, FAVOURITE, SIGN_TESTS
 
-PAPER = "Davies 2025"
 SAME_TOP = 0.75
 MUCH = 0.9
 FEW = 0.1
@@ -45,21 +52,19 @@ class NeuronScope(Settings):
 
 
 def neuron_claims(tables: Collection, scope: NeuronScope) -> list[Row]:
-    """Every claim on every model, then on every pair."""
+    """Every claim on every model, then on every pair; those that this run cannot test say why."""
     rows = []
     for model in scope.models:
         rows.append(speed_claim(model))
-        concepts = tables.frame(CONCEPTS, model=model)
-        clamping = tables.frame(CLAMPING, model=model)
-        targets = clamping[["concept", "prompt"]].drop_duplicates()
-        for concept in targets["concept"].drop_duplicates():
-            rows.append(found_claim(concepts, concept, model))
-        for concept, prompt in zip(targets["concept"], targets["prompt"], strict=True):
-            rows.append(clamp_claim(clamping, concept, prompt, model))
+        rows += concept_claims(
+            tables.frame(CONCEPTS, model=model), tables.frame(CLAMPING, model=model), model
+        )
         rows.append(favourite_claim(tables.frame(FAVOURITE, model=model), scope.favourite, model))
         tests = tables.frame(SIGN_TESTS, model=model)
-        for matrix in tests["matrix"].drop_duplicates():
-            rows.append(validation_claim(tests, matrix, model))
+        rows += [validation_claim(tests, matrix, model) for matrix in get_args(Matrix)]
+        if not scope.pairs:
+            why = "no two models were compared; the keys of neurons.comparison name a pair"
+            rows.append(SAME_TOKEN.untested(model, why=why))
     for pair, owner in zip(scope.pairs, scope.pair_owners, strict=True):
         rows += agreement_claims(tables.frame(AGREEMENT, **owner), pair)
     return rows
@@ -67,28 +72,41 @@ def neuron_claims(tables: Collection, scope: NeuronScope) -> list[Row]:
 
 def speed_claim(model: str) -> Row:
     """Wall time is no property of a table, so it is measured elsewhere."""
-    return claim_row(
-        PAPER,
-        "The top features of all up-projection neurons of a model can be mapped in seconds.",
+    return FAST_MAP.untested(
         model,
-        paper_value="under 10 s, Llama 3.1 8B (v2); under 15 min without parallelisation (v1)",
-        note="Not tested in the tables, which hold no times; benchmarks/map_neurons.py measures it "
-        "beside the machine's matrix-multiply rate, and logs/benchmarks/map_neurons holds this "
-        "run's time.",
+        why="tables hold no times; benchmarks/map_neurons.py measures it beside the machine's "
+        "matrix-multiply rate, and logs/benchmarks/map_neurons holds this run's time",
     )
+
+
+def concept_claims(concepts: pd.DataFrame, clamping: pd.DataFrame, model: str) -> list[Row]:
+    """Of every clamped concept its neuron, and of every target its clamps."""
+    targets = clamping[["concept", "prompt"]].drop_duplicates()
+    # Where none was clamped, the concepts were looked for all the same.
+    searched = targets if len(targets) else concepts
+    rows = [found_claim(concepts, name, model) for name in searched["concept"].drop_duplicates()]
+    if targets.empty:
+        why = "nothing was clamped; the key neurons.clamping.targets names no concept"
+        rows += [
+            CLAMP_RAISES.about(concept=name).untested(model, why=why)
+            for name in searched["concept"].drop_duplicates()
+        ]
+    return rows + [
+        clamp_claim(clamping, concept, prompt, model)
+        for concept, prompt in zip(targets["concept"], targets["prompt"], strict=True)
+    ]
 
 
 def found_claim(concepts: pd.DataFrame, concept: str, model: str) -> Row:
     """Is there a neuron whose weights decode to the concept?"""
-    best = concepts[concepts["concept"] == concept].sort_values("token_rank", kind="stable").iloc[0]
+    claim = CONCEPT_NEURON.about(concept=concept)
+    own = concepts[concepts["concept"] == concept]
+    best = own.sort_values("token_rank", kind="stable").iloc[0]
     rank = int(best["token_rank"])
-    return claim_row(
-        PAPER,
-        f"There is a neuron whose weights decode to {concept}.",
+    return claim.judged(
         model,
-        paper_value="a dog and a California neuron, Llama 3.1 8B",
+        evidence=len(own),
         measured_value=rank,
-        unit="rank of the concept's token",
         holds=rank <= TOP,
         note=f"Best rank among the concept's most specific neurons: layer {best['layer']}, neuron "
         f"{best['neuron']}, {best['matrix']}, sign {best['sign']:+d}. Holds if it is within the "
@@ -98,18 +116,18 @@ def found_claim(concepts: pd.DataFrame, concept: str, model: str) -> Row:
 
 def clamp_claim(clamping: pd.DataFrame, concept: str, prompt: str, model: str) -> Row:
     """Does clamping the concept's neuron raise the concept's probability?"""
+    claim = CLAMP_RAISES.about(concept=concept)
     own = clamping[(clamping["concept"] == concept) & (clamping["prompt"] == prompt)]
     clean = own[own["operation"] == "none"]["probability"].iloc[0]
     swept = own[(own["operation"] != "none") & own["kl_target"].isna()]
     largest = swept.groupby("role")["probability"].max() / clean
-    best = swept[swept["role"] == "concept"].sort_values("probability").iloc[-1]
-    return claim_row(
-        PAPER,
-        f"Clamping the {concept} neuron raises the probability of {concept} in the output.",
+    clamps = swept[swept["role"] == "concept"]
+    best = clamps.sort_values("probability").iloc[-1]
+    return claim.judged(
         model,
-        paper_value="qualitative, Llama 3.1 8B",
+        prompt,
+        evidence=len(clamps),
         measured_value=float(largest["concept"]),
-        unit="times the clean probability",
         holds=bool(largest["concept"] >= DOUBLED and largest["concept"] > largest["control"]),
         note=f"After “{prompt}”: {clean:.3g} clean, {best['probability']:.3g} with layer "
         f"{best['layer']}, neuron {best['neuron']} at {best['value']:g} ({best['operation']}, site "
@@ -121,23 +139,21 @@ def clamp_claim(clamping: pd.DataFrame, concept: str, prompt: str, model: str) -
 
 def favourite_claim(favourite: pd.DataFrame, concept: str, model: str) -> Row:
     """Does the clamped model always talk about the concept?"""
-    share = favourite.groupby("condition")["mentions"].mean()
+    claim = ALWAYS_NAMED.about(concept=concept)
+    conditions = favourite.groupby("condition")["mentions"]
+    share, answers = conditions.mean(), conditions.size()
     clamped = favourite[favourite["condition"] == "concept"]
     by_value = clamped.groupby("value")["mentions"].agg(["sum", "size", "mean"])
     best = by_value.sort_values("mean", kind="stable").iloc[-1]
     low, high = wilson_interval(int(best["sum"]), int(best["size"]))
     control = float(share.get("control", float("nan")))
     beside = f", with random neurons clamped {control:.0%}" if control == control else ""
-    return claim_row(
-        PAPER,
-        f"Asked for its favourite, the model with the {concept} neuron clamped always talks about "
-        f"{concept}.",
+    return claim.judged(
         model,
-        paper_value="always, Llama 3.1 8B Instruct",
+        evidence=int(min(best["size"], *answers)),
         measured_value=float(best["mean"]),
         low=low,
         high=high,
-        unit="share of answers",
         holds=bool(best["mean"] >= MUCH and not control > FEW and share["clean"] <= FEW),
         note=f"Share of {int(best['size'])} answers that name it at the clamped value "
         f"{best.name:g}, with its 95 % Wilson interval; clean {share['clean']:.0%}{beside}. Holds "
@@ -148,38 +164,47 @@ def favourite_claim(favourite: pd.DataFrame, concept: str, model: str) -> Row:
 
 def validation_claim(sign_tests: pd.DataFrame, matrix: str, model: str) -> Row:
     """Does the decoded token say what a neuron makes the model say?"""
+    claim = DECODED_SAID.about(matrix=matrix)
     rows = sign_tests[sign_tests["matrix"] == matrix]
     raised, count = int(rows["raised"].sum()), int(rows["neurons"].sum())
-    low, high = wilson_interval(raised, count) if count else (None, None)
-    return claim_row(
-        PAPER,
-        f"The decoded tokens of {matrix} weights say what the neuron makes the model say.",
+    note = (
+        f"{count} clamps of sampled neurons of every layer in both directions, 95 % Wilson "
+        "interval. Holds if the interval lies above one half."
+    )
+    if not count:
+        why = (
+            f"no neuron's {matrix} weights were decoded and clamped; the key neurons.map.matrices "
+            "leaves them out, or the model has none"
+            if rows.empty
+            else f"none of the sampled {matrix} weights could be clamped"
+        )
+        return claim.untested(model, why=why)
+    low, high = wilson_interval(raised, count)
+    return claim.judged(
         model,
-        paper_value="shown on two up-projection neurons, Llama 3.1 8B",
-        measured_value=raised / count if count else None,
+        evidence=count,
+        measured_value=raised / count,
         low=low,
         high=high,
-        unit="share of clamps that raise the decoded token",
-        holds=None if low is None else low > 0.5,
-        note=f"{count} clamps of sampled neurons of every layer in both directions, 95 % Wilson "
-        "interval. Holds if the interval lies above one half.",
+        holds=low > 0.5,
+        note=note,
     )
 
 
 def agreement_claims(agreement: pd.DataFrame, pair: str) -> list[Row]:
     """Do most neurons keep their top token from base to fine-tuned model?"""
     together = agreement[agreement["layer"].isna() & (agreement["matrix"] == "up")]
+    if together.empty:
+        why = "the up-projections were not compared; the key neurons.comparison.matrices names them"
+        return [SAME_TOKEN.untested(pair, why=why)]
     return [
-        claim_row(
-            PAPER,
-            "Over 75 % of up-projection neurons have the same top token in the fine-tuned and "
-            "the base model.",
+        SAME_TOKEN.judged(
             pair,
-            paper_value="75.4 %, Llama 3.1 8B and its Instruct version",
+            f"{row['head']} head",
+            evidence=int(row["neurons"]),
             measured_value=row["same_top"],
             low=row["low"],
             high=row["high"],
-            unit="share of neurons",
             holds=bool(row["same_top"] > SAME_TOP),
             note=f"{row['neurons']} neurons, {row['head']} head, 95 % Wilson interval. A short "
             "fine-tune changes weights far less than instruction tuning, so a pair made here "

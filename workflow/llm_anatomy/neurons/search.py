@@ -8,11 +8,15 @@ et al. 2018, arXiv 1710.04087):
     specificity(w) = max_t cos(w, u_t) - mean of the k largest cos(w, u_r),  r in reference words
 
 A vector that is as close to k other words as to the concept has specificity 0 at most, however
-close that is.
+close that is. Fragments of words are among the reference: a vector that writes "ther", "otted" and
+"nery" is a hub as well, which no whole word shows.
+
+A cosine says nothing of lengths, and tokens with long rows of the head stand first in a decoded
+list. So a neuron has a concept only where a token of it is near the top of that list, too.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +35,9 @@ from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.neurons import CONCEPT_TOKENS, CONCEPTS
 
 logger = logging.getLogger(__name__)
+
+# Of how many times as many neurons as are kept the decoded lists are looked at.
+CONSIDERED = 4
 
 
 @dataclass(frozen=True)
@@ -92,16 +99,44 @@ def find_concepts(
         for layer, matrix in track(iter(pairs), len(pairs), "matrices", "find_concepts"):
             yield NeuronVectors(layer, matrix, vectors(layer, matrix))
 
-    ranked = rank_neurons(every(), head, tokens, reference, search.neighbours, search.neurons)
+    considered = CONSIDERED * search.neurons
+    ranked = rank_neurons(every(), head, tokens, reference, search.neighbours, considered)
     rows = []
-    for concept, neurons in zip(search.concepts, ranked, strict=True):
-        chosen = [vectors(row["layer"], row["matrix"])[row["neuron"]] for row in neurons]
-        signs, ids = ([row[key] for row in neurons] for key in ("sign", "token_id"))
-        placed = place_tokens(head, torch.stack(chosen), signs, ids)
-        for rank, (row, place) in enumerate(zip(neurons, placed, strict=True), 1):
-            token = vocabulary.text(row["token_id"])
-            rows.append({"concept": concept.name, "rank": rank} | row | {"token": token} | place)
+    for concept, ids, neurons, chosen in zip(
+        search.concepts, tokens, ranked, vectors_of(ranked, vectors), strict=True
+    ):
+        best = best_ranks(head, chosen, [row["sign"] for row in neurons], ids)
+        first = with_the_concept_first(best, search.token_rank)[: search.neurons]
+        if best[first[0]] > search.token_rank:
+            logger.warning(
+                "%s: none of the %d most specific neurons decodes to it within %d tokens",
+                concept.name,
+                len(neurons),
+                search.token_rank,
+            )
+        signs, nearest = ([neurons[i][key] for i in first] for key in ("sign", "token_id"))
+        placed = place_tokens(head, chosen[first], signs, nearest)
+        for rank, (index, place) in enumerate(zip(first, placed, strict=True), 1):
+            token = {"token": vocabulary.text(neurons[index]["token_id"]), "best_rank": best[index]}
+            rows.append({"concept": concept.name, "rank": rank} | neurons[index] | token | place)
     return ConceptNeurons(CONCEPTS.frame(rows), _spellings(vocabulary, search), len(reference))
+
+
+def vectors_of(
+    ranked: Sequence[Sequence[dict[str, Any]]],
+    vectors: Callable[[int, Matrix], Float[Tensor, "neurons d_model"]],
+) -> list[Float[Tensor, "places d_model"]]:
+    """The vectors of every concept's neurons; a matrix is read once for all of them."""
+    places: dict[tuple[int, Matrix], list[tuple[int, int]]] = {}
+    for concept, neurons in enumerate(ranked):
+        for index, row in enumerate(neurons):
+            places.setdefault((row["layer"], row["matrix"]), []).append((concept, index))
+    found: list[list[Any]] = [[None] * len(neurons) for neurons in ranked]
+    for (layer, matrix), own in places.items():
+        whole = vectors(layer, matrix)
+        for concept, index in own:
+            found[concept][index] = whole[ranked[concept][index]["neuron"]].clone()
+    return [torch.stack(chosen) for chosen in found]
 
 
 def _spellings(vocabulary: Vocabulary, search: ConceptSearch) -> pd.DataFrame:
@@ -118,14 +153,27 @@ def _spellings(vocabulary: Vocabulary, search: ConceptSearch) -> pd.DataFrame:
 def reference_words(
     vocabulary: Vocabulary, exclude: Iterable[int], count: int, seed: int
 ) -> list[int]:
-    """A seeded sample of tokens that begin a word and stand for no concept."""
+    """Seeded samples of words and of fragments of words that stand for no concept.
+
+    Args:
+        vocabulary: The model's tokens.
+        exclude: Tokens of the concepts.
+        count: Most words, and most fragments.
+        seed: Seed of both samples.
+    """
     excluded = set(exclude)
     words = [token for token in vocabulary.word_tokens() if token not in excluded]
+    fragments = [token for token in vocabulary.fragment_tokens() if token not in excluded]
     if not words:
         # A vocabulary without words (bytes, characters): any token serves.
         words = [t for t, text in enumerate(vocabulary.texts) if text and t not in excluded]
-    chosen = seeded_generator(seed).permutation(len(words))[:count]
-    return sorted(words[index] for index in chosen)
+        fragments = []
+    samples = ((words, seeded_generator(seed)), (fragments, seeded_generator(seed, 1)))
+    return sorted(
+        tokens[index]
+        for tokens, generator in samples
+        for index in generator.permutation(len(tokens))[:count]
+    )
 
 
 def hubness(
@@ -194,11 +242,40 @@ def rank_neurons(
                     }
                     for n in top.tolist()
                 ]
-    order = ("layer", "neuron", "matrix", "sign")
-    return [
-        sorted(own, key=lambda row: (-row["specificity"], *(row[key] for key in order)))[:count]
-        for own in rows
-    ]
+            rows[concept] = sorted(rows[concept], key=_most_specific)[:count]
+    return rows
+
+
+def _most_specific(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (-row["specificity"], *(row[key] for key in ("layer", "neuron", "matrix", "sign")))
+
+
+def best_ranks(
+    head: Float[Tensor, "vocab d_model"],
+    vectors: Float[Tensor, "places d_model"],
+    signs: Sequence[int],
+    tokens: Sequence[int],
+) -> list[int]:
+    """Where the best placed of some tokens stands in each vector's decoded list; 1 is the top.
+
+    Args:
+        head: The LM head.
+        vectors: As decoded.
+        signs: Which pole of each vector.
+        tokens: Tokens of one concept.
+    """
+    logits = head @ (vectors * torch.tensor(signs, dtype=vectors.dtype)[:, None]).T
+    largest = logits[list(tokens)].amax(0)
+    ranks: list[int] = ((logits > largest).sum(0) + 1).tolist()
+    return ranks
+
+
+def with_the_concept_first(ranks: Sequence[int], within: int) -> list[int]:
+    """Places of neurons, those that have the concept's token within some rank before the others.
+
+    Among either, the order stays.
+    """
+    return sorted(range(len(ranks)), key=lambda index: ranks[index] > within)
 
 
 def place_tokens(

@@ -1,7 +1,7 @@
 """The paper's claims, tested on a model's curves. Nothing is tuned to agree with the paper."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeAlias
@@ -9,17 +9,32 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from llm_anatomy.config.base import Settings
-from llm_anatomy.config.patching import Manipulation, PatchingSettings, Skip, StatesManipulation
+from llm_anatomy.config.patching import (
+    Manipulation,
+    PatchingSettings,
+    Skip,
+    StatesManipulation,
+    Task,
+)
+from llm_anatomy.patching.statements import (
+    ARITHMETIC,
+    EARLY_LAYERS,
+    FLIPS,
+    FOLLOWED,
+    FROM_HALF_ON,
+    IGNORED,
+    OF_STATES,
+    OF_SWITCHES,
+)
 from llm_anatomy.patching.summary import ROUNDING, SCORES
-from llm_anatomy.tables.claims import claim_row
+from llm_anatomy.tables.claims import Statement
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.patching import CURVES, DEPTHS
 
-PAPER = "Ben-Artzy 2024"
 # Tolerated relative drop where the paper says "small to negligible".
 SMALL_DROP = 0.10
 TOP_SHARE = 0.30
-UNTESTABLE = "; the clean model is not above chance, so this cannot be tested"
+UNTESTABLE = "the clean model is not above chance, so this cannot be tested"
 STATES = ("noise", "shuffle", "freeze", "skip")
 # Lowest and highest relative depth at which the paper's models cross over (17/32 and 22/32).
 PAPER_CROSSOVER = (17 / 32, 22 / 32)
@@ -54,7 +69,10 @@ class TaskSummary:
 
 
 def patching_claims(tables: Collection, scope: PatchingScope) -> list[Row]:
-    """Every claim on every model and task, by the paper's own manipulations."""
+    """Every claim on every model and task, by the paper's own manipulations.
+
+    What a task's manipulations, layers or scores do not test says why.
+    """
     rows = []
     for model, task in product(scope.models, scope.patching.tasks):
         owner = {"model": model, "task": task.name}
@@ -69,7 +87,52 @@ def patching_claims(tables: Collection, scope: PatchingScope) -> list[Row]:
         rows += task_claims(
             summary, {each.name: each.kind for each in manipulations if as_in_the_paper(each)}
         )
+        rows += _left_out(summary, task, scope.patching, manipulations)
+    kinds = {task.kind for task in scope.patching.tasks}
+    for model in scope.models:
+        if "arithmetic" not in kinds:
+            rows.append(ARITHMETIC.untested(model, why="patching.tasks has no arithmetic task"))
+        if "relation" not in kinds:
+            why = "patching.tasks has no relation task, and only their prompts have a subject"
+            rows += [claim.untested(model, why=why) for claim in OF_SWITCHES]
     return rows
+
+
+def _left_out(
+    tables: TaskSummary, task: Task, settings: PatchingSettings, used: Sequence[Manipulation]
+) -> list[Row]:
+    """The claims on kinds of manipulation that a task does not run as the paper does."""
+    rows = []
+    judged = {each.kind for each in used if as_in_the_paper(each)}
+    for kind in (*STATES, "switch"):
+        if kind in judged or (kind == "switch" and task.kind != "relation"):
+            continue
+        changed = [each.name for each in used if each.kind == kind]
+        configured = [each.name for each in settings.manipulations if each.kind == kind]
+        if changed:
+            why = (
+                f"the manipulation '{changed[0]}' is not the paper's, which takes all previous "
+                "tokens and leaves attention out up to the top (keys positions, keep_first, width)"
+            )
+        elif configured:
+            why = f"the task's key manipulations leaves '{configured[0]}' out"
+        else:
+            why = f"patching.manipulations has none of kind {kind}"
+        rows += [
+            claim.untested(tables.model, tables.task, why=why)
+            for claim in _claims_on(kind, kind, tables.kind)
+        ]
+    return rows
+
+
+def _claims_on(kind: str, name: str, task_kind: str) -> tuple[Statement, ...]:
+    """The claims that a kind of manipulation tests on a kind of task."""
+    if kind == "switch":
+        return OF_SWITCHES
+    claims = tuple(claim.about(name=name) for claim in OF_STATES)
+    if kind == "skip" and task_kind == "arithmetic":
+        return (ARITHMETIC, claims[-1])
+    return claims
 
 
 def as_in_the_paper(manipulation: Manipulation) -> bool:
@@ -90,209 +153,232 @@ def task_claims(tables: TaskSummary, kinds: Mapping[str, str]) -> list[Row]:
     """
     rows = []
     curves = tables.curves[tables.curves["subset"] == "all"]
-    n_layers = int(curves["layers"].iloc[0])
     for name, kind in kinds.items():
         own = curves[(curves["manipulation"] == name) & curves["strength"].isna()]
         if kind == "switch":
-            rows += _switch_claims(tables, own, name, n_layers)
+            rows += _switch_claims(tables, own, name)
         elif kind in STATES:
             metric = next((m for m in SCORES if (own["metric"] == m).any()), None)
-            if metric is not None:
-                rows += _state_claims(tables, own[own["metric"] == metric], name, kind, n_layers)
+            scored = own[own["metric"] == metric]
+            rows += _state_claims(tables, scored, name, kind)
     return rows
 
 
-def _state_claims(
-    tables: TaskSummary, curve: pd.DataFrame, name: str, kind: str, n_layers: int
-) -> list[Row]:
-    baseline = float(curve["baseline"].iloc[0])
-    chance = curve["chance"].iloc[0]
+def _state_claims(tables: TaskSummary, curve: pd.DataFrame, name: str, kind: str) -> list[Row]:
+    claims = _claims_on(kind, name, tables.kind)
+    if curve.empty:
+        why = f"nothing was swept with '{name}' that has a score"
+        return [claim.untested(tables.model, tables.task, why=why) for claim in claims]
     able = _above_chance(curve)
+    chance = curve["chance"].iloc[0]
     about = (
         f"task {tables.task}, {curve['metric'].iloc[0]}, "
         f"{int(curve['examples'].iloc[0])} examples, {int(curve['seeds'].iloc[0])} seed(s); "
-        f"clean score {baseline:.3f}"
+        f"clean score {float(curve['baseline'].iloc[0]):.3f}"
         + ("" if pd.isna(chance) else f", chance {chance:.3f}")
-        + ("" if able else UNTESTABLE)
     )
+    if not able:
+        return [
+            claim.untested(tables.model, tables.task, why=UNTESTABLE, note=f"{about}.")
+            for claim in claims
+        ]
+    harmed = kind == "skip" and tables.kind == "arithmetic"
+    rows = [_top_claim(tables, curve, claims[0], about, harmed)]
+    if not harmed:
+        rows.append(_drop_free_claim(tables, curve, name, about))
+    return [*rows, _early_claim(tables, curve, name, about)]
+
+
+def _top_claim(
+    tables: TaskSummary, curve: pd.DataFrame, claim: Statement, about: str, harmed: bool
+) -> Row:
+    """What a manipulation costs in the final layers; in arithmetic, skipping shall cost much."""
+    n_layers, baseline = int(curve["layers"].iloc[0]), float(curve["baseline"].iloc[0])
     top = _at(curve, math.ceil((1 - TOP_SHARE) * n_layers))
-    rows = []
-    arithmetic_skip = kind == "skip" and tables.kind == "arithmetic"
-    if top is not None:
-        drop, low, high = _relative_drop(top, baseline) if able else (None, None, None)
-        small = None if drop is None else drop <= SMALL_DROP + ROUNDING
-        rows.append(
-            claim_row(
-                PAPER,
-                "Leaving out attention in the top layers harms arithmetic."
-                if arithmetic_skip
-                else f"Manipulating previous tokens ({name}) in the final 30 % of layers costs "
-                "little or nothing.",
-                tables.model,
-                paper_value="the one task that fails (secondary source)"
-                if arithmetic_skip
-                else "small to negligible drop (abstract)",
-                measured_value=drop,
-                low=low,
-                high=high,
-                unit="relative drop",
-                holds=None if small is None else (not small if arithmetic_skip else small),
-                note=f"{about}; k = {int(top['layer'])} of {n_layers}; criterion: drop "
-                f"{'>' if arithmetic_skip else '<='} {SMALL_DROP:.0%}; interval over examples, "
-                "clean score held fixed",
-            )
-        )
-    depth = _drop_free_claim(tables, name, str(curve["metric"].iloc[0]), able, about)
-    if depth is not None and not arithmetic_skip:
-        rows.append(depth)
-    bottom = _at(curve, 0)
-    if bottom is not None and not pd.isna(chance):
-        rows.append(
-            claim_row(
-                PAPER,
-                f"Manipulating previous tokens ({name}) in early layers brings the score down to "
-                "chance.",
-                tables.model,
-                paper_value="chance level (abstract: can lead to)",
-                measured_value=float(bottom["value"]) if able else None,
-                low=float(bottom["low"]) if able else None,
-                high=float(bottom["high"]) if able else None,
-                unit="score",
-                holds=bool(bottom["low"] <= chance) if able else None,
-                note=f"{about}; k = {int(bottom['layer'])}; criterion: the interval reaches down "
-                "to chance",
-            )
-        )
-    return rows
+    if top is None:
+        why = "patching.layers names none of the final 30 %"
+        return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
+    drop, low, high = _relative_drop(top, baseline)
+    small = drop <= SMALL_DROP + ROUNDING
+    return claim.judged(
+        tables.model,
+        tables.task,
+        evidence=_right(curve),
+        measured_value=drop,
+        low=low,
+        high=high,
+        holds=not small if harmed else small,
+        note=f"{about}; k = {int(top['layer'])} of {n_layers}; criterion: drop "
+        f"{'>' if harmed else '<='} {SMALL_DROP:.0%}; interval over examples, clean score held "
+        "fixed",
+    )
 
 
-def _drop_free_claim(
-    tables: TaskSummary, name: str, metric: str, able: bool, about: str
-) -> Row | None:
+def _early_claim(tables: TaskSummary, curve: pd.DataFrame, name: str, about: str) -> Row:
+    """Whether a manipulation of the first swept layer leaves what chance gives."""
+    claim = EARLY_LAYERS.about(name=name)
+    chance, bottom = curve["chance"].iloc[0], _at(curve, 0)
+    if bottom is None or pd.isna(chance):
+        why = f"nobody knows what chance gives of {curve['metric'].iloc[0]}"
+        return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
+    if bottom["layer"] > bottom["layers"] / 3:
+        why = "patching.layers names none of the first third"
+        return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
+    return claim.judged(
+        tables.model,
+        tables.task,
+        evidence=_right(curve),
+        measured_value=float(bottom["value"]),
+        low=float(bottom["low"]),
+        high=float(bottom["high"]),
+        holds=bool(bottom["low"] <= chance),
+        note=f"{about}; k = {int(bottom['layer'])}; criterion: the interval reaches down to chance",
+    )
+
+
+def _drop_free_claim(tables: TaskSummary, curve: pd.DataFrame, name: str, about: str) -> Row:
     """From which depth on a manipulation costs little; the number of layers stands for nowhere."""
+    claim = FROM_HALF_ON.about(name=name)
     depths = tables.depths
     own = depths[
         (depths["manipulation"] == name)
         & (depths["subset"] == "all")
-        & (depths["metric"] == metric)
+        & (depths["metric"] == curve["metric"].iloc[0])
         & (depths["quantity"] == f"drop_free_{SMALL_DROP * 100:g}")
         & depths["strength"].isna()
     ]
     if own.empty:
-        return None
+        why = f"patching.summary.drops does not name {SMALL_DROP:g}"
+        return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
     row = own.iloc[0]
     n_layers = int(row["layers"])
+    if curve["layer"].min() > (1 - TOP_SHARE) * n_layers:
+        why = "patching.layers names none of the first 70 %"
+        return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
     layer = n_layers if pd.isna(row["layer"]) else int(row["layer"])
-    known = able and not pd.isna(row["low"])
-    return claim_row(
-        PAPER,
-        f"Manipulating previous tokens ({name}) costs little or nothing from half to 70 % of the "
-        "depth on.",
+    known = not pd.isna(row["low"])
+    return claim.judged(
         tables.model,
-        paper_value="the final 30 to 50 % of the layers (abstract)",
-        measured_value=layer / n_layers if able else None,
+        tables.task,
+        evidence=_right(curve),
+        measured_value=layer / n_layers,
         low=float(row["low"]) / n_layers if known else None,
         high=float(row["high"]) / n_layers if known else None,
-        unit="share of layers",
-        holds=layer <= (1 - TOP_SHARE) * n_layers if able else None,
+        holds=layer <= (1 - TOP_SHARE) * n_layers,
         note=f"{about}; smallest k from which on the drop stays within {SMALL_DROP:.0%}: "
         + ("no layer" if layer == n_layers else f"{layer}")
         + f" of {n_layers}; criterion: k <= 70 % of the layers; bootstrap interval",
     )
 
 
-def _switch_claims(
-    tables: TaskSummary, curves: pd.DataFrame, name: str, n_layers: int
-) -> list[Row]:
+def _switch_claims(tables: TaskSummary, curves: pd.DataFrame, name: str) -> list[Row]:
     modified = curves[curves["metric"] == "modified"]
     original = curves[curves["metric"] == "original"]
-    if modified.empty:
-        return []
+    if modified.empty or original.empty:
+        why = f"nothing was switched with '{name}': no pair of subjects could be used"
+        return [claim.untested(tables.model, tables.task, why=why) for claim in OF_SWITCHES]
     baseline = float(original["baseline"].iloc[0])
-    able = _above_chance(original)
     about = (
         f"task {tables.task}, {int(modified['examples'].iloc[0])} examples, clean score "
-        f"{baseline:.3f}" + ("" if able else UNTESTABLE)
+        f"{baseline:.3f}"
     )
-    rows = []
+    if not _above_chance(original):
+        return [
+            claim.untested(tables.model, tables.task, why=UNTESTABLE, note=f"{about}.")
+            for claim in OF_SWITCHES
+        ]
+    right = _right(original)
+    turned = min(right, round(float((modified["value"] * modified["examples"]).max())))
+    return [
+        _ignored_claim(tables, modified, about, turned),
+        _followed_claim(tables, modified, about, right, baseline),
+        _flip_claim(tables, name, about, turned),
+    ]
+
+
+def _ignored_claim(tables: TaskSummary, modified: pd.DataFrame, about: str, turned: int) -> Row:
+    n_layers = int(modified["layers"].iloc[0])
     top = modified[modified["layer"] >= math.ceil(2 * n_layers / 3)]
-    if len(top):
-        worst = top.sort_values("value").iloc[-1]
-        rows.append(
-            _share_claim(
-                tables,
-                "A switch in the top third of layers is ignored.",
-                "0 of 194 from k = 22 of 32 on (Llama2-7B, Mistral-7B, Yi-6B)",
-                worst,
-                bool(worst["value"] <= 0.05) if able else None,
-                f"{about}; largest share that follows the donor at any k >= 2/3 of {n_layers} "
-                f"layers, at k = {int(worst['layer'])}; criterion: <= 0.05",
-            )
-        )
+    if top.empty:
+        why = "patching.layers names none of the top third"
+        return IGNORED.untested(tables.model, tables.task, why=why, note=f"{about}.")
+    worst = top.sort_values("value").iloc[-1]
+    return IGNORED.judged(
+        tables.model,
+        tables.task,
+        evidence=turned,
+        **_share(worst),
+        holds=bool(worst["value"] <= 0.05),
+        note=f"{about}; largest share that follows the donor at any k >= 2/3 of {n_layers} layers, "
+        f"at k = {int(worst['layer'])}; criterion: <= 0.05; {worst['interval']} interval",
+    )
+
+
+def _followed_claim(
+    tables: TaskSummary, modified: pd.DataFrame, about: str, right: int, baseline: float
+) -> Row:
+    n_layers = int(modified["layers"].iloc[0])
     early = _at(modified, n_layers // 3)
-    if early is not None:
-        rows.append(
-            _share_claim(
-                tables,
-                "A switch before the top third is followed.",
-                "167, 176 and 181 of 194 at k = 10 of 32 (Llama2-7B, Mistral-7B, Yi-6B)",
-                early,
-                bool(early["high"] >= (1 - SMALL_DROP) * baseline) if able else None,
-                f"{about}; share that follows the donor at k = {int(early['layer'])} of "
-                f"{n_layers}; criterion: the interval reaches 90 % of the clean score, which a "
-                "switched word has",
-            )
-        )
+    if early is None or early["layer"] >= math.ceil(2 * n_layers / 3):
+        why = "patching.layers names none of the middle third"
+        return FOLLOWED.untested(tables.model, tables.task, why=why, note=f"{about}.")
+    return FOLLOWED.judged(
+        tables.model,
+        tables.task,
+        evidence=right,
+        **_share(early),
+        holds=bool(early["high"] >= (1 - SMALL_DROP) * baseline),
+        note=f"{about}; share that follows the donor at k = {int(early['layer'])} of {n_layers}; "
+        "criterion: the interval reaches 90 % of the clean score, which a switched word has; "
+        f"{early['interval']} interval",
+    )
+
+
+def _flip_claim(tables: TaskSummary, name: str, about: str, turned: int) -> Row:
     depths = tables.depths
     own = depths[
         (depths["manipulation"] == name)
         & (depths["subset"] == "all")
         & (depths["quantity"] == "crossover")
     ]
-    if len(own) and not pd.isna(own["layer"].iloc[0]):
-        row = own.iloc[0]
-        depth = float(row["depth"])
-        known = able and not pd.isna(row["low"])
-        rows.append(
-            claim_row(
-                PAPER,
-                "The answer flips from the donor's to the original between half and 70 % of the "
-                "layers.",
-                tables.model,
-                paper_value="k = 18, 17, 22 of 32 (Llama2-7B, Mistral-7B, Yi-6B)",
-                measured_value=depth if able else None,
-                low=float(row["low"]) / n_layers if known else None,
-                high=float(row["high"]) / n_layers if known else None,
-                unit="share of layers",
-                holds=PAPER_CROSSOVER[0] <= depth <= PAPER_CROSSOVER[1] if able else None,
-                note=f"{about}; crossover at k = {int(row['layer'])} of {n_layers}; criterion: "
-                "within the paper's models' range, 0.53 to 0.69; bootstrap interval",
-            )
+    if own.empty or pd.isna(own["layer"].iloc[0]):
+        why = (
+            "the original answer is at no swept k, and from it on, more frequent than the donor's, "
+            "so there is no crossover"
         )
-    return rows
-
-
-def _share_claim(
-    tables: TaskSummary, claim: str, paper_value: str, row: Any, holds: bool | None, note: str
-) -> Row:
-    return claim_row(
-        PAPER,
-        claim,
+        return FLIPS.untested(tables.model, tables.task, why=why, note=f"{about}.")
+    row = own.iloc[0]
+    n_layers, depth = int(row["layers"]), float(row["depth"])
+    known = not pd.isna(row["low"])
+    return FLIPS.judged(
         tables.model,
-        paper_value=paper_value,
-        measured_value=None if holds is None else float(row["value"]),
-        low=None if holds is None else float(row["low"]),
-        high=None if holds is None else float(row["high"]),
-        unit="share",
-        holds=holds,
-        note=f"{note}; {row['interval']} interval",
+        tables.task,
+        evidence=turned,
+        measured_value=depth,
+        low=float(row["low"]) / n_layers if known else None,
+        high=float(row["high"]) / n_layers if known else None,
+        holds=PAPER_CROSSOVER[0] <= depth <= PAPER_CROSSOVER[1],
+        note=f"{about}; crossover at k = {int(row['layer'])} of {n_layers}; criterion: within the "
+        "paper's models' range, 0.53 to 0.69; bootstrap interval",
     )
+
+
+def _share(row: Any) -> dict[str, float]:
+    ends = {end: float(row[end]) for end in ("low", "high")}
+    return ends | {"measured_value": float(row["value"])}
 
 
 def _above_chance(curve: pd.DataFrame) -> bool:
     """Whether the clean model can do the task: without that no manipulation can harm it."""
     baseline, chance = float(curve["baseline"].iloc[0]), curve["chance"].iloc[0]
     return baseline > 0 and (pd.isna(chance) or baseline > float(chance))
+
+
+def _right(curve: pd.DataFrame) -> int:
+    """Clean examples that are right beyond chance; of other scores than `correct`, their sum."""
+    row = curve.iloc[0]
+    chance = 0.0 if pd.isna(row["chance"]) else float(row["chance"])
+    return round(float(row["examples"]) * (float(row["baseline"]) - chance))
 
 
 def _relative_drop(row: Any, baseline: float) -> tuple[float, float, float]:

@@ -26,6 +26,7 @@ class ClaimLine:
 
     claim: str
     model: str
+    dataset: str
     paper_value: str
     measured: Cell
     low: Cell | None
@@ -33,6 +34,7 @@ class ClaimLine:
     unit: str
     verdict: str
     verdict_class: str
+    evidence: str
     note: str
 
 
@@ -95,6 +97,7 @@ def _tested(row: dict[str, Any]) -> ClaimLine:
     return ClaimLine(
         claim=row["claim"],
         model=row["model"],
+        dataset=row["dataset"],
         paper_value=row["paper_value"],
         measured=format_cell(row["measured_value"]),
         low=format_cell(row["low"]) if has_interval else None,
@@ -102,8 +105,14 @@ def _tested(row: dict[str, Any]) -> ClaimLine:
         unit=row["unit"],
         verdict=verdict,
         verdict_class=verdict_class,
+        evidence=_evidence(row),
         note=row["note"],
     )
+
+
+def _evidence(row: dict[str, Any]) -> str:
+    """How much a verdict rests on, and how much it needs."""
+    return f"{row['evidence']:,} {row['evidence_unit']}; at least {row['least_evidence']:,} needed."
 
 
 def _summary(verdicts: Sequence[bool | None]) -> str:

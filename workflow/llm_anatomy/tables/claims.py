@@ -1,18 +1,27 @@
 """The claims table: what a paper says, what was measured here, and whether it holds.
 
-Every study writes its own by a rule named `conclude_{study}`; the report joins them.
+Every study writes its own by a rule named `conclude_{study}`; the report joins them. A claim never
+vanishes: what these settings or data do not test has a row without a verdict, whose note says why.
 """
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from llm_anatomy.statistics.evidence import Least
 from llm_anatomy.tables.core import Column, TableSchema
 
 _COLUMNS = (
     Column("paper", pa.string(), "Paper, as `Author year`."),
     Column("claim", pa.string(), "What the paper says, in one sentence."),
     Column("model", pa.string(), "Model on which it was tested here, by its configured name."),
+    Column(
+        "dataset",
+        pa.string(),
+        "What else tells it from the same claim elsewhere: data set, task, prompt or head; empty "
+        "where all that was measured on the model counts together.",
+    ),
     Column("paper_value", pa.string(), "The paper's value or statement, with its model."),
     Column(
         "measured_value",
@@ -43,7 +52,25 @@ _COLUMNS = (
         "tested here.",
         nullable=True,
     ),
-    Column("note", pa.string(), "The criterion, the sample, the interval, and what differs."),
+    Column(
+        "evidence",
+        pa.int64(),
+        "How much there is to judge by; 0 where nothing was measured.",
+        unit="column evidence_unit",
+    ),
+    Column(
+        "least_evidence",
+        pa.int64(),
+        "How much a verdict needs; with less the claim is not tested.",
+        unit="column evidence_unit",
+    ),
+    Column("evidence_unit", pa.string(), "What is counted as evidence."),
+    Column(
+        "note",
+        pa.string(),
+        "The criterion, the sample, the interval, and what differs; where there is no verdict, "
+        "why.",
+    ),
 )
 
 CLAIMS = TableSchema(
@@ -65,37 +92,109 @@ ALL_CLAIMS = TableSchema(
 TABLES: tuple[TableSchema, ...] = (CLAIMS, ALL_CLAIMS)
 
 
-def claim_row(
-    paper: str,
-    claim: str,
-    model: str,
-    *,
-    paper_value: str,
-    note: str,
-    measured_value: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    unit: str = "",
-    holds: bool | None = None,
-) -> dict[str, Any]:
-    """One row of the claims table; `write_table(path, CLAIMS, pandas.DataFrame(rows), …)`.
+@dataclass(frozen=True)
+class Statement:
+    """What a paper says, and the least evidence with which it is judged here.
 
-    Raises:
-        ValueError: A verdict without a measured value, or an interval that is not one.
+    Attributes:
+        paper: The paper, as `Author year`.
+        sentence: The claim; words in braces are filled in by `about`.
+        paper_value: The paper's value or statement, with its model.
+        unit: Unit of the measured value; empty for a pure number.
+        least: How much a verdict needs.
     """
-    if holds is not None and measured_value is None:
-        raise ValueError(f"the claim '{claim}' has a verdict but no measured value")
-    if (low is None) != (high is None) or (low is not None and high is not None and low > high):
-        raise ValueError(f"the claim '{claim}' has the interval [{low}, {high}]")
-    return {
-        "paper": paper,
-        "claim": claim,
-        "model": model,
-        "paper_value": paper_value,
-        "measured_value": measured_value,
-        "low": low,
-        "high": high,
-        "unit": unit,
-        "holds": holds,
-        "note": note,
-    }
+
+    paper: str
+    sentence: str
+    paper_value: str
+    unit: str
+    least: Least
+
+    def about(self, **words: str) -> "Statement":
+        """The claim on one concept, matrix or manipulation."""
+        return replace(self, sentence=self.sentence.format(**words))
+
+    def judged(
+        self,
+        model: str,
+        dataset: str = "",
+        *,
+        evidence: int,
+        measured_value: float,
+        holds: bool,
+        note: str,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> dict[str, Any]:
+        """A row of the claims table with a verdict, or without where the evidence is too little.
+
+        Args:
+            model: The model, or the pair of models.
+            dataset: As in the table.
+            evidence: How much there is of what `least` counts.
+            measured_value: What was measured.
+            holds: Whether the criterion is met.
+            note: Criterion, sample and interval.
+            low: Lower end of the interval, where there is one.
+            high: Upper end.
+
+        Raises:
+            ValueError: The interval is not one.
+        """
+        if (low is None) != (high is None) or (low is not None and high is not None and low > high):
+            raise ValueError(f"the claim '{self.sentence}' has the interval [{low}, {high}]")
+        if not enough(evidence, self.least):
+            why = f"{evidence} {self.least.of} are fewer than the {self.least.count} that it needs"
+            return self.untested(model, dataset, why=why, evidence=evidence, note=note)
+        return self._row(model, dataset, evidence, note) | {
+            "measured_value": measured_value,
+            "low": low,
+            "high": high,
+            "holds": holds,
+        }
+
+    def untested(
+        self,
+        model: str,
+        dataset: str = "",
+        *,
+        why: str,
+        evidence: int = 0,
+        note: str = "",
+        measured_value: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> dict[str, Any]:
+        """A row without a verdict: `why` says what is missing, and the note begins with it.
+
+        Where only the criterion is missing, what was measured stands all the same.
+        """
+        sentence = f"Not tested: {why}."
+        return self._row(model, dataset, evidence, f"{sentence} {note}".rstrip()) | {
+            "measured_value": measured_value,
+            "low": low,
+            "high": high,
+        }
+
+    def _row(self, model: str, dataset: str, evidence: int, note: str) -> dict[str, Any]:
+        return {
+            "paper": self.paper,
+            "claim": self.sentence,
+            "model": model,
+            "dataset": dataset,
+            "paper_value": self.paper_value,
+            "measured_value": None,
+            "low": None,
+            "high": None,
+            "unit": self.unit,
+            "holds": None,
+            "evidence": evidence,
+            "least_evidence": self.least.count,
+            "evidence_unit": self.least.of,
+            "note": note,
+        }
+
+
+def enough(evidence: int, least: Least) -> bool:
+    """Whether there is enough evidence for a verdict."""
+    return evidence >= least.count

@@ -333,7 +333,7 @@ SCORERS = TableSchema(
         Column("n_rows", pa.int32(), "Rows in the dataset"),
         Column("n_used", pa.int32(), "Rows with the label set: the ones used"),
         Column("n_positive", pa.int32(), "Positive rows"),
-        Column("roc_auc", pa.float64(), "Out-of-fold ROC-AUC"),
+        Column("roc_auc", pa.float64(), "Out-of-fold ROC-AUC, over pairs of texts inside a fold"),
         Column("threshold", pa.float64(), "Score from which an answer is called positive"),
         Column("balanced_accuracy", pa.float64(), "Out-of-fold balanced accuracy at the threshold"),
     ),

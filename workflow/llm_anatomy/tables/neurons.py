@@ -94,7 +94,11 @@ CONCEPTS = TableSchema(
     description="One of the most specific neurons of a concept.",
     columns=(
         _CONCEPT,
-        Column("rank", pa.int16(), "1 is the most specific neuron."),
+        Column(
+            "rank",
+            pa.int16(),
+            "1 is the most specific neuron that has the concept (`best_rank`); others follow.",
+        ),
         _LAYER,
         _NEURON,
         _MATRIX,
@@ -108,7 +112,8 @@ CONCEPTS = TableSchema(
         Column(
             "hubness",
             pa.float32(),
-            "Mean sign * cosine with the nearest of a seeded sample of other word tokens.",
+            "Mean sign * cosine with the nearest of a seeded sample of other words and word "
+            "fragments.",
         ),
         Column("token_id", pa.int32(), "The concept's token with that cosine."),
         Column("token", pa.string(), "Its text."),
@@ -119,6 +124,11 @@ CONCEPTS = TableSchema(
             "token_rank",
             pa.int32(),
             "Rank of that token among all tokens of this sign; 1 is the top.",
+        ),
+        Column(
+            "best_rank",
+            pa.int32(),
+            "Rank of the best placed of the concept's tokens, for `neurons.search.token_rank`.",
         ),
     ),
 )

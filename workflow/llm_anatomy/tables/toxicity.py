@@ -25,12 +25,23 @@ _METRIC = Column(
     "yes-or-no answer alone, as the paper scored its baselines)",
 )
 _VALUE = Column(
-    "value", pa.float64(), "The metric over the out-of-fold scores of all labelled texts"
+    "value",
+    pa.float64(),
+    "The metric of out-of-fold scores, each text ranked among those of its test fold: mean over "
+    "folds, weighted by their pairs of a positive and a negative text",
 )
-_LOW = Column("low", pa.float64(), "Lower end of the bootstrap interval over texts", nullable=True)
+_LOW = Column(
+    "low",
+    pa.float64(),
+    "Lower end of the bootstrap interval of `value`, texts drawn within their fold",
+    nullable=True,
+)
 _HIGH = Column("high", pa.float64(), "Upper end of the same interval", nullable=True)
 _FOLD_MEAN = Column(
-    "fold_mean", pa.float64(), "Mean of the metric over the test folds", nullable=True
+    "fold_mean",
+    pa.float64(),
+    "Plain mean of the metric over the test folds; missing where a fold lacks a class",
+    nullable=True,
 )
 _FOLD_SD = Column(
     "fold_sd", pa.float64(), "Standard deviation of the metric over the test folds", nullable=True

@@ -1,4 +1,4 @@
-"""Ranking metrics of scores, with bootstrap intervals over texts.
+"""Ranking metrics of scores inside their folds, with bootstrap intervals over texts.
 
 All metrics follow from the numbers of true and false positives at every threshold, counted with a
 weight per text, so one pass serves the plain value (weights 1) and all bootstrap resamples
@@ -12,20 +12,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from llm_anatomy.statistics.folds import average_over_folds
 from llm_anatomy.statistics.intervals import bootstrap_weights, percentile_interval
 from llm_anatomy.statistics.random import seeded_generator
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric over all scored texts.
+    """A metric of scored texts, each ranked among those of its own test fold.
 
     Attributes:
         metric: Its name.
-        value: Its value.
-        low: Lower end of the bootstrap interval; NaN where no resample had both classes.
+        value: Mean over test folds, weighted by their pairs of a positive and a negative text; of
+            ROC-AUC the share of pairs inside a fold that are in the right order.
+        low: Lower end of the bootstrap interval of `value`; NaN where no resample had a pair.
         high: Upper end.
-        fold_mean: Mean over test folds; NaN where a fold lacks a class.
+        fold_mean: Plain mean over test folds; NaN where a fold lacks a class.
         fold_sd: Standard deviation over test folds, with n - 1.
     """
 
@@ -107,30 +109,33 @@ def measure(
     level: float,
     seed: int,
 ) -> list[Measured]:
-    """Metrics over all texts, with percentile bootstrap intervals and the spread over folds.
+    """Metrics inside folds, with percentile bootstrap intervals and the spread over folds.
 
+    The classifiers of two folds share no scale, so no score is compared with one of another fold.
     The interval says how much the value would move with other test texts; it holds the trained
-    classifiers fixed. Sets of near-duplicates are drawn together; resamples without both classes
-    are left out.
+    classifiers fixed. Texts are drawn anew within each fold, sets of near-duplicates together;
+    resamples without a pair of both classes in any fold are left out.
     """
-    once = np.ones((1, len(scores)))
-    values = ranking_metrics(scores, truth, once, false_positive_rates)[0]
-    drawn = np.concatenate(
-        [
-            ranking_metrics(scores, truth, weights, false_positive_rates)
-            for weights in bootstrap_weights(copies, resamples, seeded_generator(seed))
+    generator = seeded_generator(seed)
+    parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    rates = false_positive_rates
+    by_fold, pairs, drawn, drawn_pairs = [], [], [], []
+    for rows in parts:
+        own, positive = scores[rows], truth[rows]
+        once = np.ones((1, len(rows)))
+        by_fold.append(ranking_metrics(own, positive, once, rates)[0])
+        pairs.append(_pairs(positive, once)[0])
+        blocks = [
+            (ranking_metrics(own, positive, weights, rates), _pairs(positive, weights))
+            for weights in bootstrap_weights(copies[rows], resamples, generator)
         ]
-    )
-    bounds = percentile_interval(drawn[~np.isnan(drawn[:, 0])], level)
-    by_fold = np.concatenate(
-        [
-            ranking_metrics(
-                scores[folds == f], truth[folds == f], np.ones((1, n)), false_positive_rates
-            )
-            for f, n in zip(*np.unique(folds, return_counts=True), strict=True)
-        ]
-    )
-    spread = by_fold.std(axis=0, ddof=1) if len(by_fold) > 1 else np.full(len(values), np.nan)
+        drawn.append(np.concatenate([block for block, _ in blocks]))
+        drawn_pairs.append(np.concatenate([block for _, block in blocks]))
+    values = average_over_folds(np.stack(by_fold), np.stack(pairs))
+    resampled = average_over_folds(np.stack(drawn), np.stack(drawn_pairs))
+    bounds = percentile_interval(resampled[~np.isnan(resampled[:, 0])], level)
+    of_folds = np.stack(by_fold)
+    spread = of_folds.std(axis=0, ddof=1) if len(of_folds) > 1 else np.full(len(values), np.nan)
     return [
         Measured(name, *map(float, numbers))
         for name, *numbers in zip(
@@ -138,8 +143,16 @@ def measure(
             values,
             bounds[0],
             bounds[1],
-            by_fold.mean(axis=0),
+            of_folds.mean(axis=0),
             spread,
             strict=True,
         )
     ]
+
+
+def _pairs(
+    truth: Bool[ndarray, " texts"], weights: Float[ndarray, "resamples texts"]
+) -> Float[ndarray, "resamples 1"]:
+    """Pairs of a positive and a negative text, counted with the weights of both."""
+    counted: ndarray = (weights @ truth) * (weights @ ~truth)
+    return counted[:, None]

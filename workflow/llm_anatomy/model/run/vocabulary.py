@@ -67,3 +67,11 @@ class Vocabulary:
             for token, text in enumerate(self.texts)
             if text is not None and len(text) > 3 and text[0] == " " and text[1:].isalpha()
         ]
+
+    def fragment_tokens(self) -> list[int]:
+        """Tokens that go on with a word: two letters or more, without a space in front."""
+        return [
+            token
+            for token, text in enumerate(self.texts)
+            if text is not None and len(text) > 1 and text.isalpha()
+        ]
