@@ -1,4 +1,4 @@
-"""Placeholders, positions and layers that cannot do anything are refused when they are configured."""
+"""Placeholders, positions and layers that cannot do anything are refused in the configuration."""
 
 import pytest
 import yaml
