@@ -7,11 +7,14 @@ from typing import Any
 import pandas as pd
 
 from llm_anatomy.config.patching import (
+    Angle,
     ArithmeticTask,
     ExtractiveQaTask,
+    Freeze,
     Manipulation,
+    Noise,
     RelationTask,
-    StatesManipulation,
+    Shuffle,
     SummarisationTask,
     Switch,
     Task,
@@ -118,9 +121,9 @@ def _unreached(
     task: Task, used: Sequence[TaskExample], manipulations: Sequence[Manipulation]
 ) -> list[SetAside]:
     """The examples of which a manipulation would manipulate nothing, or not all that it lists."""
-    found = []
+    found: list[SetAside] = []
     for manipulation in manipulations:
-        if not isinstance(manipulation, StatesManipulation):
+        if not isinstance(manipulation, Noise | Shuffle | Angle | Freeze):
             continue
         reached = [example for example in used if reaches(manipulation, example)]
         if not reached:
@@ -137,7 +140,7 @@ def _unreached(
 
 
 def _missing_positions(
-    manipulation: StatesManipulation, example: TaskExample
+    manipulation: Noise | Shuffle | Angle | Freeze, example: TaskExample
 ) -> Iterable[SetAside]:
     """The entry of an example that lacks positions which a manipulation lists or describes."""
     previous = len(example.tokens) - 1

@@ -35,8 +35,8 @@ def run(
     """Read a task's source, tokenise it for a model, and write what can be used and what cannot."""
     tokenizer, context = read_tokenizer(model)
     records, provenance = _read_source(settings.task, source)
-    options = {"manipulations": settings.manipulations, "seed": settings.seed}
-    task = build_task(settings.task, records, tokenizer, context=context, **options)
+    of_task, seed, swept = settings.task, settings.seed, settings.manipulations
+    task = build_task(of_task, records, tokenizer, context=context, manipulations=swept, seed=seed)
     provenance |= {"seed": settings.seed, "task": settings.task.model_dump(mode="json")}
     write_table(examples, EXAMPLES, task.examples, provenance)
     write_table(pairs, PAIRS, task.pairs, provenance)
