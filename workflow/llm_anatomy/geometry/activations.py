@@ -25,6 +25,7 @@ class Traces:
         text_ids: The texts.
         lengths: Tokens of each text.
         truncated: Whether a text lost its end.
+        control_tokens: How many control tokens a text's characters would make.
         has_bos: Whether a text's first token marks the beginning of sequence.
         active: Share of active units.
         distance: Distance to the nearest boundary.
@@ -33,6 +34,7 @@ class Traces:
     text_ids: list[str]
     lengths: Int[ndarray, " texts"]
     truncated: Bool[ndarray, " texts"]
+    control_tokens: Int[ndarray, " texts"]
     has_bos: Bool[ndarray, " texts"]
     active: Float[ndarray, "layers tokens"]
     distance: Float[ndarray, "layers tokens"]
@@ -46,6 +48,7 @@ def read_traces(shards: Sequence[Path]) -> Traces:
         text_ids=table.column("text_id").to_pylist(),
         lengths=_numbers(table, "n_tokens").astype(np.int64),
         truncated=_numbers(table, "truncated").astype(bool),
+        control_tokens=_numbers(table, "control_tokens").astype(np.int64),
         has_bos=_numbers(table, "has_bos").astype(bool),
         active=np.stack([_values(table, f"l{layer}_active") for layer in layers]),
         distance=np.stack([_values(table, f"l{layer}_distance") for layer in layers]),
