@@ -95,25 +95,6 @@ def chat_provenance(tokenizer: Any, chat: Chat) -> dict[str, Any]:
     }
 
 
-def chat_sentence(record: dict[str, Any]) -> str:
-    """How a model was asked, for a caption.
-
-    Args:
-        record: As `chat_provenance` made it.
-    """
-    if not record:
-        return "Without a chat template, questions are plain text."
-    system = record["system_prompt"]
-    arguments = ", ".join(f"{k} = {v}" for k, v in sorted(record["template_arguments"].items()))
-    parts = [
-        f"system prompt '{system}'" if system else "no system prompt of the configuration",
-        arguments or "no template arguments",
-        *([f"the date {record['date']}"] if record["date"] else []),
-    ]
-    thought = " Answers begin inside a thought." if record["open_thought"] else ""
-    return f"Chat: {', '.join(parts)}.{thought}"
-
-
 def _opens_a_thought(tokenizer: Any, chat: Chat) -> bool:
     return rendered_chat(tokenizer, "Hello", chat).rstrip().endswith(("<think>", "<thinking>"))
 
