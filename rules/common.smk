@@ -3,7 +3,8 @@ import os
 import sys
 from pathlib import Path
 
-from llm_anatomy.config.load import check_file, load_configuration
+from llm_anatomy.config.file import check_file
+from llm_anatomy.config.load import load_configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.rulebook.checks import check_disk
 from llm_anatomy.rulebook.commands import complete_rules, stage_command
@@ -26,6 +27,11 @@ from llm_anatomy.rulebook.settings import settings_json
 DEFAULT_CONFIG = "config/config.yaml"
 if not Path(DEFAULT_CONFIG).exists():
     DEFAULT_CONFIG = workflow.source_path("../config/config.yaml")
+try:
+    for name in named_configfiles(workflow) or [DEFAULT_CONFIG]:
+        check_file(Path(name))
+except UserError as error:
+    sys.exit(f"Error: {error}")
 if not named_configfiles(workflow):
 
     configfile: DEFAULT_CONFIG
@@ -35,8 +41,6 @@ def validated_configuration():
     """The configuration, or one sentence that says what is wrong with it and exit status 1."""
     files = [Path(name) for name in read_configfiles(workflow)]
     try:
-        for file in files:
-            check_file(file)
         source = ", ".join(map(display_path, files)) or "configuration"
         configuration = load_configuration(config, source)
         # A job on another machine need not see every file, and checked once is enough.

@@ -23,6 +23,20 @@ extraction_settings = lambda wildcards: (
     )
 )
 
+# Settings of the experiments on a few texts.
+experiment_settings = lambda wildcards: (
+    settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        checks=GEOMETRY.checks,
+        inserts=GEOMETRY.inserts,
+        prompts=GEOMETRY.prompts.model_dump(mode="json", exclude={"scorers"}),
+        chat=CONFIG.chat(wildcards.model),
+        relative_threshold=GEOMETRY.extraction.relative_threshold,
+        absolute_threshold=GEOMETRY.extraction.absolute_threshold,
+    )
+)
+
 # The table of the data set that a section names, as an input; none where it names none.
 own_texts = lambda section: (
     expand("results/data/{name}.parquet", name=section.dataset or [])
@@ -144,15 +158,7 @@ rule check_geometry:
         **planned("check_geometry", CONFIG),
     params:
         *stage_code("check_geometry"),
-        settings=settings_json(
-            seed=CONFIG.seed,
-            precision=CONFIG.precision,
-            checks=GEOMETRY.checks,
-            inserts=GEOMETRY.inserts,
-            prompts=GEOMETRY.prompts.model_dump(mode="json", exclude={"scorers"}),
-            relative_threshold=GEOMETRY.extraction.relative_threshold,
-            absolute_threshold=GEOMETRY.extraction.absolute_threshold,
-        ),
+        settings=experiment_settings,
     shell:
         stage_command("check_geometry")
 

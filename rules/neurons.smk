@@ -12,6 +12,19 @@ map_settings = lambda wildcards: (
     settings_json(map=NEURONS.map, part=int(wildcards.get("part", 0)))
 )
 
+# What clamps, favourites and edits depend on.
+clamp_settings = lambda wildcards: (
+    settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        named=NEURONS.search.concepts,
+        clamping=NEURONS.clamping,
+        favourite=NEURONS.favourite,
+        edit=NEURONS.edit,
+        chat=CONFIG.chat(wildcards.model),
+    )
+)
+
 # The parts of a model's map, in the order of its layers.
 map_parts = lambda table: (
     lambda wildcards: expand(
@@ -132,14 +145,7 @@ rule clamp_neurons:
         **planned("clamp_neurons", CONFIG),
     params:
         *stage_code("clamp_neurons"),
-        settings=settings_json(
-            seed=CONFIG.seed,
-            precision=CONFIG.precision,
-            named=NEURONS.search.concepts,
-            clamping=NEURONS.clamping,
-            favourite=NEURONS.favourite,
-            edit=NEURONS.edit,
-        ),
+        settings=clamp_settings,
     shell:
         stage_command("clamp_neurons")
 

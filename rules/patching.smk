@@ -15,10 +15,7 @@ patching_task_settings = lambda wildcards: (
     settings_json(
         seed=CONFIG.seed,
         task=PATCHING.task(wildcards.task),
-        switches=any(
-            manipulation.kind == "switch"
-            for manipulation in PATCHING.task_manipulations(wildcards.task)
-        ),
+        manipulations=PATCHING.task_manipulations(wildcards.task),
     )
 )
 
@@ -126,6 +123,7 @@ rule conclude_patching:
             per_patching_run("depths"),
             per_patching_run("sweeps"),
             per_patching_run("intake"),
+            per_patching_run("examples"),
             per_patching_run("pairs"),
         ],
     output:

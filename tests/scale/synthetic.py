@@ -61,7 +61,7 @@ def _write_traces(
 ) -> None:
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     columns = {"text_id": ids, "n_tokens": lengths, "truncated": [False] * len(ids)}
-    columns["has_bos"] = [True] * len(ids)
+    columns |= {"control_tokens": [0] * len(ids), "has_bos": [True] * len(ids)}
     shift = np.repeat(0.02 * truth, lengths).astype(np.float32)
     for layer in range(N_LAYERS):
         for name in ("active", "distance"):

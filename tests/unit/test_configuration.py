@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from llm_anatomy.config.load import check_file, load_configuration
+from llm_anatomy.config.file import check_file
+from llm_anatomy.config.load import load_configuration
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.errors import UserError
 
@@ -85,6 +86,17 @@ def test_names_the_file_the_key_and_what_would_be_right(text):
         ("seed: [1\n", ["line 2", "not valid YAML"]),
         ("- seed\n", ["holds a list"]),
         ("a\tb: 1\n\tc: 2\n", ["not valid YAML"]),
+        ("seed: 1\ncompute: {threads: 010}\n", ["line 2", "010", "octal", "write 10"]),
+        ("seed: -0_17\n", ["line 1", "octal"]),
+        ("a: 1\nseed: 1:30\n", ["line 2", "1:30", "base of 60", "quotes"]),
+        ("seed: 1:30.5\n", ["line 1", "base of 60"]),
+        ("seed: 1\nprompt: {{subject}}\n", ["line 2", "quotes"]),
+        ("seed: 1\nprompt: {subject} is\n", ["line 2", "not valid YAML"]),
+        ("seed: 1\nname: a\x07b\n", ["line 2", "U+0007"]),
+        ("a: 1\nseed: !!python/name:os.system 1\n", ["line 2", "not valid YAML"]),
+        ("seed: *nothing\n", ["line 1", "not valid YAML"]),
+        ('{\n\t"seed": 1,\n\t"seed": 2\n}', ["line 3", "'seed' is given twice"]),
+        ("seed: 1\n---\nseed: 2\n", ["line 2", "not valid YAML"]),
     ],
 )
 def test_checks_the_file_before_its_values(tmp_path, text, parts):
@@ -94,6 +106,63 @@ def test_checks_the_file_before_its_values(tmp_path, text, parts):
         check_file(path)
     for part in [str(path), *parts]:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("seed: 1\n# größer".encode("latin-1"), ["line 2", "0xf6", "save the file as UTF-8"]),
+        ("seed: 1".encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
+        ("seed: 1".encode("utf-16-le"), ["UTF-16", "save it as UTF-8"]),
+        ("seed: 1".encode("utf-16-be"), ["UTF-16", "save it as UTF-8"]),
+    ],
+)
+def test_another_encoding_is_one_sentence(tmp_path, content, parts):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        check_file(path)
+    for part in [str(path), *parts]:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 0\n",
+        "seed: +7\nrate: 1e-3\nhalf: 0.5\nmany: 1_000\nhex: 0x1F\n",
+        "name: '010'\nclock: '1:30'\nversion: 1.10\n",
+        '{\n\t"seed": 1,\n\t"name": "a\\tb"\n}',
+        "\ufeffseed: 1\n",
+        "base: &b {threads: 1}\ncompute:\n  <<: *b\n  threads: 2\n",
+        "",
+    ],
+)
+def test_what_means_what_it_says_is_taken(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    check_file(path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "mps:0", "CUDA", "cuda:", "cuda:-1", "cpu:0", ""])
+def test_a_device_that_does_not_exist_is_one_sentence(device):
+    with pytest.raises(UserError) as caught:
+        load_configuration({"compute": {"device": device}}, "mine.yaml")
+    for part in ("mine.yaml", "'compute.device'", f'"{device}"', "cpu, cuda, cuda:0"):
+        assert part in str(caught.value)
+    assert ("mps is not supported" in str(caught.value)) == device.startswith("mps")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:3", "auto"])
+def test_devices(device):
+    assert load_configuration({"compute": {"device": device}}, "m").compute.device == device
+
+
+def test_numbers_are_finite():
+    values = {"neurons": {"clamping": {"values": [1.0, float("inf")]}}}
+    with pytest.raises(UserError, match=r"values\[1\].*a finite number"):
+        load_configuration(values, "mine.yaml")
 
 
 def test_names_a_missing_file(tmp_path):

@@ -12,6 +12,7 @@ from llm_anatomy.rulebook import private
 
 SNAKEFILE = """
 import json
+import sys
 from pathlib import Path
 from llm_anatomy.rulebook import private
 
@@ -54,6 +55,7 @@ def command():
 
 ASKED = {
     "starts_the_run": lambda: private.starts_the_run(workflow),
+    "asked_configfiles": lambda: private.asked_configfiles(sys.argv),
     "named_configfiles": lambda: private.named_configfiles(workflow),
     "read_configfiles": lambda: private.read_configfiles(workflow),
     "project_files": lambda: private.project_files(["a.csv"])[0].flags,
@@ -76,6 +78,7 @@ for name, ask in ASKED.items():
 
 ANSWERS = {
     "starts_the_run": True,
+    "asked_configfiles": ["named.yaml"],
     "named_configfiles": ["named.yaml"],
     "read_configfiles": ["named.yaml", "default.yaml"],
     "project_files": {"path_modified": True},
@@ -156,3 +159,16 @@ def test_a_run_holds_its_locks_where_make_looks_for_them(folder):
         "Snakemake's locks no longer lie in .snakemake/locks, where `make run` looks for those of "
         "a run that was killed"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["--cores", "1", "geometry"], []),
+        (["--configfile", "a.yaml", "b.yaml", "--dry-run", "geometry"], ["a.yaml", "b.yaml"]),
+        (["--configfile=a.yaml", "b.yaml", "--config", "seed=1"], ["a.yaml", "b.yaml"]),
+        (["--configfiles", "a.yaml", "-n", "--configfile", "c.yaml"], ["a.yaml", "c.yaml"]),
+    ],
+)
+def test_the_files_that_a_command_line_names(arguments, files):
+    assert private.asked_configfiles(arguments) == files

@@ -47,3 +47,9 @@ def test_the_picture_shows_rules_that_there_are():
     shown = set(re.findall(r">(\w+)</text>", (ROOT / "docs/images/rulegraph.svg").read_text()))
     assert {"report", "extract_activations"} <= shown
     assert shown <= rules, f"{sorted(shown - rules)} are gone; run `make docs` with graphviz"
+
+
+def test_what_selects_the_kind_of_an_entry_is_required():
+    page = reference_pages()[Path("config/README.md")]
+    for kind in ("relation", "arithmetic", "freeze", "switch"):
+        assert f"| `kind` | `{kind}` | **required** |" in page

@@ -2,8 +2,15 @@
 
 import errno
 import gc
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+from llm_anatomy import runner
 from llm_anatomy.config.base import Settings
 from llm_anatomy.runner import run_stage
 
@@ -59,3 +66,25 @@ def test_garbage_is_collected_while_a_stage_runs() -> None:
     run_stage(run, ["--settings", "{}"])
     assert seen == [True]
     gc.unfreeze()
+
+
+def test_ctrl_c_while_a_stage_imports_is_one_sentence():
+    """torch takes seconds to import; a file in its place says that it has begun, and waits."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "torch.py").write_text(
+            "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+        )
+        package = str(Path(runner.__file__).parents[1])
+        stage = subprocess.Popen(
+            [sys.executable, "-m", "llm_anatomy.stages.extract_activations", "--settings", "{}"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([folder, package])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert stage.stdout is not None
+        assert stage.stdout.readline() == "importing\n"
+        stage.send_signal(signal.SIGINT)
+        _, said = stage.communicate(timeout=30)
+    assert stage.returncode == 130
+    assert said == "Interrupted before any work; the same command goes on.\n"

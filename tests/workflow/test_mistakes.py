@@ -29,6 +29,9 @@ def said(project, text):
     [
         ("toxicty: {}", ["tiny.yaml", "'toxicty'", "did you mean 'toxicity'"]),
         ("seed: 1\nseed: 2", ["tiny.yaml", "line 2", "'seed'", "twice"]),
+        ("seed: 1\nmodels: [\n", ["tiny.yaml", "line 3", "not valid YAML"]),
+        ("seed: 010", ["tiny.yaml", "line 1", "010", "write 10"]),
+        ("compute: {device: gpu}", ["tiny.yaml", "'compute.device'", "cuda"]),
         ("models: [{name: m, path: nowhere}]", ["tiny.yaml", "'m'", "nowhere"]),
         ("studies: [facts]\ndatasets: []", ["tiny.yaml", "'facts.relations[0].relation'"]),
         (

@@ -12,6 +12,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -77,10 +78,14 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
 
 
 def _collect_from_here() -> None:
-    """Switch garbage collection on again; see `stages/__init__.py`. What is imported stays."""
+    """Switch garbage collection on again; see `stages/__init__.py`. What is imported stays.
+
+    From here on Ctrl-C is Python's exception again, which `run_stage` turns into a sentence.
+    """
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _peak_memory() -> str:

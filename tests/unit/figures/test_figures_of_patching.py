@@ -17,7 +17,7 @@ from llm_anatomy.figures.patching import (
     switch_on_relative_depth,
 )
 from llm_anatomy.patching.claims import PatchingScope
-from llm_anatomy.tables.patching import CURVES, DEPTHS, INTAKE, PAIRS, SWEEPS
+from llm_anatomy.tables.patching import CURVES, DEPTHS, EXAMPLES, INTAKE, PAIRS, SWEEPS
 
 from tests.unit.figures.drawn import (
     bands,
@@ -121,6 +121,12 @@ def study() -> Iterator[Made]:
         dict(zip(("scope", "used", "category"), row, strict=True))
         for row in (*used, *aside, *switch)
     ]
+    # Two manipulations each miss tokens of the first example, one of them those of another, too.
+    missing = [("e1", False, "no_position"), ("e1", True, "fewer_positions")]
+    intake += [
+        dict(zip(("example_id", "used", "category"), row, strict=True)) | {"scope": "positions"}
+        for row in (*missing, ("e2", False, "no_position"))
+    ]
     pairs = ["equal_length"] * 3 + ["last_token"] * 2
     for model, values, rows, baseline in (
         ("m", CAPITALS, DEPTH_ROWS, 0.8125),
@@ -131,6 +137,7 @@ def study() -> Iterator[Made]:
         yield Made(CURVES, found, own)
         yield Made(DEPTHS, depths(rows), own)
         yield Made(INTAKE, intake, own)
+        yield Made(EXAMPLES, [{"answer_tokens": n} for n in (1, 3, 2)], own)
         yield Made(SWEEPS, capital_sweep(), own)
         yield Made(PAIRS, [{"alignment": name} for name in pairs], own)
         own = {"model": model, "task": "sums"}
@@ -138,6 +145,7 @@ def study() -> Iterator[Made]:
         yield Made(CURVES, found, own)
         yield Made(DEPTHS, [], own)
         yield Made(INTAKE, [{"scope": "task", "used": True}] * 25, own)
+        yield Made(EXAMPLES, [{"answer_tokens": 2}] * 25, own)
         yield Made(SWEEPS, sum_sweep(), own)
 
 
@@ -163,7 +171,9 @@ def test_clean_answers_are_shown_with_the_kept_subject_first(shown: dict[str, Ex
     exhibit = shown["capitals: what m answers without manipulation"]
     assert (
         "Of 6 examples read, 3 are used and the others set aside (2 no answer, 1 not sampled). "
-        "Clean share correct 0.667. Shown: 3 of 3 examples;"
+        "2 of them lack positions that a manipulation lists or describes. Clean share correct "
+        "0.667. An answer is right here when its first token is: 2 of 3 answers have more tokens, "
+        "of which nothing is read; with max_new_tokens: 3 whole answers are. Shown: 3 of 3 "
     ) in exhibit.caption
     rows = rows_shown(exhibit, filled(SWEEPS, capital_sweep()))
     assert rows["example_id"].tolist() == ["France", "Spain", "Italy"]

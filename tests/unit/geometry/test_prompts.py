@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from llm_anatomy.config.geometry import PromptCategory, PromptDimension
+from llm_anatomy.config.models import Chat
 from llm_anatomy.geometry.correlation import correlate
 from llm_anatomy.geometry.outcomes import train_scorer
-from llm_anatomy.geometry.prompts import FORMATS, build_prompts, prompts_of
+from llm_anatomy.geometry.prompts import build_prompts, prompts_of
+from llm_anatomy.model.run.prompts import chat_ids, raw_ids
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -62,8 +64,8 @@ def test_the_same_seed_gives_the_same_prompts() -> None:
 
 def test_chat_format_uses_the_models_template() -> None:
     tokenizer = tiny_tokenizer()
-    assert tokenizer.decode(FORMATS["chat"](tokenizer, "Hi")) == "user: Hi\nassistant:"
-    assert tokenizer.decode(FORMATS["raw"](tokenizer, "Hi")) == "Hi"
+    assert tokenizer.decode(chat_ids(tokenizer, "Hi", Chat())) == "user: Hi\nassistant:"
+    assert tokenizer.decode(raw_ids(tokenizer, "Hi")) == "Hi"
 
 
 def test_a_scorer_separates_what_it_was_trained_on() -> None:

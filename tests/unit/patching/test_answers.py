@@ -11,7 +11,7 @@ from llm_anatomy.config.patching import (
 from llm_anatomy.patching.metrics import exact_match, f1, rouge, starts_with_answer
 from llm_anatomy.patching.pairs import align, make_pairs
 from llm_anatomy.patching.prompts import Limits, TaskExample, make_example, sample
-from llm_anatomy.patching.tasks import arithmetic_items, relation_items
+from llm_anatomy.patching.tasks import TaskItem, arithmetic_items, relation_items
 from pydantic import ValidationError
 
 from tests.tiny import tiny_tokenizer
@@ -154,3 +154,16 @@ def test_a_sample_keeps_the_subjects_asked_for_and_counts_the_rest() -> None:
 def test_settings_that_contradict_themselves(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         PatchingSettings.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("answer", "firsts"),
+    # "Paris" and "Pa" without the space are several tokens, of which P is the first.
+    [("Paris", {"ĠParis"}), ("Pa", {"ĠPa"}), ("P", {"ĠP", "P"})],
+)
+def test_without_its_space_only_a_whole_answer_counts(answer: str, firsts: set[str]) -> None:
+    tokenizer = tiny_tokenizer()
+    item = TaskItem("e", "Its capital is", (answer,))
+    example = make_example(tokenizer, item, Limits(None, 1, False))
+    assert isinstance(example, TaskExample)
+    assert set(tokenizer.convert_ids_to_tokens(list(example.first_tokens))) == firsts

@@ -49,7 +49,9 @@ def task(loaded: LoadedModel) -> BuiltTask:
         {"example_id": subject, "subject": subject, "answers": [answer], "prompt": None}
         for subject, answer in (CITIES | {"Nowhere " * 60: "Faya"}).items()
     ]
-    return build_task(TASK, records, loaded.tokenizer, context=100, switches=True)
+    return build_task(
+        TASK, records, loaded.tokenizer, context=100, manipulations=[Switch(name="switch")]
+    )
 
 
 def test_a_task_is_four_frames(task: BuiltTask) -> None:

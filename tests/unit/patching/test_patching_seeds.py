@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from llm_anatomy.config.base import Compute, Precision
-from llm_anatomy.config.patching import Angle, Manipulation, Noise, RelationTask, Shuffle
+from llm_anatomy.config.patching import Angle, Manipulation, Noise, RelationTask, Shuffle, Switch
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.patching.examples import BuiltTask, build_task
 from llm_anatomy.patching.experiment import sweep_task
@@ -36,7 +36,9 @@ def task(loaded: LoadedModel) -> BuiltTask:
         # Two examples of one prompt differ by their noise alone.
         for name, subject, answer in (("a", "Peru", "Lima"), ("b", "Peru", "Lima"))
     ]
-    return build_task(TASK, records, loaded.tokenizer, context=100, switches=True)
+    return build_task(
+        TASK, records, loaded.tokenizer, context=100, manipulations=[Switch(name="switch")]
+    )
 
 
 def swept(

@@ -104,9 +104,9 @@ class Run:
         return (self.path("data"),)
 
     def build(self) -> None:
-        names = [m.kind for m in self.settings.task_manipulations(self.task.name)]
+        manipulations = self.settings.task_manipulations(self.task.name)
         build_tasks.run(
-            build_tasks.BuildTasksStage(seed=0, task=self.task, switches="switch" in names),
+            build_tasks.BuildTasksStage(seed=0, task=self.task, manipulations=manipulations),
             model=self.model,
             source=self.source(),
             **{name: self.path(name) for name in ("examples", "pairs", "floors", "intake")},
@@ -143,7 +143,7 @@ class Run:
             curves=self.path("curves"),
             depths=self.path("depths"),
         )
-        names = ("curves", "depths", "intake", "pairs", "sweeps")
+        names = ("curves", "depths", "examples", "intake", "pairs", "sweeps")
         conclude_patching.run(
             PatchingScope(models=["tiny"], patching=self.settings),
             tables=tuple(self.path(name) for name in names),
@@ -312,7 +312,7 @@ def test_what_cannot_be_used_is_named_and_counted(
 
 @pytest.mark.parametrize(
     ("layers", "words"),
-    [([4], "names layer 4, but"), ([-1], "names layer -1, but"), ([], "at least")],
+    [([4], "names layer 4, but"), ([0, 9], "names layer 9, but")],
 )
 def test_layers_that_do_not_exist(
     study: Callable[..., Run], capitals: Path, layers: list[int], words: str

@@ -182,7 +182,9 @@ def _type_name(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    if field.is_required():
+    # The entry of a list that says which kind it is: its default serves the code alone.
+    tag = typing.get_origin(field.annotation) is Literal and len(typing.get_args(field.annotation))
+    if field.is_required() or tag == 1:
         return "**required**"
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined or isinstance(value, BaseModel):

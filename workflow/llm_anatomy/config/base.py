@@ -1,14 +1,15 @@
 """What every settings class shares, and the settings that more than one study reads."""
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Settings(BaseModel):
     """A validated, immutable group of settings; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -52,3 +53,14 @@ class Compute(Settings):
     batch_tokens: int = Field(
         2048, ge=1, description="Most padded tokens in one forward pass of the model."
     )
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"cpu|auto|cuda(:[0-9]+)?", device):
+            other = " (Apple's mps is not supported)" if device.startswith("mps") else ""
+            raise ValueError(
+                f"there is no such device{other}; right would be cpu, cuda, cuda:0 (a card by its "
+                "number) or auto"
+            )
+        return device

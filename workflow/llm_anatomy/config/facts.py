@@ -4,12 +4,13 @@ Source: Yu and Ananiadou, "Neuron-Level Knowledge Attribution in Large Language 
 2312.12141v4); equation and section numbers are that paper's.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.attribution import UnitAttribution
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.templates import OpenSubjectTemplate
 
 Method = Literal[
     "log_prob_increase",
@@ -23,14 +24,13 @@ Method = Literal[
 ]
 NormMode = Literal["frozen", "per_vector", "none"]
 Subkey = Literal["up", "gate", "up+gate", "product"]
-Template = Annotated[str, Field(pattern=r"^[^{}]*\{subject\}[^{}]*$")]
 
 
 class FactRelation(Settings):
     """A relation of the configuration's `datasets`, and how its subjects are asked about."""
 
     relation: str = Field(description="Name of a relation in `datasets`, such as `capitals`.")
-    templates: list[Template] = Field(
+    templates: list[OpenSubjectTemplate] = Field(
         ["{subject}"],
         min_length=1,
         description="Prompts with `{subject}`. Of several, the one that leaves most facts after "

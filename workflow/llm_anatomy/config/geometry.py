@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.ranges import Layers
 
 
 class Extraction(Settings):
@@ -37,7 +38,7 @@ class Extraction(Settings):
     attention_tokens: Literal["last", "all"] = Field(
         "last", description="Count attention for the last token of a text, or for every token."
     )
-    state_layers: Literal["all"] | list[int] = Field(
+    state_layers: Literal["all"] | Layers = Field(
         "all",
         description="Layers whose last-token and mean hidden state is stored, for the baselines; "
         "0 is the first block, [] stores none.",

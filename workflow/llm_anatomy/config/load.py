@@ -6,10 +6,8 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -26,6 +24,7 @@ RIGHT_VALUES = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text (put it in quotes)",
@@ -60,35 +59,6 @@ def load_configuration(values: Mapping[str, Any], source: str) -> Configuration:
         return Configuration.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{source}: {sentence(error, Configuration)}") from error
-
-
-def check_file(path: Path) -> None:
-    """Check what a YAML parser would let pass: that a file exists and no key is given twice.
-
-    Raises:
-        UserError: The file is missing, not YAML, not a mapping, or gives a key twice.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(
-            f"{path}: the configuration file cannot be read ({reason}); give the path of a YAML "
-            "file, such as a copy of config/config.yaml"
-        ) from error
-    try:
-        values = yaml.load(text, Loader=_StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise UserError(f"{path}: line {line} is not valid YAML ({error.problem})") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict | None):
-        raise UserError(
-            f"{path}: the file holds {_kind(values)} where keys and values belong, such as "
-            "'seed: 0'"
-        )
 
 
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:
@@ -223,22 +193,3 @@ def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list) else "a single value"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error instead of silently the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)

@@ -1,7 +1,8 @@
 """Which language models are taken apart, and where each comes from."""
 
+import datetime
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +11,31 @@ from llm_anatomy.config.base import Settings
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 HUB_PATTERN = r"[\w.-]+(/[\w.-]+)?"
 SourceKind = Literal["wheel", "hub", "path", "gguf"]
+
+
+class Chat(Settings):
+    """How a model is asked through its chat template, in prompts and favourite tests."""
+
+    template: bool = Field(
+        True,
+        description="Whether the model's chat template is used; false asks it as a model that has "
+        "none.",
+    )
+    system_prompt: str | None = Field(
+        None,
+        min_length=1,
+        description="System prompt of every chat; without one the template's own holds, if any.",
+    )
+    template_arguments: dict[str, Any] = Field(
+        {},
+        description="Arguments that the chat template knows. Thinking is off (`enable_thinking` or "
+        "`thinking`: false) unless they say otherwise.",
+    )
+    date: datetime.date = Field(
+        datetime.date(2025, 1, 1),
+        description="What templates that write today's date are told, so that prompts do not "
+        "change with the calendar.",
+    )
 
 
 class ModelSource(Settings):
@@ -46,6 +72,13 @@ class ModelSource(Settings):
         False,
         description="Run Python code that comes with this model; only for code that you have read.",
     )
+    control_tokens: Literal["text", "tokens"] = Field(
+        "text",
+        description="How characters of a control token, such as `<|im_end|>`, are read in data and "
+        "configured prompts: as `text`, or as the control `tokens`. How many texts hold one is "
+        "counted. The chat template's own are control tokens in both cases.",
+    )
+    chat: Chat = Field(Chat(), description="How the model is asked through its chat template.")
 
     @field_validator("name")
     @classmethod

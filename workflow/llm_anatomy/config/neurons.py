@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.templates import OpenText
 
 Matrix = Literal["up", "gate", "down"]
 Normalisation = Literal["raw", "final_gain", "rms", "input_gain", "cosine"]
@@ -116,7 +117,7 @@ class ClampTarget(Settings):
     """What to clamp, where to look."""
 
     concept: str = Field(description="Name of one of the concepts.")
-    prompt: str = Field(description="Text whose next token is observed.", min_length=1)
+    prompt: OpenText = Field(description="Text whose next token is observed.")
     neuron: Neuron | None = Field(
         None, description="Neuron to clamp; without one, the concept's most specific neuron."
     )
@@ -196,7 +197,7 @@ class FavouriteTest(Settings):
         min_length=1,
         description="Paraphrases of the question, asked through the chat template.",
     )
-    prefill: str = Field(
+    prefill: OpenText = Field(
         "My favourite animal is the",
         description="Beginning of the answer after which the next token's probability is read.",
     )
@@ -212,7 +213,7 @@ class Validation(Settings):
     """Does clamping a neuron raise the tokens it decodes to? A seeded sample in every layer."""
 
     neurons_per_layer: int = Field(3, ge=2, description="Neurons sampled in every layer.")
-    prompts: list[str] = Field(
+    prompts: list[OpenText] = Field(
         ["I think that the", "She told me about"],
         min_length=1,
         description="Neutral texts whose next token is observed.",
@@ -287,7 +288,7 @@ class Edit(Settings):
     matrices: list[Matrix] = Field(
         ["up", "gate", "down"], min_length=1, description="Matrices whose rows may be edited."
     )
-    prompts: list[str] = Field(
+    prompts: list[OpenText] = Field(
         ["My favourite animal is the", "I took a walk in the park with my"],
         min_length=1,
         description="Texts after which the concept's probability is read.",
@@ -324,12 +325,6 @@ class NeuronsSettings(Settings):
 
     @model_validator(mode="after")
     def _known_concepts(self) -> "NeuronsSettings":
-        unmapped = set(self.comparison.matrices) - set(self.map.matrices)
-        if unmapped:
-            raise ValueError(
-                f"neurons.comparison.matrices names '{sorted(unmapped)[0]}', which "
-                "neurons.map.matrices lacks; a comparison reads the map of the first model"
-            )
         known = [concept.name for concept in self.search.concepts]
         asked = {
             "clamping.targets": [target.concept for target in self.clamping.targets],

@@ -10,9 +10,19 @@ from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.datasets import Kind
+from llm_anatomy.config.ranges import Layers, check_distinct
+from llm_anatomy.config.templates import (
+    OpenSubjectTemplate,
+    SubjectTemplate,
+    check_end,
+    check_template,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-Positions = Literal["previous", "subject", "not_subject"] | list[int]
+Positions = (
+    Literal["previous", "subject", "not_subject"]
+    | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+)
 
 # Stands for the clean run where tables name a manipulation.
 CONTROL = "none"
@@ -28,7 +38,7 @@ class Demonstration(Settings):
 class Donors(Settings):
     """Where a switch takes the other prompt's states from."""
 
-    prompt: str | None = Field(
+    prompt: SubjectTemplate | None = Field(
         None,
         description="Donor prompt with `{subject}`, such as the paper's `The country {subject}`; "
         "null uses the task's own prompt with the donor's subject.",
@@ -80,7 +90,9 @@ class RelationTask(TaskSettings):
         description="Name of a relation of `datasets`, such as `capitals`; prompts that it brings "
         "replace `prompt`."
     )
-    prompt: str = Field("The capital city of {subject} is", description="Prompt with `{subject}`.")
+    prompt: OpenSubjectTemplate = Field(
+        "The capital city of {subject} is", description="Prompt with `{subject}`."
+    )
     demonstrations: list[Demonstration] = Field(
         [], description="Solved examples, put before the prompt in order."
     )
@@ -97,12 +109,10 @@ class RelationTask(TaskSettings):
         """A relation."""
         return "relation", self.relation
 
-    @field_validator("prompt")
+    @field_validator("demonstration")
     @classmethod
-    def _has_subject(cls, prompt: str) -> str:
-        if "{subject}" not in prompt:
-            raise ValueError("the prompt has no {subject}; write it where the subject belongs")
-        return prompt
+    def _shows_prompt_and_answer(cls, demonstration: str) -> str:
+        return check_template(demonstration, ["prompt", "answer"])
 
 
 class ArithmeticTask(TaskSettings):
@@ -117,6 +127,11 @@ class ArithmeticTask(TaskSettings):
     second: tuple[int, int] = Field((1, 9), description="Smallest and largest second operand.")
     shots: int = Field(4, ge=0, description="Solved examples before each question, never asked.")
     prompt: str = Field("{a} {operator} {b} =", description="A question, with its placeholders.")
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks(cls, prompt: str) -> str:
+        return check_end(check_template(prompt, ["a", "b"], ["operator"]))
 
     @field_validator("first", "second")
     @classmethod
@@ -136,6 +151,11 @@ class ExtractiveQaTask(TaskSettings):
     )
     max_new_tokens: int = Field(20, ge=1, description="Longest answer; it is cut at a newline.")
 
+    @field_validator("prompt")
+    @classmethod
+    def _asks(cls, prompt: str) -> str:
+        return check_end(check_template(prompt, ["context", "question"]))
+
     @property
     def data(self) -> tuple[Kind, str]:
         """Questions."""
@@ -152,6 +172,11 @@ class SummarisationTask(TaskSettings):
         900, ge=1, description="An article is cut to this many tokens; how many were is reported."
     )
     max_new_tokens: int = Field(96, ge=1, description="Longest summary.")
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks(cls, prompt: str) -> str:
+        return check_end(check_template(prompt, ["article"]))
 
     @property
     def data(self) -> tuple[Kind, str]:
@@ -189,6 +214,17 @@ class StatesManipulation(ManipulationSettings):
     keep_first: bool = Field(
         False, description="Leave the first position, the attention sink, as it is (paper: false)."
     )
+
+    @model_validator(mode="after")
+    def _manipulates(self) -> "StatesManipulation":
+        if isinstance(self.positions, list):
+            check_distinct("positions", self.positions)
+            if self.keep_first and self.positions == [0]:
+                raise ValueError(
+                    "`positions` is [0], which `keep_first` leaves as it is, so that nothing is "
+                    "manipulated; name another position, or set `keep_first` to false"
+                )
+        return self
 
 
 class RandomManipulation(StatesManipulation):
@@ -290,7 +326,7 @@ class PatchingSettings(Settings):
         default_factory=lambda: list(DEFAULT_MANIPULATIONS),
         description="Manipulations to sweep over the layers.",
     )
-    layers: list[int] | None = Field(
+    layers: Annotated[Layers, Field(min_length=1)] | None = Field(
         None,
         description="Layers k to sweep, counted from 0 in the paper's convention (the input of "
         "block k is manipulated); null sweeps all.",

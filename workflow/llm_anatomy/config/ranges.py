@@ -1,6 +1,31 @@
 """Whether the layers that a configuration names exist."""
 
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
 from llm_anatomy.errors import UserError
+
+
+def check_distinct(name: str, values: Sequence[int]) -> None:
+    """Check that a list of layers or positions names each once.
+
+    Raises:
+        ValueError: One is named twice.
+    """
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is twice in the list `{name}`; name it once")
+
+
+def _once(layers: list[int]) -> list[int]:
+    check_distinct("layers", layers)
+    return layers
+
+
+# Layers of a model, counted from 0, each once.
+Layers = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_once)]
 
 
 def check_layer(key: str, layer: int, n_layers: int, model: str = "the model") -> None:

@@ -131,3 +131,10 @@ def check_neurons(neurons: NeuronsSettings, models: Sequence[str], datasets: Seq
             f"the tuned model would be called '{tuned.name}', which 'models' holds already; "
             "give neurons.fine_tune.name another value"
         )
+    unmapped = [name for name in neurons.comparison.matrices if name not in neurons.map.matrices]
+    if unmapped and neurons.pairs(models, datasets):
+        raise ValueError(
+            f"the key 'neurons.comparison.matrices' names '{unmapped[0]}', which "
+            "'neurons.map.matrices' lacks; a comparison reads the map of the first model, so name "
+            "it in both, or in none"
+        )

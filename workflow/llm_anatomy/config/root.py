@@ -9,7 +9,7 @@ from llm_anatomy.config.base import Compute, Precision, Settings
 from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import AnswerScorer, GeometrySettings
-from llm_anatomy.config.models import DEFAULT_MODELS, ModelSource
+from llm_anatomy.config.models import DEFAULT_MODELS, Chat, ModelSource
 from llm_anatomy.config.neurons import NeuronsSettings
 from llm_anatomy.config.patching import PatchingSettings
 from llm_anatomy.config.toxicity import HardNegatives, ToxicitySettings
@@ -96,6 +96,12 @@ class Configuration(Settings):
     def model_names(self) -> list[str]:
         """Names of the models."""
         return [model.name for model in self.models]
+
+    def chat(self, model: str) -> Chat:
+        """How a model is asked in a chat; a tuned one as its base."""
+        tuned = self.neurons.tuned(self.model_names, self.dataset_names)
+        name = tuned.base if tuned is not None and tuned.name == model else model
+        return next(source.chat for source in self.models if source.name == name)
 
     @property
     def texts(self) -> list[Dataset]:

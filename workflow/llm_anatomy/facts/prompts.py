@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llm_anatomy.config.facts import FactFilter
+from llm_anatomy.config.templates import fill, without_end
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
 from llm_anatomy.model.run.batching import context_length, equal_length_batches
@@ -115,7 +116,8 @@ def ask(tokenizer: Any, row: Mapping[Hashable, Any], template: str) -> Question:
     """A row of a relation as a prompt with the first tokens of its accepted answers."""
     given = row["prompt"]
     # A missing one is None or NaN, whatever read the table.
-    prompt = (isinstance(given, str) and given) or template.format(subject=row["subject"])
+    own = without_end(given) if isinstance(given, str) else ""
+    prompt = own or fill(template, subject=row["subject"])
     ids, _ = prompt_tokens(tokenizer, prompt)
     options = {}
     for answer in row["answers"]:

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from llm_anatomy.figures.chat import with_chat
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, Exhibit
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.geometry import (
@@ -29,13 +30,14 @@ MARKERS = {
 
 def prompt_exhibits(tables: Collection, model: str) -> Iterator[Exhibit]:
     """Every exhibit of a model's prompts."""
-    yield prompt_scatter(
+    scatter = prompt_scatter(
         tables.frame(PROMPTS, model=model),
         tables.frame(PROMPT_DIMENSION, model=model),
         tables.frame(PROMPT_OUTCOMES, model=model),
         model,
         tables.path(PROMPT_DIMENSION, model=model),
     )
+    yield with_chat(scatter, tables.provenance(PROMPTS, model=model))
     scorers = tables.frame(SCORERS, model=model)
     if len(scorers):
         yield scorer_exhibit(scorers, tables.path(SCORERS, model=model))

@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from llm_anatomy.figures.chat import with_chat
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
 from llm_anatomy.figures.neuron_pairs import MATRIX_COLOURS, agreement_figure, training_figure
 from llm_anatomy.neurons.claims import NeuronScope
@@ -78,7 +79,8 @@ def model_exhibits(tables: Collection, model: str) -> Iterator[Exhibit]:
     yield of(CONCEPTS, specific_neurons(concepts, model))
     yield of(CLAMPING, clamp_figure(tables.frame(CLAMPING, model=model), model))
     favourite = tables.frame(FAVOURITE, model=model)
-    yield of(FAVOURITE, favourite_figure(favourite, model))
+    asked = tables.provenance(FAVOURITE, model=model)
+    yield of(FAVOURITE, with_chat(favourite_figure(favourite, model), asked))
     yield of(FAVOURITE, first_answers(favourite, model))
     yield of(SIGN_TESTS, validation_figure(tables.frame(SIGN_TESTS, model=model), model))
     if tables.has(ACTIVATION, model=model):

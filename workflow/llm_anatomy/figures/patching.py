@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from llm_anatomy.config.patching import CONTROL, RelationTask
+from llm_anatomy.config.patching import (
+    CONTROL,
+    ExtractiveQaTask,
+    RelationTask,
+    SummarisationTask,
+    Task,
+)
 from llm_anatomy.figures.exhibit import (
     FULL_WIDTH,
     PALETTE,
@@ -20,7 +26,7 @@ from llm_anatomy.patching.claims import PatchingScope
 from llm_anatomy.patching.paper import paper_switch
 from llm_anatomy.patching.summary import SCORES
 from llm_anatomy.tables.collection import Collection
-from llm_anatomy.tables.patching import CURVES, DEPTHS, INTAKE, PAIRS, SWEEPS
+from llm_anatomy.tables.patching import CURVES, DEPTHS, EXAMPLES, INTAKE, PAIRS, SWEEPS
 
 SCORE_NAMES = {
     "correct": "share correct",
@@ -81,9 +87,8 @@ def patching_figures(tables: Collection, scope: PatchingScope) -> Iterator[Exhib
     """Every exhibit of the study, task by task."""
     for task in scope.patching.tasks:
         runs = [TaskRun(model, task.name, tables) for model in scope.models]
-        keep = task.keep if isinstance(task, RelationTask) else []
         for run in runs:
-            yield clean_predictions(run, keep)
+            yield clean_predictions(run, task)
             if len(run.scores):
                 yield score_curves(run)
         switched = [run for run in runs if has_switch(run)]
@@ -94,8 +99,10 @@ def patching_figures(tables: Collection, scope: PatchingScope) -> Iterator[Exhib
             yield switch_on_relative_depth(switched)
 
 
-def clean_predictions(results: TaskRun, keep: Sequence[str]) -> Exhibit:
+def clean_predictions(results: TaskRun, task: Task) -> Exhibit:
     """The clean model's answers; the kept subjects first."""
+    keep = task.keep if isinstance(task, RelationTask) else []
+    examples = results.tables.frame(EXAMPLES, ["answer_tokens"], **results.owner)
     # Rows keep their numbers in the whole table, by which the report finds them.
     swept = results.tables.frame(SWEEPS, CLEAN_COLUMNS, **results.owner)
     clean = swept[swept["manipulation"] == CONTROL]
@@ -115,12 +122,34 @@ def clean_predictions(results: TaskRun, keep: Sequence[str]) -> Exhibit:
         caption=(
             f"Of {len(used)} examples read, {int(used['used'].sum())} are used"
             + (f" and the others set aside ({counts})" if counts else "")
-            + f". Clean {scores}. Shown: {len(rows)} of {len(clean)} examples; the rank is that of "
+            + f".{unreached(results.intake)} Clean {scores}.{judged_by(examples, task)} Shown: "
+            f"{len(rows)} of {len(clean)} examples; the rank is that of "
             "the answer's first token among all tokens."
         ),
         table=results.tables.path(SWEEPS, **results.owner),
         columns=("example_id", "prediction", "correct", "gold_rank", "gold_logprob"),
         rows=rows,
+    )
+
+
+def unreached(intake: pd.DataFrame) -> str:
+    """How many examples lack positions of some manipulation; nothing where none does."""
+    aside = intake[intake["category"].isin(("no_position", "fewer_positions"))]["example_id"]
+    if aside.empty:
+        return ""
+    return f" {aside.nunique()} of them lack positions that a manipulation lists or describes."
+
+
+def judged_by(examples: pd.DataFrame, task: Task) -> str:
+    """Whether answers are judged by their first token alone, and what judges all of them."""
+    longer = examples["answer_tokens"][examples["answer_tokens"] > 1]
+    whole = isinstance(task, ExtractiveQaTask | SummarisationTask) or task.max_new_tokens > 1
+    if whole or longer.empty:
+        return ""
+    return (
+        f" An answer is right here when its first token is: {len(longer)} of {len(examples)} "
+        f"answers have more tokens, of which nothing is read; with max_new_tokens: "
+        f"{longer.max()} whole answers are."
     )
 
 

@@ -28,6 +28,7 @@ class Traces:
         text_ids: The texts.
         lengths: Tokens of each text.
         truncated: Whether a text lost its end.
+        control_tokens: How many control tokens a text's characters would make.
         has_bos: Whether a text's first token marks the beginning of sequence.
         n_layers: Layers that were read.
     """
@@ -36,6 +37,7 @@ class Traces:
     text_ids: list[str]
     lengths: Int[ndarray, " texts"]
     truncated: Bool[ndarray, " texts"]
+    control_tokens: Int[ndarray, " texts"]
     has_bos: Bool[ndarray, " texts"]
     n_layers: int
 
@@ -52,12 +54,14 @@ def read_traces(shards: Sequence[Path]) -> list[Traces]:
 
 
 def _traces(path: Path) -> Traces:
-    table = read_arrow(path, TRACES, ["text_id", "n_tokens", "truncated", "has_bos"])
+    of_texts = ["text_id", "n_tokens", "truncated", "control_tokens", "has_bos"]
+    table = read_arrow(path, TRACES, of_texts)
     return Traces(
         path,
         text_ids=table.column("text_id").to_pylist(),
         lengths=_numbers(table, "n_tokens").astype(np.int64),
         truncated=_numbers(table, "truncated").astype(bool),
+        control_tokens=_numbers(table, "control_tokens").astype(np.int64),
         has_bos=_numbers(table, "has_bos").astype(bool),
         n_layers=sum(name.endswith("_active") for name in stored_columns(path, TRACES)),
     )

@@ -15,6 +15,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from llm_anatomy.config.geometry import InsertedText, PromptCategory, PromptDimension, RegionChecks
+from llm_anatomy.config.models import Chat
 from llm_anatomy.errors import UserError
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.hull import relative_distance
@@ -22,7 +23,7 @@ from llm_anatomy.geometry.inserts import insert_passage, inserted_span, jump_at
 from llm_anatomy.geometry.intrinsic_dimension import summed_dimension
 from llm_anatomy.geometry.last_token import LastToken, read_last_token
 from llm_anatomy.geometry.partition import arrangement_regions_log10, segment_regions
-from llm_anatomy.geometry.prompts import FORMATS, Prompt, build_prompts
+from llm_anatomy.geometry.prompts import Prompt, build_prompts
 from llm_anatomy.geometry.regions import dense_mlp, mlp_output, towards_boundary
 from llm_anatomy.geometry.spline import N_FEATURES, prefix_features
 from llm_anatomy.model.parts.architecture import Decoder
@@ -35,6 +36,7 @@ from llm_anatomy.model.run.batching import (
 )
 from llm_anatomy.model.run.generation import greedy_answers
 from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.model.run.prompts import chat_ids, has_chat, raw_ids
 from llm_anatomy.progress import Progress, track
 from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.geometry import HULL_CHECKS, INSERT_STARTS, PROMPTS, REGION_CHECKS
@@ -246,6 +248,7 @@ def ask_prompts(
     request: Request,
     seed: int,
     batch_tokens: int,
+    chat: Chat | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put prompts of growing context to the model: its greedy answers, and the dimension there.
 
@@ -257,21 +260,22 @@ def ask_prompts(
         request: How attention is counted at a prompt's last token.
         seed: Seed of shuffled and random tokens.
         batch_tokens: Most tokens in one forward pass.
+        chat: How the chat template is used; by default without a system prompt.
 
     Returns:
         Rows of `PROMPTS` and of `PROMPT_DIMENSION`.
 
     Raises:
-        UserError: The model has no chat template and no other format is asked for, or a prompt and
-            its answer are longer than the model's context.
+        UserError: The model has no chat template and no other format is asked for, its template
+            cannot be used, or a prompt and its answer are longer than the model's context.
     """
-    tokenizer = loaded.tokenizer
+    tokenizer, chat = loaded.tokenizer, chat or Chat()
     built = build_prompts(categories, unrelated, settings.conditions, tokenizer, seed)
     rows, ids = [], []
-    for form in _formats(settings, loaded):
+    for form in prompt_formats(settings, loaded, chat):
         for prompt in built:
-            ids.append(FORMATS[form](tokenizer, prompt.text))
-            bare = FORMATS[form](tokenizer, prompt.request)
+            ids.append(_prompt_ids(tokenizer, form, prompt.text, chat))
+            bare = _prompt_ids(tokenizer, form, prompt.request, chat)
             rows.append(_prompt_row(prompt, form, len(ids[-1]), len(ids[-1]) - len(bare)))
     _check_context(loaded, rows, settings.max_new_tokens)
     names = [str(row["prompt_id"]) for row in rows]
@@ -297,8 +301,15 @@ def _prompt_row(prompt: Prompt, form: str, length: int, prefix_length: int) -> d
     }
 
 
-def _formats(settings: PromptDimension, loaded: LoadedModel) -> list[str]:
-    if loaded.tokenizer.chat_template is not None or "chat" not in settings.formats:
+def _prompt_ids(tokenizer: Any, form: str, text: str, chat: Chat) -> list[int]:
+    return chat_ids(tokenizer, text, chat) if form == "chat" else raw_ids(tokenizer, text)
+
+
+def prompt_formats(settings: PromptDimension, loaded: LoadedModel, chat: Chat) -> list[str]:
+    """The formats in which a model can be asked; a template that cannot be used is an error."""
+    if has_chat(loaded.tokenizer, chat) and "chat" in settings.formats:
+        chat_ids(loaded.tokenizer, "Hello", chat)
+    if has_chat(loaded.tokenizer, chat) or "chat" not in settings.formats:
         return list(settings.formats)
     formats = [form for form in settings.formats if form != "chat"]
     if not formats:

@@ -66,9 +66,11 @@ def extract_activations(
     lengths = [len(ids) for ids in encoded.ids]
     _check_tokens(text_ids, lengths, source)
     logger.info(
-        "%d texts, %d tokens, %d texts cut at %d tokens",
+        "%d texts, %d tokens, %d texts with control tokens (read as %s), %d cut at %d tokens",
         len(text_ids),
         sum(lengths),
+        sum(map(bool, encoded.control_tokens)),
+        loaded.provenance["control_tokens"],
         sum(encoded.truncated),
         max_length,
     )
@@ -94,7 +96,7 @@ def extract_activations(
     bos = loaded.tokenizer.bos_token_id
     has_bos = [bos is not None and ids[0] == bos for ids in encoded.ids]
     return TextActivations(
-        gatherer.traces(text_ids, encoded.truncated, has_bos),
+        gatherer.traces(text_ids, encoded.truncated, encoded.control_tokens, has_bos),
         gatherer.states(text_ids),
         gatherer.attention_counts(text_ids),
         {
@@ -155,13 +157,18 @@ class Gatherer:
             self.absolute[:, queries] = absolute[:, index, :length]
 
     def traces(
-        self, text_ids: Sequence[str], truncated: Sequence[bool], has_bos: Sequence[bool]
+        self,
+        text_ids: Sequence[str],
+        truncated: Sequence[bool],
+        control_tokens: Sequence[int],
+        has_bos: Sequence[bool],
     ) -> pa.Table:
         """Rows of `TRACES`."""
         columns: dict[str, Any] = {
             "text_id": list(text_ids),
             "n_tokens": self.lengths,
             "truncated": list(truncated),
+            "control_tokens": list(control_tokens),
             "has_bos": list(has_bos),
         }
         for layer in range(len(self.active)):

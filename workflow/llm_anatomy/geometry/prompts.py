@@ -5,7 +5,7 @@ together there, so three controls are as long as the related prefix: unrelated t
 length, the related tokens in random order, and random tokens. (papers/geometry, section 1.4)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,7 @@ import pandas as pd
 
 from llm_anatomy.config.datasets import PROMPT_ROLES
 from llm_anatomy.config.geometry import PromptCategory, PromptDimension
-from llm_anatomy.model.run.prompts import chat_ids, raw_ids
 from llm_anatomy.statistics.random import seeded_generator
-
-# How a tokenizer makes token ids of a text in every format.
-FORMATS: Mapping[str, Callable[[Any, str], list[int]]] = {"raw": raw_ids, "chat": chat_ids}
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llm_anatomy.config.models import Chat
 from llm_anatomy.config.neurons import Concept, FavouriteTest, Positions, Site
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.answers import end_tokens, until_end
-from llm_anatomy.model.run.generation import CachedRun, ended, generate
-from llm_anatomy.model.run.prompts import chat_ids, raw_ids
+from llm_anatomy.model.run.generation import CachedRun, ended, generate, most_likely
+from llm_anatomy.model.run.prompts import chat_ids, chat_provenance, has_chat, raw_ids
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.neurons.clamping import Clamp, check_neuron, clamped, positions_mask, sites_of
 from llm_anatomy.neurons.concepts import ConceptIndex, control_neurons
@@ -60,7 +61,12 @@ class ClampedGeneration:
 
 
 def ask_favourites(
-    runner: PromptRunner, tokenizer: Any, index: ConceptIndex, settings: FavouriteTest, seed: int
+    runner: PromptRunner,
+    tokenizer: Any,
+    index: ConceptIndex,
+    settings: FavouriteTest,
+    seed: int,
+    chat: Chat | None = None,
 ) -> tuple[pd.DataFrame, int]:
     """Ask a model for its favourite with the concept's neuron clamped, with controls, and clean.
 
@@ -70,6 +76,7 @@ def ask_favourites(
         index: The concepts and their neurons.
         settings: The questions and the clamp.
         seed: Seed of the sampled answers and of the choice of controls.
+        chat: How the chat template is used; by default without a system prompt.
 
     Returns:
         The table `neurons/favourite`, and the direction (+1 or -1) in which the clamp promotes the
@@ -87,7 +94,8 @@ def ask_favourites(
             "neurons.favourite.site is 'gate', but the model's MLPs have no gate; use up or "
             "activation"
         )
-    if not tokenizer.chat_template:
+    chat = chat or Chat()
+    if not has_chat(tokenizer, chat):
         logger.warning("the model has no chat template; questions are asked as plain text")
     generation = ClampedGeneration(
         layer,
@@ -98,7 +106,7 @@ def ask_favourites(
         end_tokens(decoder, tokenizer),
     )
     prefill = tokenizer(settings.prefill, add_special_tokens=False)["input_ids"]
-    prompts = {question: question_ids(tokenizer, question) for question in settings.questions}
+    prompts = {question: question_ids(tokenizer, question, chat) for question in settings.questions}
 
     def chances(prompt: list[int], trials: Sequence[Trial]) -> list[float]:
         logprobs = prefilled_logprobs(runner, prompt, prefill, trials, generation)
@@ -228,7 +236,7 @@ def _next_token(
     logits: Float[Tensor, " vocab"], generator: torch.Generator | None, temperature: float
 ) -> int:
     if generator is None:
-        return int(logits.argmax())
+        return int(most_likely(logits[None])[0])
     chances = (logits / temperature).softmax(-1)
     return int(torch.multinomial(chances, 1, generator=generator))
 
@@ -251,10 +259,10 @@ def answer_logprobs(
     return means
 
 
-def question_ids(tokenizer: Any, question: str) -> list[int]:
+def question_ids(tokenizer: Any, question: str, chat: Chat) -> list[int]:
     """A question through the model's chat template, or as plain text where it has none."""
-    if tokenizer.chat_template:
-        return chat_ids(tokenizer, question)
+    if has_chat(tokenizer, chat):
+        return chat_ids(tokenizer, question, chat)
     return raw_ids(tokenizer, f"Question: {question}\nAnswer:")
 
 
@@ -269,12 +277,14 @@ def distinct_share(tokens: Sequence[int]) -> float:
     return len(set(tokens)) / len(tokens) if tokens else 1.0
 
 
-def favourite_provenance(settings: FavouriteTest, tokenizer: Any, direction: int) -> dict[str, Any]:
+def favourite_provenance(
+    settings: FavouriteTest, tokenizer: Any, direction: int, chat: Chat
+) -> dict[str, Any]:
     """What the table `neurons/favourite` records of its making."""
     return {
         "concept": settings.concept,
         "prefill": settings.prefill,
-        "chat_template": bool(tokenizer.chat_template),
+        "chat": chat_provenance(tokenizer, chat),
         "values_asked": list(settings.values),
         "direction": direction,
     }

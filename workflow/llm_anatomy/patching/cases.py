@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -11,10 +11,24 @@ from llm_anatomy.config.patching import (
     Manipulation,
     RandomManipulation,
     Skip,
+    StatesManipulation,
     Switch,
     needs_subject,
 )
 from llm_anatomy.patching.manipulations import Positions
+
+
+@runtime_checkable
+class TokenisedPrompt(Protocol):
+    """A prompt's tokens, and those of its subject."""
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Token ids."""
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """First and one past the last token of the subject; None without one."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +75,8 @@ def cases_for(
 ) -> list[SweepCase]:
     """The cases of a manipulation: examples, for a switch the pairs.
 
-    Examples whose subject is not in the prompt have no place in a manipulation of the subject; the
-    intake table names them.
+    Examples whose subject is not in the prompt have no place in a manipulation of the subject, nor
+    those of which no token would be manipulated; the intake table names them.
 
     Args:
         manipulation: The manipulation; None for the clean run.
@@ -84,11 +98,19 @@ def cases_for(
             )
             for row in pairs.to_dict("records")
         ]
-    subject = needs_subject(manipulation)
-    return [case for case in cases.values() if case.span is not None or not subject]
+    return [case for case in cases.values() if reaches(manipulation, case)]
 
 
-def positions_of(manipulation: RandomManipulation | Freeze, case: SweepCase) -> Positions:
+def reaches(manipulation: Manipulation | None, prompt: TokenisedPrompt) -> bool:
+    """Whether a manipulation has a token of a prompt to manipulate."""
+    if needs_subject(manipulation) and prompt.span is None:
+        return False
+    if not isinstance(manipulation, StatesManipulation):
+        return True
+    return bool(positions_of(manipulation, prompt).of(0, len(prompt.tokens) - 1))
+
+
+def positions_of(manipulation: RandomManipulation | Freeze, case: TokenisedPrompt) -> Positions:
     """The manipulated previous positions of a case."""
     last = len(case.tokens) - 1
     policy = manipulation.positions

@@ -7,13 +7,20 @@ from typing import Any
 import pandas as pd
 
 from llm_anatomy.config.patching import (
+    Angle,
     ArithmeticTask,
     ExtractiveQaTask,
+    Freeze,
+    Manipulation,
+    Noise,
     RelationTask,
+    Shuffle,
     SummarisationTask,
+    Switch,
     Task,
 )
 from llm_anatomy.errors import UserError
+from llm_anatomy.patching.cases import reaches
 from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
 from llm_anatomy.patching.pairs import SwitchPair, make_pairs, subject_missing
 from llm_anatomy.patching.prompts import Limits, TaskExample, make_example, sample
@@ -44,7 +51,7 @@ def build_task(
     tokenizer: Any,
     *,
     context: int | None = None,
-    switches: bool = False,
+    manipulations: Sequence[Manipulation] = (),
     seed: int = 0,
 ) -> BuiltTask:
     """Tokenise a task's records for a model; what cannot be used is set aside with a reason.
@@ -54,11 +61,12 @@ def build_task(
         records: Rows of the table of its data set; arithmetic makes its own examples.
         tokenizer: The model's tokenizer.
         context: Most tokens that the model reads; None where it has no limit.
-        switches: Whether to pair the examples of a relation, for a switch.
+        manipulations: What it will go through: a switch needs pairs of a relation's examples.
         seed: Seed of the sample, of the pairs and of random answers.
 
     Raises:
-        UserError: Two records have one id, or none can be used.
+        UserError: Two records have one id, none can be used, or a manipulation has a token to
+            manipulate in none of the prompts.
     """
     items = items_of(task, records, tokenizer, seed)
     _check_unique(task, items)
@@ -74,14 +82,15 @@ def build_task(
         raise _nothing_usable(task, aside)
     pairs: list[SwitchPair] = []
     unpaired: list[SetAside] = []
-    if switches:
+    unreached = _unreached(task, used, manipulations)
+    if any(isinstance(manipulation, Switch) for manipulation in manipulations):
         assert isinstance(task, RelationTask)
         pairs, unpaired = make_pairs(tokenizer, task, used, seed)
     return BuiltTask(
         examples=EXAMPLES.frame(map(_example_row, used)),
         pairs=PAIRS.frame(map(_pair_row, pairs)),
         floors=FLOORS.frame(_floor_rows(task, used, seed)),
-        intake=INTAKE.frame(_intake_rows(used, aside + left, pairs, unpaired)),
+        intake=INTAKE.frame(_intake_rows(used, aside + left, pairs, unpaired + unreached)),
     )
 
 
@@ -106,6 +115,48 @@ def _nothing_usable(task: Task, aside: Sequence[SetAside]) -> UserError:
         f"patching.tasks: no example of the task '{task.name}' can be used ({reasons}); for "
         f"instance {aside[0].example_id}: {aside[0].reason}"
     )
+
+
+def _unreached(
+    task: Task, used: Sequence[TaskExample], manipulations: Sequence[Manipulation]
+) -> list[SetAside]:
+    """The examples of which a manipulation would manipulate nothing, or not all that it lists."""
+    found: list[SetAside] = []
+    for manipulation in manipulations:
+        if not isinstance(manipulation, Noise | Shuffle | Angle | Freeze):
+            continue
+        reached = [example for example in used if reaches(manipulation, example)]
+        if not reached:
+            longest = max(len(example.tokens) for example in used)
+            raise UserError(
+                f"patching.manipulations: '{manipulation.name}' manipulates no token in any prompt "
+                f"of the task '{task.name}' (positions: {manipulation.positions}; the longest "
+                f"prompt has {longest} tokens, and the last is never manipulated); choose other "
+                "`positions`, or list the task's `manipulations` without it"
+            )
+        for example in used:
+            found += _missing_positions(manipulation, example)
+    return found
+
+
+def _missing_positions(
+    manipulation: Noise | Shuffle | Angle | Freeze, example: TaskExample
+) -> Iterable[SetAside]:
+    """The entry of an example that lacks positions which a manipulation lists or describes."""
+    previous = len(example.tokens) - 1
+    listed = manipulation.positions if isinstance(manipulation.positions, list) else []
+    lacking = [position for position in listed if position >= previous]
+    reached = reaches(manipulation, example)
+    if lacking:
+        reason = f"'{manipulation.name}': it has {previous} previous tokens, no position {lacking}"
+    elif not reached and example.span is not None:
+        reason = f"'{manipulation.name}': none of its {previous} previous tokens is meant"
+    else:
+        # One whose subject is not in the prompt has its entry already.
+        return
+    category = "fewer_positions" if reached else "no_position"
+    item = example.item
+    yield SetAside(item.example_id, item.subject, category, reason, "positions", used=reached)
 
 
 def _example_row(example: TaskExample) -> dict[str, Any]:

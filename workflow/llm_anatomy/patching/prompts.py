@@ -100,9 +100,10 @@ def make_example(tokenizer: Any, item: TaskItem, limits: Limits) -> TaskExample 
         return refuse("answer_unreachable", reason)
     gold = continuations[0] or reachable[0]
     firsts = {ids[0] for ids in continuations if ids}
-    # A model may also go on without the space that separates an answer from the prompt.
+    # A model may also go on without the space that separates an answer from the prompt. Then only
+    # the whole answer counts: its beginning may be a lone letter, such as the S of Sofia.
     joined = (answer_tokens(tokenizer, item.prompt, tokens, a, "") for a in item.answers)
-    firsts |= {ids[0] for ids in joined if ids}
+    firsts |= {ids[0] for ids in joined if len(ids) == 1}
     return TaskExample(item, tokens, span, gold[0], tuple(sorted(firsts)), len(gold))
 
 

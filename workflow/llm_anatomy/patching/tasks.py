@@ -12,6 +12,7 @@ from llm_anatomy.config.patching import (
     SummarisationTask,
     Task,
 )
+from llm_anatomy.config.templates import fill, place_of, without_end
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.random import keyed_generator
 
@@ -100,8 +101,10 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
         records: Rows of a table `RELATION`.
     """
     demonstrations = "".join(
-        task.demonstration.format(
-            prompt=task.prompt.replace("{subject}", shown.subject), answer=shown.answer
+        fill(
+            task.demonstration,
+            prompt=fill(task.prompt, subject=shown.subject),
+            answer=shown.answer,
         )
         for shown in task.demonstrations
     )
@@ -118,12 +121,11 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
             continue
         answers = tuple(record["answers"])
         if record["prompt"]:
-            prompt = demonstrations + record["prompt"]
+            prompt = demonstrations + without_end(record["prompt"])
             at = prompt.rfind(subject)
         else:
-            prompt = demonstrations + task.prompt.replace("{subject}", subject)
-            before = task.prompt[: task.prompt.rfind("{subject}")].replace("{subject}", subject)
-            at = len(demonstrations) + len(before)
+            prompt = demonstrations + fill(task.prompt, subject=subject)
+            at = len(demonstrations) + place_of(task.prompt, "subject", subject=subject)
         items.items.append(TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None))
     return items
 
@@ -134,8 +136,8 @@ def donor_text(task: RelationTask, item: TaskItem) -> tuple[str, int | None]:
         return item.prompt, item.subject_at
     assert item.subject is not None
     template = task.donors.prompt
-    before = template[: template.rfind("{subject}")].replace("{subject}", item.subject)
-    return template.replace("{subject}", item.subject), len(before)
+    at = place_of(template, "subject", subject=item.subject)
+    return fill(template, subject=item.subject), at
 
 
 def arithmetic_items(task: ArithmeticTask, seed: int) -> TaskItems:
@@ -155,7 +157,7 @@ def arithmetic_items(task: ArithmeticTask, seed: int) -> TaskItems:
         )
     order = keyed_generator(seed, "arithmetic", task.name).permutation(len(pairs))
     ordered = [pairs[index] for index in order]
-    questions = [task.prompt.format(a=a, b=b, operator=symbol) for a, b in ordered]
+    questions = [fill(task.prompt, a=str(a), b=str(b), operator=symbol) for a, b in ordered]
     results = [str(compute(a, b)) for a, b in ordered]
     shown = "".join(
         f"{question} {result}\n"
@@ -190,11 +192,9 @@ def qa_items(task: ExtractiveQaTask, records: Sequence[Record]) -> TaskItems:
                 )
             )
             continue
-        prompt = task.prompt.replace("{question}", record["question"])
+        prompt = fill(task.prompt, question=record["question"], context=context)
         answers = tuple(record["answers"])
-        items.items.append(
-            TaskItem(example_id, prompt.replace("{context}", context), answers, source=context)
-        )
+        items.items.append(TaskItem(example_id, prompt, answers, source=context))
     return items
 
 
@@ -216,7 +216,7 @@ def summarisation_items(
         items.items.append(
             TaskItem(
                 record["example_id"],
-                task.prompt.replace("{article}", article),
+                fill(task.prompt, article=article),
                 (record["summary"],),
                 source=article,
                 note=note,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from llm_anatomy.config.load import check_file, load_configuration
+from llm_anatomy.config.file import check_file
+from llm_anatomy.config.load import load_configuration
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.plan.jobs import PlannedJob, list_jobs, shape_of

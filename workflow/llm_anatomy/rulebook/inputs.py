@@ -75,7 +75,10 @@ def part_tables(dataset: Dataset) -> list[str]:
 
 def model_settings(configuration: Configuration) -> Callable[[ModelSource], str]:
     """The settings of `prepare_model`."""
-    return lambda source: settings_json(model=source, precision=configuration.precision)
+    # How the model is asked in a chat changes nothing of what is prepared.
+    return lambda source: settings_json(
+        model=source.model_dump(mode="json", exclude={"chat"}), precision=configuration.precision
+    )
 
 
 def dataset_settings(configuration: Configuration) -> Callable[[Dataset], str]:

@@ -4,7 +4,7 @@ Snakemake may rename these without notice: tests/unit/test_private_names.py asks
 for each, and says which is gone and what it was for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from snakemake.io import flag
@@ -19,6 +19,24 @@ def starts_the_run(workflow: Any) -> bool:
 def named_configfiles(workflow: Any) -> list[str]:
     """The files that the user gave with `--configfile`, as absolute paths."""
     return [str(name) for name in workflow.overwrite_configfiles]
+
+
+def asked_configfiles(arguments: Sequence[str]) -> list[str]:
+    """The files behind `--configfile` on Snakemake's command line, which it reads before any rule.
+
+    Args:
+        arguments: The command line; every word behind the option counts, up to the next option.
+    """
+    files: list[str] = []
+    inside = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            inside = option in ("--configfile", "--configfiles")
+            files += [value] if inside and equals else []
+        elif inside:
+            files.append(argument)
+    return files
 
 
 def read_configfiles(workflow: Any) -> list[str]:

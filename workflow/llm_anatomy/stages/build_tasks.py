@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_anatomy.config.base import Settings
-from llm_anatomy.config.patching import Task
+from llm_anatomy.config.patching import Manipulation, Task
 from llm_anatomy.model.run.tokenizer import read_tokenizer
 from llm_anatomy.patching.examples import build_task
 from llm_anatomy.patching.tasks import Record
@@ -19,7 +19,7 @@ class BuildTasksStage(Settings):
 
     seed: int
     task: Task
-    switches: bool
+    manipulations: list[Manipulation]
 
 
 def run(
@@ -35,8 +35,8 @@ def run(
     """Read a task's source, tokenise it for a model, and write what can be used and what cannot."""
     tokenizer, context = read_tokenizer(model)
     records, provenance = _read_source(settings.task, source)
-    options = settings.model_dump(include={"seed", "switches"})
-    task = build_task(settings.task, records, tokenizer, context=context, **options)
+    of_task, seed, swept = settings.task, settings.seed, settings.manipulations
+    task = build_task(of_task, records, tokenizer, context=context, manipulations=swept, seed=seed)
     provenance |= {"seed": settings.seed, "task": settings.task.model_dump(mode="json")}
     write_table(examples, EXAMPLES, task.examples, provenance)
     write_table(pairs, PAIRS, task.pairs, provenance)

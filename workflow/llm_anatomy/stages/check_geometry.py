@@ -10,11 +10,18 @@ from llm_anatomy.config.geometry import (
     PromptDimension,
     RegionChecks,
 )
-from llm_anatomy.geometry.experiment import ask_prompts, check_regions, trace_inserts
+from llm_anatomy.config.models import Chat
+from llm_anatomy.geometry.experiment import (
+    ask_prompts,
+    check_regions,
+    prompt_formats,
+    trace_inserts,
+)
 from llm_anatomy.geometry.extraction import Request
 from llm_anatomy.geometry.inserts import inserts_of
 from llm_anatomy.geometry.prompts import prompts_of
 from llm_anatomy.model.run.loading import LoadedModel, load_model
+from llm_anatomy.model.run.prompts import chat_provenance
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TableSchema, read_table, write_table
@@ -39,6 +46,7 @@ class ExperimentStage(Settings):
     prompts: PromptDimension
     relative_threshold: float
     absolute_threshold: float
+    chat: Chat = Chat()
 
 
 def run(
@@ -60,6 +68,8 @@ def run(
     tables = (read_table(path, PROMPT_TEXTS) for path in prompt_texts)
     requests = prompts_of(settings.prompts, *tables)
     loaded = load_model(model, settings.precision, compute_settings())
+    # First, because a template that cannot be used ends the stage.
+    prompt_formats(settings.prompts, loaded, settings.chat)
     datasets, regions = Collection(texts, [TEXTS]), _by_dataset(REGION_CHECKS, region_checks)
     for dataset, hulls in _by_dataset(HULL_CHECKS, hull_checks).items():
         _check(settings, loaded, datasets.path(TEXTS, dataset=dataset), hulls, regions[dataset])
@@ -110,10 +120,11 @@ def _ask(
     )
     batch_tokens = compute_settings().batch_tokens
     answered = ask_prompts(
-        loaded, *requests, settings.prompts, attention, settings.seed, batch_tokens
+        loaded, *requests, settings.prompts, attention, settings.seed, batch_tokens, settings.chat
     )
     thresholds = {"relative_threshold", "absolute_threshold"}
     recorded = settings.model_dump(mode="json", include={"seed", "prompts", *thresholds})
+    recorded["chat"] = chat_provenance(loaded.tokenizer, settings.chat)
     write_table(prompts, PROMPTS, answered[0], loaded.provenance | recorded)
     write_table(dimension, PROMPT_DIMENSION, answered[1], loaded.provenance | recorded)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from llm_anatomy.config.base import Precision, Settings
+from llm_anatomy.config.models import Chat
 from llm_anatomy.config.neurons import Clamping, Concept, Edit, FavouriteTest
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.model.run.vocabulary import Vocabulary
@@ -25,6 +26,7 @@ class ClampStage(Settings):
     clamping: Clamping
     favourite: FavouriteTest
     edit: Edit
+    chat: Chat = Chat()
 
 
 def run(
@@ -45,11 +47,12 @@ def run(
     edited = edit_concepts(decoder, tokenizer, index, settings.edit, settings.clamping.held_text)
     runner = PromptRunner(decoder)
     swept = sweep_clamps(runner, tokenizer, index, settings.clamping, seed)
-    answers, direction = ask_favourites(runner, tokenizer, index, settings.favourite, seed)
+    asked, chat = settings.favourite, settings.chat
+    answers, direction = ask_favourites(runner, tokenizer, index, asked, seed, chat)
     provenance = loaded.provenance | {"seed": seed}
     write_table(edits, EDITS, edited, loaded.provenance)
     write_table(clamping, CLAMPING, swept, provenance)
-    provenance |= favourite_provenance(settings.favourite, tokenizer, direction)
+    provenance |= favourite_provenance(asked, tokenizer, direction, chat)
     write_table(favourite, FAVOURITE, answers, provenance)
 
 

@@ -14,6 +14,13 @@ _N_TOKENS = Column(
     "n_tokens", pa.int32(), "Tokens that were read, special tokens included", "tokens"
 )
 _TRUNCATED = Column("truncated", pa.bool_(), "Whether the text was longer and lost its end")
+_CONTROL_TOKENS = Column(
+    "control_tokens",
+    pa.int32(),
+    "Control tokens that the text holds the characters of; read as text or as tokens, as the "
+    "provenance says",
+    "tokens",
+)
 _POSITION = Column("position", pa.int32(), "Position of the token whose attention is counted")
 _THRESHOLD = Column(
     "threshold",
@@ -31,6 +38,7 @@ TRACES = TableSchema(
         _TEXT_ID,
         _N_TOKENS,
         _TRUNCATED,
+        _CONTROL_TOKENS,
         Column("has_bos", pa.bool_(), "Whether the first token marks the beginning of sequence"),
         Column(
             "l{layer}_active",
@@ -106,6 +114,7 @@ SPLINE_FEATURES = TableSchema(
         _TEXT_ID,
         _N_TOKENS,
         _TRUNCATED,
+        _CONTROL_TOKENS,
         Column(
             "l{layer}_f{n}",
             pa.float64(),

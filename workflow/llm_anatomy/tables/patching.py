@@ -73,14 +73,16 @@ INTAKE = TableSchema(
         Column(
             "scope",
             pa.string(),
-            "`task`, `switch`, or `subject`: manipulations of the subject's positions.",
+            "`task`, `switch`, `subject`: manipulations of the subject's positions, or "
+            "`positions`: of other positions.",
         ),
         Column("used", pa.bool_(), "Whether it is used."),
         Column(
             "category",
             pa.string(),
             "Why not: unequal_spans, answer_unreachable, prompt_too_long, subject_not_in_prompt, "
-            "no_donor, unanswerable, demonstration, not_sampled; `truncated` ones are used.",
+            "no_donor, unanswerable, demonstration, not_sampled, no_position; `truncated` ones and "
+            "those with `fewer_positions` are used.",
             nullable=True,
         ),
         Column("reason", pa.string(), "The same in words, with the numbers.", nullable=True),
@@ -139,7 +141,8 @@ SWEEPS = TableSchema(
         Column(
             "correct",
             pa.bool_(),
-            "Whether it is an accepted answer; exact match for extractive answers.",
+            "Whether it is an accepted answer; exact match for extractive answers; with "
+            "`max_new_tokens: 1`, whether it is the first token of one.",
             nullable=True,
         ),
         Column(

@@ -20,6 +20,7 @@ from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.toxicity import HubClassifier, Scoring
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.batching import readable_tokens
+from llm_anatomy.model.run.tokenizer import TextTokenizer
 from llm_anatomy.model.source.hub import fetch_configuration, fetch_weights
 from llm_anatomy.progress import Progress
 from llm_anatomy.tables.toxicity import HUB_METRICS
@@ -127,7 +128,7 @@ def load_classifier(settings: HubClassifier, device: str) -> tuple[Any, Any, lis
             f"classes are {', '.join(names)}"
         )
     model.to(device).eval().requires_grad_(False)
-    return model, tokenizer, [names[name] for name in settings.positive]
+    return model, TextTokenizer.of(tokenizer), [names[name] for name in settings.positive]
 
 
 def _fetched(settings: HubClassifier) -> Path:

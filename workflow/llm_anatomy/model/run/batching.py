@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from llm_anatomy.model.run.tokenizer import TextTokenizer
+
 
 @dataclass(frozen=True)
 class EncodedTexts:
@@ -26,10 +28,12 @@ class EncodedTexts:
     Attributes:
         ids: One list of token ids per text.
         truncated: Whether a text was longer than `max_length` and lost its end.
+        control_tokens: How many control tokens the characters of a text would make.
     """
 
     ids: list[list[int]]
     truncated: list[bool]
+    control_tokens: list[int]
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,11 @@ def readable_tokens(config: Any, wanted: int) -> int:
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> EncodedTexts:
     """Tokenise texts with the tokenizer's own special tokens, cutting each at `max_length`."""
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
-    if max_length is None:
-        return EncodedTexts(ids, [False] * len(ids))
-    return EncodedTexts([row[:max_length] for row in ids], [len(row) > max_length for row in ids])
+    reader = TextTokenizer.of(tokenizer)
+    ids: list[list[int]] = reader(list(texts), add_special_tokens=True)["input_ids"]
+    counts, limit = reader.counts(texts), max(map(len, ids), default=0)
+    limit = limit if max_length is None else max_length
+    return EncodedTexts([row[:limit] for row in ids], [len(row) > limit for row in ids], counts)
 
 
 def equal_length_batches(

@@ -14,6 +14,7 @@ from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.devices import choose_device
 from llm_anatomy.model.run.proof import prove
+from llm_anatomy.model.run.tokenizer import open_tokenizer
 from llm_anatomy.model.source.record import package_versions as package_versions
 from llm_anatomy.model.source.record import table_provenance, verified_record
 from llm_anatomy.model.source.shards import tensor_shapes
@@ -42,7 +43,7 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
         UserError: A file is missing or damaged, the device is not there, or the model's parts
             cannot be resolved or proven.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     # Its bars would tear the log; stages report their own progress.
@@ -75,9 +76,7 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
     model.eval().requires_grad_(False)
     decoder = resolve(model)
     prove(decoder)
-    tokenizer = AutoTokenizer.from_pretrained(
-        weights, local_files_only=True, trust_remote_code=trust
-    )
+    tokenizer = open_tokenizer(weights, record)
     return LoadedModel(decoder, tokenizer, table_provenance(record, precision))
 
 

@@ -107,6 +107,7 @@ def provenance(
         "model_type": str(config.get("model_type", "unknown")),
         "parameters": parameters,
         "trust_remote_code": source.trust_remote_code,
+        "control_tokens": source.control_tokens,
         "weights_sha256": weights_sha256,
         "files": hashes,
         **origin.notes,

@@ -101,6 +101,7 @@ def table_provenance(record: dict[str, Any], precision: Precision) -> dict[str, 
         "weights_sha256": record["weights_sha256"],
         "dtype": precision.dtype,
         "quantisation": precision.quantisation,
+        "control_tokens": record.get("control_tokens", "text"),
         "packages": package_versions(),
     }
 
