@@ -20,6 +20,7 @@ from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
 from llm_anatomy.model.run.batching import context_length, equal_length_batches
+from llm_anatomy.model.run.logprobs import log_probabilities
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.statistics.sampling import sample_rows
 
@@ -136,7 +137,7 @@ def next_token_log_probabilities(
         with torch.no_grad():
             states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
             logits = unembedding.unembed(states[rows, batch.last.cpu()])
-        result[batch.rows] = logits.log_softmax(-1).cpu()
+        result[batch.rows] = log_probabilities(logits).cpu()
     return result
 
 

@@ -19,6 +19,7 @@ from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.hooks import hidden_input, hooked
+from llm_anatomy.model.run.logprobs import log_probabilities
 from llm_anatomy.model.run.readout import computing_type, unembedding_of
 
 # Largest |h^L - sum of parts| relative to the largest part, by bytes of the model's type; norms of
@@ -156,7 +157,7 @@ class _Recorder:
             values=(),
             raw_attention=torch.stack(o),
             raw_ffn=torch.stack(down),
-            log_probabilities=logits.log_softmax(-1),
+            log_probabilities=log_probabilities(logits),
         )
 
 
