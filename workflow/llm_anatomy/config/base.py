@@ -1,8 +1,9 @@
 """What every settings class shares, and the settings that more than one study reads."""
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Settings(BaseModel):
@@ -42,7 +43,9 @@ class Compute(Settings):
     """Where and how fast things run. These settings never change which rules are up to date."""
 
     device: str = Field(
-        "cpu", description="`cpu`, `cuda`, `cuda:N`, or `auto` to spread a model over all cards."
+        "cpu",
+        description="`cpu`, `cuda` for a free CUDA card, or `cuda:N` for a certain one. A model "
+        "runs on one device.",
     )
     threads: int = Field(
         1,
@@ -52,3 +55,18 @@ class Compute(Settings):
     batch_tokens: int = Field(
         2048, ge=1, description="Most padded tokens in one forward pass of the model."
     )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if re.fullmatch(r"cpu|cuda(:(0|[1-9]\d*))?", device):
+            return device
+        if device == "auto":
+            raise ValueError(
+                "a model is not spread over several cards: set 'cuda' for one card, and "
+                "precision.dtype: bfloat16 or precision.quantisation: 4bit for a model that is too "
+                "large for it"
+            )
+        raise ValueError(
+            "there is no such device: set 'cpu', 'cuda' for a free CUDA card, or 'cuda:N'"
+        )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.config.datasets import SQUAD_SUFFIX, Dataset
 from llm_anatomy.data.values import shorten, suggest
 from llm_anatomy.errors import UserError
@@ -246,6 +247,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
+        if shortage_of(error):
+            raise
         raise UserError(f"{path} is not a readable Parquet file ({_first(error)})") from error
     known = file.schema_arrow.names
     check_columns(path, known, columns)
@@ -257,6 +260,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 number += 1
                 yield Row(number, f"row {number}", values)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if shortage_of(error):
+            raise
         raise UserError(f"{path}: damaged after row {number} ({_first(error)})") from error
 
 

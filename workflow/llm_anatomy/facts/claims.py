@@ -12,6 +12,7 @@ import pandas as pd
 from llm_anatomy.config.base import Settings
 from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
 from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.rounding import accepted_by, precision_name
 from llm_anatomy.tables.claims import claim_row
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.facts import (
@@ -64,7 +65,7 @@ def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
         values = tables.joined(NEURON_IMPORTANCE, ["example_id"], **own)
         neurons = {"value": values, "query": queries}
         rows += [
-            _telescoping(model, facts),
+            _telescoping(model, facts, tables.provenance(KNOCK_OUT, model=model)),
             *_attention_or_ffn(model, facts),
             _curve(model, curve),
             _probability_credits_last_layers(model, methods),
@@ -95,7 +96,8 @@ def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
-def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
+def _telescoping(model: str, facts: pd.DataFrame, provenance: Mapping[str, Any]) -> ClaimRow:
+    limit = accepted_by("telescoping", provenance)
     worst = None if facts.empty else float(facts["telescoping_error"].max())
     return claim_row(
         PAPER,
@@ -105,9 +107,9 @@ def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
         paper_value="exact by Eq. 13",
         measured_value=worst,
         unit="nat",
-        holds=None if worst is None else worst <= 1e-4,
+        holds=None if worst is None else worst <= limit,
         note=f"Largest difference over {len(facts)} facts, the model's own log-probability as the "
-        "end; holds up to 1e-4.",
+        f"end; holds up to {limit:g}, the rounding of {precision_name(provenance)}.",
     )
 
 

@@ -15,10 +15,7 @@ def run(settings: HubSettings, *, texts: Path, folds: Path, scores: Path, metric
     table, compute = read_table(texts, TEXTS), compute_settings()
     device = choose_device(compute)
     result = score_with_classifier(
-        settings.classifier,
-        list(table["text"]),
-        compute.batch_tokens,
-        "cuda" if device == "auto" else device,
+        settings.classifier, list(table["text"]), compute.batch_tokens, device
     )
     ids = list(table["text_id"])
     provenance = read_provenance(texts) | {"toxicity": settings.model_dump()}
