@@ -26,6 +26,10 @@ INDEXING = {
 }
 
 
+# Products with vectors change the shape of a result in place, which a wrapper does not notice.
+PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__}
+
+
 class CardTensor(Tensor):
     """A tensor that lies on the card."""
 
@@ -71,6 +75,8 @@ class _Lists(TorchFunctionMode):
             return CardTensor(torch.tensor(args[1], dtype=kwargs.get("dtype", args[0].dtype)))
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             return _indexed(func, *args)
+        if func in PRODUCTS and any(isinstance(one, CardTensor) for one in args):
+            return _run(func, args, kwargs)
         if func in (Tensor.tolist, Tensor.numpy) and isinstance(args[0], CardTensor):
             if func is Tensor.numpy:
                 raise TypeError("can't convert cuda:0 device type tensor to numpy")
@@ -92,6 +98,8 @@ def card() -> Iterator[None]:
         mock.patch.object(
             torch.__future__, "get_overwrite_module_params_on_conversion", return_value=True
         ),
+        # Inference mode would hand composite operations over whole, and forbid views of wrappers.
+        mock.patch.object(torch, "inference_mode", torch.no_grad),
         mock.patch.object(torch.cuda, "_lazy_init"),
         mock.patch.object(torch.cuda, "is_available", return_value=True),
         mock.patch.object(torch.cuda, "device_count", return_value=1),
