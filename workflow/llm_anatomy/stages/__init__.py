@@ -1,7 +1,19 @@
 """The stages: `python -m llm_anatomy.stages.NAME` runs one, which reads files and writes files."""
 
 import gc
+import os
 import sys
+from collections.abc import Sequence
+
+# Where the network is: fetched on a login node, if compute nodes have none (docs/cluster.md).
+DOWNLOADING = ("build_dataset", "download_wheels", "fetch_classifier", "prepare_model")
+
+
+def reads_the_network(command: Sequence[str]) -> bool:
+    """Whether a command line, the interpreter's included, starts a stage that downloads."""
+    after = command[command.index("-m") + 1 :] if "-m" in command else command
+    return bool(after) and after[0].removeprefix(f"{__name__}.") in DOWNLOADING
+
 
 # Python calls itself `-m` while it imports this package for `python -m`. torch and transformers
 # make a million objects that live to the end: looking through them for garbage while they are
@@ -9,3 +21,6 @@ import sys
 # collection on once everything is imported.
 if sys.argv[0] == "-m":
     gc.disable()
+    if not reads_the_network(sys.orig_argv):
+        # Read by the hub's library when it is imported: a job that computes asks nobody.
+        os.environ["HF_HUB_OFFLINE"] = "1"
