@@ -129,7 +129,7 @@ def load_classifier(
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    source = settings.path if fetched is None else str(fetched)
+    source = str(settings.path if fetched is None else fetched)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
