@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llm_anatomy.artefacts.shortage import shortage_of
+from llm_anatomy.artefacts.shortage import shortage_sentence
 from llm_anatomy.config.base import Compute, Settings
 from llm_anatomy.errors import UserError
 
@@ -60,17 +60,19 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
     paths = {
         k: tuple(options[k]) if isinstance(options[k], list) else options[k] for k in path_types
     }
+    stage = Path(sys.argv[0]).stem
     try:
         run(_parse_settings(settings_type, options["settings"]), **paths)
         logger.info("done%s", _peak_memory())
     except UserError as error:
-        logger.error("Error: %s", _about_a_shortage(error) or error)
+        logger.error("Error: %s", shortage_sentence(error, compute_settings(), stage) or error)
         sys.exit(1)
     except KeyboardInterrupt:
         logger.error("Interrupted; nothing half-written is left, the same command goes on.")
         sys.exit(130)
     except Exception as error:
-        if sentence := _about_a_shortage(error) or _about_the_disk(error):
+        shortage = shortage_sentence(error, compute_settings(), stage)
+        if sentence := shortage or _about_the_disk(error):
             logger.error("Error: %s", sentence)
             sys.exit(1)
         logger.exception("This is a fault of LLM Anatomy, not of your input; please report it.")
@@ -93,36 +95,6 @@ def _peak_memory() -> str:
     lines = status.read_text().splitlines() if status.exists() else []
     peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
     return "" if peak is None else f", with at most {int(peak) * 1024 / 1e6:.0f} MB of memory"
-
-
-def _about_a_shortage(error: Exception) -> str:
-    """What the machine or the card has too little of, and the keys to change; else nothing."""
-    # What was taken for damaged or unreadable may only not have fitted.
-    kind = shortage_of(error.__cause__ or error)
-    reason = " ".join(str(error.__cause__ or error).split())[:150] or type(error).__name__
-    if kind is None:
-        return ""
-    compute, stage = compute_settings(), Path(sys.argv[0]).stem
-    smaller = (
-        f"set compute.batch_tokens lower (it is {compute.batch_tokens}) or precision.dtype to "
-        "bfloat16 where it is float32"
-    )
-    if kind == "card":
-        return (
-            f"the card of compute.device '{compute.device}' has too little memory ({reason}); "
-            f"{smaller}, use a card with more memory, or let no other program use it meanwhile"
-        )
-    if kind == "memory":
-        return (
-            f"this machine, or the part of it that the job may use, has too little memory "
-            f"({reason}); {smaller}, run fewer jobs at once (--cores), or on a cluster give the "
-            f"job more: --set-resources {stage}:mem_mb=64000"
-        )
-    return (
-        f"the system lets this job start no more threads or processes ({reason}); set "
-        f"compute.threads lower (it is {compute.threads}), run fewer jobs at once (--cores), or "
-        "raise the limit (ulimit -u, or the cluster's limit of processes)"
-    )
 
 
 def _about_the_disk(error: Exception) -> str:
