@@ -23,6 +23,13 @@ fold_tables = lambda name: (
     )
 )
 
+# Where a classifier from the hub lies once it is fetched; nothing for one of the user's own.
+fetched_classifier = lambda wildcards: (
+    f"results/toxicity/classifiers/{wildcards.classifier}"
+    if TOXICITY.hub_classifier(wildcards.classifier).hub
+    else []
+)
+
 # What the claims and the figures read beside the tables of every dataset.
 HUB_METRICS = expand(
     "results/toxicity/folds/{dataset}/hub/{classifier}.metrics.parquet",
@@ -189,11 +196,33 @@ rule transfer_detector:
         stage_command("transfer_detector")
 
 
+rule fetch_classifier:
+    """Fetch a text classifier from the Hugging Face hub."""
+    output:
+        weights=directory("results/toxicity/classifiers/{classifier}"),
+    log:
+        "logs/fetch_classifier/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/fetch_classifier/{classifier}.tsv"
+    wildcard_constraints:
+        classifier=one_of(HUB_CLASSIFIERS),
+    resources:
+        **planned("fetch_classifier", CONFIG),
+    params:
+        *stage_code("fetch_classifier"),
+        settings=lambda wildcards: settings_json(
+            classifier=TOXICITY.hub_classifier(wildcards.classifier)
+        ),
+    shell:
+        stage_command("fetch_classifier")
+
+
 rule score_hub_classifier:
     """Compare with a Hugging Face text classifier, by its score."""
     input:
         texts="results/data/{dataset}.parquet",
         folds="results/toxicity/folds/{dataset}/folds.parquet",
+        fetched=fetched_classifier,
     output:
         scores="results/toxicity/folds/{dataset}/hub/{classifier}.scores.parquet",
         metrics="results/toxicity/folds/{dataset}/hub/{classifier}.metrics.parquet",

@@ -43,6 +43,7 @@ KillWait=5
 MinJobAge=300
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+TaskProlog={folder}/constrain.sh
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
@@ -52,6 +53,14 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 Gres=gpu:fake:2 CPUs={cpus} CoresPerSocket={cpus} \
 RealMemory={memory}
 PartitionName=main Nodes={host} Default=YES MaxTime=1-00:00:00 DefMemPerCPU=1000 State=UP
+"""
+
+
+# As with ConstrainDevices=yes, which needs control groups that containers lack: whatever card a job
+# was given, it sees that one alone, as number 0.
+CONSTRAIN = """\
+#!/bin/sh
+[ -z "$SLURM_JOB_GPUS$SLURM_STEP_GPUS" ] || echo "export CUDA_VISIBLE_DEVICES=0"
 """
 
 
@@ -109,6 +118,9 @@ class Cluster:
         (self.folder / "gres.conf").write_text(
             f"NodeName={self.host} Name=gpu Type=fake File={self.folder}/dev/nvidia[0-1]\n"
         )
+        prolog = self.folder / "constrain.sh"
+        prolog.write_text(CONSTRAIN)
+        prolog.chmod(0o755)
         (self.folder / "cgroup.conf").write_text("CgroupAutomount=yes\n")
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(1024))

@@ -9,10 +9,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import torch
 from llm_anatomy import runner
 from llm_anatomy.config.base import Settings
+from llm_anatomy.errors import UserError
 from llm_anatomy.runner import run_stage
+from llm_anatomy.tables import core
+from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.data import TEXTS
 
 
 class Nothing(Settings):
@@ -46,6 +52,61 @@ def test_a_disk_that_refuses_is_one_sentence(
     said = message_of(error, caplog)
     assert sentence in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "the card of"),
+        (RuntimeError("CUDA error: out of memory"), "set compute.batch_tokens lower (it is 77)"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "the card of"),
+        (MemoryError(), "too little memory (MemoryError); set compute.batch_tokens lower"),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] data. DefaultCPUAllocator: can't "
+                "allocate memory: you tried to allocate 80 bytes. Error code 12"
+            ),
+            "this machine, or",
+        ),
+        (RuntimeError("std::bad_alloc"), "--set-resources"),
+        (pa.ArrowMemoryError("malloc of size 99 failed"), "this machine, or the part of it"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "give the job more"),
+        (RuntimeError("can't start new thread"), "start no more threads"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "compute.threads"),
+        (pa.ArrowException("Resource temporarily unavailable"), "ulimit -u"),
+    ],
+)
+def test_a_machine_that_is_too_small_is_one_sentence_with_the_keys_to_change(
+    error: Exception,
+    sentence: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLM_ANATOMY_COMPUTE", '{"batch_tokens": 77, "threads": 3}')
+    said = message_of(error, caplog)
+    assert sentence in said
+    assert "Traceback" not in said
+    assert "fault of LLM Anatomy" not in said
+
+
+def test_a_file_that_could_not_be_read_for_want_of_threads_is_not_called_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "texts.parquet"
+    write_table(path, TEXTS, TEXTS.frame([]), {})
+    assert len(read_table(path, TEXTS)) == 0
+
+    def too_few_threads(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(core.pq, "ParquetFile", too_few_threads)
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        read_table(path, TEXTS)
+    try:
+        raise UserError(f"{path} is no readable file") from MemoryError()
+    except UserError as error:
+        said = message_of(error, caplog)
+    assert "too little memory" in said
 
 
 def test_a_fault_of_the_code_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:

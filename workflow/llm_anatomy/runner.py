@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from llm_anatomy.artefacts.shortage import shortage_sentence
 from llm_anatomy.config.base import Compute, Settings
 from llm_anatomy.errors import UserError
 
@@ -60,17 +61,19 @@ def run_stage(run: Callable[..., None], arguments: Sequence[str] | None = None) 
     paths = {
         k: tuple(options[k]) if isinstance(options[k], list) else options[k] for k in path_types
     }
+    stage = Path(sys.argv[0]).stem
     try:
         run(_parse_settings(settings_type, options["settings"]), **paths)
         logger.info("done%s", _peak_memory())
     except UserError as error:
-        logger.error("Error: %s", error)
+        logger.error("Error: %s", shortage_sentence(error, compute_settings(), stage) or error)
         sys.exit(1)
     except KeyboardInterrupt:
         logger.error("Interrupted; nothing half-written is left, the same command goes on.")
         sys.exit(130)
     except Exception as error:
-        if sentence := _about_the_disk(error):
+        shortage = shortage_sentence(error, compute_settings(), stage)
+        if sentence := shortage or _about_the_disk(error):
             logger.error("Error: %s", sentence)
             sys.exit(1)
         logger.exception("This is a fault of LLM Anatomy, not of your input; please report it.")

@@ -37,7 +37,7 @@ SUMS = Claim(
     "Importance of all attention and FFN layers sums to the log-probability that the answer gains "
     "between h^0 and h^L.",
     "nat",
-    "holds up to 1e-4",
+    "holds up to 0.0001",
 )
 ATTENTION_AHEAD = {
     relation: Claim(
@@ -351,8 +351,8 @@ def _short(schema: Any) -> str:
     return str(schema.name.split("/")[1])
 
 
-def claimed(folder: Path, tables: dict[str, Any]) -> list[Row]:
-    made = collect(folder, TABLES, tables_of("tiny", tables))
+def claimed(folder: Path, tables: dict[str, Any], **precision: str) -> list[Row]:
+    made = collect(folder, TABLES, tables_of("tiny", tables), **({"dtype": "float32"} | precision))
     relations = {relation for schema in PER_RELATION for relation in tables[_short(schema)]}
     return facts_claims(made, FactsScope(models=["tiny"], relations=sorted(relations)))
 
@@ -716,6 +716,27 @@ def test_a_verdict_follows_from_its_tables(case: Case, tmp_path: Path) -> None:
     case.check(claimed(tmp_path, USUAL | dict(case.changes)))
 
 
+@pytest.mark.parametrize(
+    ("precision", "error", "holds"),
+    [
+        ({"dtype": "float32"}, 2e-4, False),
+        ({"dtype": "bfloat16"}, 0.35, True),
+        ({"dtype": "bfloat16"}, 0.6, False),
+        ({"dtype": "float16"}, 0.03, True),
+        ({"dtype": "float16"}, 0.35, False),
+        ({"dtype": "float16", "quantisation": "8bit"}, 0.35, True),
+        ({"dtype": "float32", "quantisation": "none"}, 0.35, False),
+    ],
+)
+def test_what_is_rounding_in_the_identity_depends_on_the_type_that_the_model_ran_in(
+    precision: dict[str, str], error: float, holds: bool, tmp_path: Path
+) -> None:
+    rows = claimed(tmp_path, USUAL | sums(capitals=[error], months=[0]), **precision)
+    (row,) = (row for row in rows if row["claim"] == SUMS.sentence)
+    assert row["holds"] is holds
+    assert precision["dtype"] in row["note"]
+
+
 def test_every_claim_has_cases_for_and_against_it(tmp_path: Path) -> None:
     sentences = [row["claim"] for row in claimed(tmp_path, GOOD)]
     assert len(sentences) == len(set(sentences))
@@ -724,7 +745,9 @@ def test_every_claim_has_cases_for_and_against_it(tmp_path: Path) -> None:
 
 
 def test_verdicts_are_of_the_models_and_relations_asked_for(tmp_path: Path) -> None:
-    tables = collect(tmp_path, TABLES, tables_of("bad", BAD) | tables_of("good", GOOD))
+    tables = collect(
+        tmp_path, TABLES, tables_of("bad", BAD) | tables_of("good", GOOD), dtype="float32"
+    )
     asked = ["languages", "capitals", "months", "numbers"]
     rows = facts_claims(tables, FactsScope(models=["good", "bad"], relations=asked))
     good = {row["claim"]: row["holds"] for row in rows if row["model"] == "good"}

@@ -80,7 +80,7 @@ def tables(*, effect: float, rank: int = 5, harmful: bool = True) -> dict[str, p
 def claims(made: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     names = ("prompts", "prompt_dimension", "prompt_outcomes", "prompt_correlations")
     return [
-        *theory_claims("tiny", "float32", made["hull_checks"], made["region_checks"]),
+        *theory_claims("tiny", {"dtype": "float32"}, made["hull_checks"], made["region_checks"]),
         *prompt_claims("tiny", *(made[name] for name in names), np.random.default_rng(0)),
         insert_claim("tiny", made["insert_starts"]),
     ]

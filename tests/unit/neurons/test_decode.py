@@ -116,6 +116,24 @@ def test_logits_whose_exponentials_fit_no_number_type_still_have_probabilities(
         assert values.isfinite().all()
 
 
+@pytest.mark.parametrize("scanner", [CompiledScanner, TorchScanner])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("equal", "height"), [(256, 78.0), (450, 78.0), (64, 79.9), (4000, 70.5)])
+def test_many_equal_logits_far_above_the_mean_have_a_finite_entropy(
+    scanner: type[CompiledScanner | TorchScanner], sign: int, equal: int, height: float
+) -> None:
+    vocab, tile = 1 << 15, 1 << 15
+    head = torch.zeros(vocab, 2)
+    # So many nats above the mean, which they raise themselves.
+    head[1024 : 1024 + equal, 0] = sign * height / (1 - equal / vocab)
+    decoder = HeadDecoder(head, 3)
+    decoder.scanner = scanner(TiledHead(head, tile, False), 4, 3)
+    found = decoder.decode(torch.tensor([[1.0, 0.0]]))
+    pole = found.positive if sign == 1 else found.negative
+    # What is left to the other tokens is below e^-60.
+    assert float(pole.entropy[0]) == pytest.approx(np.log(equal), abs=1e-4)
+
+
 def test_screening_in_bfloat16_gives_the_float32_tokens() -> None:
     generator = torch.Generator().manual_seed(0)
     head = torch.randn(700, 32, generator=generator)

@@ -336,6 +336,8 @@ def test_a_model_it_was_not_trained_on_is_refused(project, monkeypatch, caplog):
         (("--texts", "texts.parquet", "--id", "ky"), "has no column 'ky'"),
         (("--texts", "t.csv", "--delimiter", "ab"), '--delimiter is "ab"'),
         (("--texts", "texts.parquet", "--model", "nowhere.json"), "there is no model at nowhere"),
+        (("--texts", "texts.parquet", "--device", "auto"), "--device is 'auto': a model is not"),
+        (("--texts", "texts.parquet", "--batch-tokens", "0"), "--batch-tokens is 0: Input should"),
     ],
 )
 def test_mistakes_are_one_sentence(project, monkeypatch, caplog, arguments, words):

@@ -1,5 +1,6 @@
 """Given splits behind the leak guard, and Hugging Face classifiers by their score."""
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,14 @@ from llm_anatomy.config.toxicity import (
     Transfer,
 )
 from llm_anatomy.errors import UserError
-from llm_anatomy.stages import score_hub_classifier, split_texts, transfer_detector
+from llm_anatomy.rulebook.code import package_root
+from llm_anatomy.stages import (
+    fetch_classifier,
+    reads_the_network,
+    score_hub_classifier,
+    split_texts,
+    transfer_detector,
+)
 from llm_anatomy.tables.core import read_table
 from llm_anatomy.tables.toxicity import FOLDS, HUB_METRICS, HUB_SCORES, OVERLAP, TRANSFER
 from llm_anatomy.toxicity.hub import HubSettings, score_with_classifier
@@ -20,6 +28,7 @@ from sklearn.metrics import roc_auc_score
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from tests.tiny import tiny_tokenizer
+from tests.unit.sources.fake_hub import FakeHub
 from tests.unit.toxicity.tables import write_inputs
 
 SCORING = Scoring(resamples=10)
@@ -147,6 +156,39 @@ def test_batches_equal_one_text_at_a_time_and_the_formula(classifier):
     assert together.truncated == [n >= 64 for n in together.n_tokens]
 
 
+def test_a_classifier_from_the_hub_is_fetched_once_and_scores_without_the_network(
+    classifier, tmp_path, monkeypatch
+):
+    hub = FakeHub()
+    hub.install(monkeypatch, tmp_path / "cache")
+    hub.add("org/rude", classifier)
+    asked = HubClassifier(name="c", hub="org/rude", revision="main", positive=["rude"])
+    folder = tmp_path / "classifiers" / "c"
+    try:
+        fetch_classifier.run(
+            fetch_classifier.FetchClassifierStage(classifier=asked), weights=folder
+        )
+    finally:
+        huggingface_hub.set_client_factory(huggingface_hub.utils._http.default_client_factory)
+    assert (folder / "model.safetensors").is_symlink()
+    hub.down = True
+    hub.requests.clear()
+    texts = texts_of(5, 3)
+    found = score_with_classifier(asked, texts, 2048, "cpu", folder)
+    own = HubClassifier(name="c", path=str(classifier), positive=["rude"])
+    assert (found.scores == score_with_classifier(own, texts, 2048, "cpu").scores).all()
+    assert hub.requests == []
+
+
+def test_jobs_that_compute_are_told_to_ask_nobody():
+    stages = package_root() / "stages"
+    for path in sorted(stages.glob("[a-z]*.py")):
+        command = ["python", "-m", f"llm_anatomy.stages.{path.stem}", "--log", "prepare_model"]
+        asks = {"download_wheels", "fetch_classifier", "prepare_model", "build_dataset"}
+        assert reads_the_network(command) == (path.stem in asks), path
+    assert not reads_the_network(["python", "prepare_model"])
+
+
 def test_a_classifier_is_measured_by_score_and_by_its_hard_answer(classifier, tmp_path):
     inputs = write_inputs(tmp_path, 50, labels={"bad": np.arange(50) % 2 == 0})
     outputs = {name: tmp_path / f"hub_{name}.parquet" for name in ("scores", "metrics")}
@@ -156,7 +198,7 @@ def test_a_classifier_is_measured_by_score_and_by_its_hard_answer(classifier, tm
         classifier=HubClassifier(name="c", path=str(classifier), positive=["rude"]),
     )
     folds = split(tmp_path, inputs)
-    score_hub_classifier.run(settings, texts=inputs.texts, folds=folds, **outputs)
+    score_hub_classifier.run(settings, texts=inputs.texts, folds=folds, fetched=(), **outputs)
     scores = read_table(outputs["scores"], HUB_SCORES)
     metrics = read_table(outputs["metrics"], HUB_METRICS).set_index("metric")["value"]
     # The pairs that the other features are measured on: those inside a fold.

@@ -23,6 +23,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from llm_anatomy.artefacts.shortage import shortage_sentence
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.datasets import FILE_SUFFIXES, Dataset
 from llm_anatomy.data.columns import Row
@@ -48,6 +49,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         logger.error("Error: %s", error)
         sys.exit(1)
+    except Exception as error:
+        sentence = shortage_sentence(error, _compute(options), "score")
+        if not sentence:
+            raise
+        logger.error("Error: %s", sentence)
+        sys.exit(1)
+
+
+def _compute(options: argparse.Namespace) -> Compute:
+    try:
+        return Compute(
+            device=options.device, threads=options.threads, batch_tokens=options.batch_tokens
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option, message = str(first["loc"][0]).replace("_", "-"), first["msg"]
+        raise UserError(
+            f"--{option} is {first['input']!r}: {message.removeprefix('Value error, ')}"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> None:
+    compute = _compute(options)
     detector = load_detector(options.detector)
     provenance = detector.description["provenance"]
     model = options.model or Path("results/models") / provenance["model"] / "provenance.json"
@@ -99,9 +120,6 @@ def _score(options: argparse.Namespace) -> None:
     from llm_anatomy.model.run.loading import load_model
     from llm_anatomy.toxicity.scoring import score_texts
 
-    compute = Compute(
-        device=options.device, threads=options.threads, batch_tokens=options.batch_tokens
-    )
     precision = Precision(dtype=provenance["dtype"], quantisation=provenance["quantisation"])
     loaded = load_model(model, precision, compute)
     scores = score_texts(loaded, detector, given.texts, compute.batch_tokens)

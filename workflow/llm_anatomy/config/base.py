@@ -43,7 +43,9 @@ class Compute(Settings):
     """Where and how fast things run. These settings never change which rules are up to date."""
 
     device: str = Field(
-        "cpu", description="`cpu`, `cuda`, `cuda:N`, or `auto` to spread a model over all cards."
+        "cpu",
+        description="`cpu`, `cuda` for a free CUDA card, or `cuda:N` for a certain one. A model "
+        "runs on one device.",
     )
     threads: int = Field(
         1,
@@ -56,11 +58,17 @@ class Compute(Settings):
 
     @field_validator("device")
     @classmethod
-    def _is_a_device(cls, device: str) -> str:
-        if not re.fullmatch(r"cpu|auto|cuda(:[0-9]+)?", device):
-            other = " (Apple's mps is not supported)" if device.startswith("mps") else ""
+    def _known_device(cls, device: str) -> str:
+        if re.fullmatch(r"cpu|cuda(:(0|[1-9]\d*))?", device):
+            return device
+        if device == "auto":
             raise ValueError(
-                f"there is no such device{other}; right would be cpu, cuda, cuda:0 (a card by its "
-                "number) or auto"
+                "a model is not spread over several cards: set 'cuda' for one card, and "
+                "precision.dtype: bfloat16 or precision.quantisation: 4bit for a model that is too "
+                "large for it"
             )
-        return device
+        other = " (Apple's mps is not supported)" if device.startswith("mps") else ""
+        raise ValueError(
+            f"there is no such device{other}: set 'cpu', 'cuda' for a free CUDA card, or 'cuda:0' "
+            "for a card by its number"
+        )

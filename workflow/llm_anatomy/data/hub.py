@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.columns import Row, check_columns, with_columns
 from llm_anatomy.data.values import shorten
@@ -59,6 +60,8 @@ def _load(dataset: Dataset) -> Any:
             token=os.environ.get("HF_TOKEN") or False,
         )
     except Exception as error:  # datasets raises dozens of types, and those of its HTTP library
+        if shortage_of(error):
+            raise
         kind = type(error).__name__
         reason = shorten(error, 200)
         hints = {

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.columns import Row, check_columns, with_columns
 from llm_anatomy.data.json_rows import json_rows
@@ -175,6 +176,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
+        if shortage_of(error):
+            raise
         reason = f"it is {what}" if (what := begins_like(path)) else _first(error)
         raise UserError(f"{path} is not a readable Parquet file ({reason})") from error
     known = file.schema_arrow.names
@@ -187,6 +190,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 number += 1
                 yield Row(number, f"row {number}", values)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if shortage_of(error):
+            raise
         raise UserError(f"{path}: damaged after row {number} ({_first(error)})") from error
 
 

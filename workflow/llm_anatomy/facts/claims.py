@@ -13,6 +13,7 @@ from llm_anatomy.config.base import Settings
 from llm_anatomy.facts import statements
 from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
 from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.rounding import accepted_by, precision_name
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.facts import (
     CURVE,
@@ -58,7 +59,7 @@ def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
         values = tables.joined(NEURON_IMPORTANCE, ["example_id"], **own)
         neurons = {"value": values, "query": queries}
         rows += [
-            _telescoping(model, facts),
+            _telescoping(model, facts, tables.provenance(KNOCK_OUT, model=model)),
             *_attention_or_ffn(model, facts),
             _curve(model, curve, len(facts)),
             _probability_credits_last_layers(model, methods, len(facts)),
@@ -86,7 +87,8 @@ def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str
     return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
-def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
+def _telescoping(model: str, facts: pd.DataFrame, provenance: Mapping[str, Any]) -> ClaimRow:
+    limit = accepted_by("telescoping", provenance)
     if facts.empty:
         return statements.SUMS.untested(model, why=NO_FACT)
     worst = float(facts["telescoping_error"].max())
@@ -94,9 +96,9 @@ def _telescoping(model: str, facts: pd.DataFrame) -> ClaimRow:
         model,
         evidence=len(facts),
         measured_value=worst,
-        holds=worst <= 1e-4,
+        holds=worst <= limit,
         note=f"Largest difference over {len(facts)} facts, the model's own log-probability as the "
-        "end; holds up to 1e-4.",
+        f"end; holds up to {limit:g}, the rounding of {precision_name(provenance)}.",
     )
 
 

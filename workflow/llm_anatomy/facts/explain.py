@@ -88,10 +88,9 @@ class FactTables:
     def _layers(self, named: dict[str, Any], fact: Fact) -> torch.Tensor:
         layers = layer_importance(fact)
         plain = TargetToken(fact.target.token)
-        logs = fact.lens
-        tops = logs.max(-1)
-        names = self.tokens(tops.indices.tolist())
-        chances = logs[:, plain.token].exp()
+        tops = fact.probabilities.max(-1)
+        names = self.tokens(fact.logits.argmax(-1).tolist())
+        chances = fact.probabilities[:, plain.token]
         for layer in range(len(layers)):
             for which, kind in enumerate(("attention", "ffn")):
                 step = 2 * layer + which + 1
@@ -104,7 +103,7 @@ class FactTables:
                         "logprob": float(fact.scores[step]),
                         "prob_increase": float(chances[step] - chances[step - 1]),
                         "top_token": names[step],
-                        "top_probability": float(tops.values[step].exp()),
+                        "top_probability": float(tops.values[step]),
                     }
                 )
         return layers

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.config.facts import Attribution
-from llm_anatomy.facts.readout import Readout, TargetToken
+from llm_anatomy.facts.readout import CHUNK, Readout, TargetToken
 from llm_anatomy.facts.record import Recording
 from llm_anatomy.facts.search import Best, certified_best, exhaustive_best
 from llm_anatomy.facts.subvalues import (
@@ -28,6 +28,7 @@ from llm_anatomy.facts.subvalues import (
     place,
     split_units,
 )
+from llm_anatomy.model.run.logprobs import log_normaliser
 from llm_anatomy.model.run.readout import unembedding_of
 
 
@@ -55,27 +56,33 @@ class Fact:
         return self.recording.states()
 
     @cached_property
-    def lens(self) -> Float[Tensor, "steps vocab"]:
-        """Log-probabilities of every token at every state (logit lens)."""
-        return self.readout.log_probabilities(self.states)
+    def logits(self) -> Float[Tensor, "steps vocab"]:
+        """Logits of every token at every state (logit lens)."""
+        return self.readout.logits(self.states)
+
+    @cached_property
+    def probabilities(self) -> Float[Tensor, "steps vocab"]:
+        """Probabilities of every token at every state."""
+        logs = self.logits.double() - log_normaliser(self.logits)[:, None]
+        return logs.exp_().to(self.logits)
 
     @cached_property
     def scores(self) -> Float[Tensor, " steps"]:
-        """Score of every state."""
-        scores = self.lens[:, self.target.token]
+        """Score of every state, float64."""
+        chosen = self.logits[:, self.target.token].double()
         if self.target.contrast is not None:
-            scores = scores - self.lens[:, self.target.contrast]
-        return scores
+            return chosen - self.logits[:, self.target.contrast]
+        return chosen - log_normaliser(self.logits)
 
     @cached_property
     def attention_gradients(self) -> Float[Tensor, "layers d_model"]:
         """Gradient of the score at the base of every layer's attention."""
-        return self.readout.gradient(self.lens[0:-1:2], self.target)
+        return self.readout.gradient(self.probabilities[0:-1:2], self.target)
 
     @cached_property
     def ffn_gradients(self) -> Float[Tensor, "layers d_model"]:
         """Gradient of the score at the base of every layer's FFN."""
-        return self.readout.gradient(self.lens[1::2], self.target)
+        return self.readout.gradient(self.probabilities[1::2], self.target)
 
     @cached_property
     def head_vectors(self) -> Float[Tensor, "layers heads tokens d_model"]:
@@ -91,8 +98,30 @@ class Fact:
     def increase(
         self, vectors: Float[Tensor, "n d_model"], bases: Int[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
-        """Imp of vectors, each added to the state with the given number."""
-        return self.readout.scores(self.states[bases] + vectors, self.target) - self.scores[bases]
+        """Imp of vectors, each added to the state with the given number.
+
+        From what each changes in the logits: the difference of two log-probabilities would carry
+        the rounding of both, of which the base's is the same for every unit of a layer.
+        """
+        increases = vectors.new_empty(len(vectors))
+        # Vectors with one base lie together. Parts of equal size: a short last one would be as
+        # slow as a long one.
+        order = bases.argsort(stable=True)
+        for part in order.tensor_split(-(-len(order) // CHUNK)) if len(order) else ():
+            at = bases[part]
+            out = self.readout.unembedding.scratch(len(part))
+            changes = self.readout.changes(vectors[part], self.states[at], out)
+            steps, counts = at.unique_consecutive(return_counts=True)
+            same_base = changes.split(counts.tolist())
+            increases[part] = torch.cat(
+                [
+                    self.readout.score_changes(
+                        rows, self.logits[step], self.probabilities[step], self.target
+                    )
+                    for step, rows in zip(steps.tolist(), same_base, strict=True)
+                ]
+            )
+        return increases
 
 
 def fact_of(

@@ -5,6 +5,7 @@ projection. Head j: all of its inputs. Layer: the projection's whole output, bia
 position, as zeroing the parameters would.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from llm_anatomy.model.run.hooks import (
     hooked,
     replace_hidden_input,
 )
+from llm_anatomy.model.run.logprobs import token_log_probability, token_rank
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 
@@ -134,21 +136,20 @@ def answers_without(
     for batch in equal_length_batches(prompts, batch_tokens, device=decoder.device):
         chosen = [units[row] for row in batch.rows]
         if replay is None:
-            logs = _whole(decoder, batch, _hooks(decoder.blocks, chosen, operation, value))
+            logits = _whole(decoder, batch, _hooks(decoder.blocks, chosen, operation, value))
         else:
-            logs = _joining(replay, batch.input_ids, chosen, operation, value)
-        targets = torch.tensor([tokens[row] for row in batch.rows], device=logs.device)
-        own = logs.gather(1, targets[:, None])
-        ranks = (logs > own).sum(1) + 1
-        for row, log, rank in zip(batch.rows, own[:, 0].tolist(), ranks.tolist(), strict=True):
-            yield row, TokenScore(log, float(torch.tensor(log).exp()), int(rank))
+            logits = _joining(replay, batch.input_ids, chosen, operation, value)
+        targets = torch.tensor([tokens[row] for row in batch.rows], device=logits.device)
+        logs, ranks = token_log_probability(logits, targets), token_rank(logits, targets)
+        for row, log, rank in zip(batch.rows, logs.tolist(), ranks.tolist(), strict=True):
+            yield row, TokenScore(log, math.exp(log), rank)
 
 
 def _whole(decoder: Decoder, batch: Batch, hooks: Hooks) -> Tensor:
     rows = torch.arange(len(batch.rows))
     with torch.no_grad(), hooks.attached():
         states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
-        return unembedding_of(decoder).unembed(states[rows, batch.last.cpu()]).log_softmax(-1)
+        return unembedding_of(decoder).unembed(states[rows, batch.last.cpu()])
 
 
 def _joining(
@@ -158,7 +159,7 @@ def _joining(
     operation: Operation,
     value: float,
 ) -> Float[Tensor, "rows vocab"]:
-    """Log-probabilities behind rows that leave their prompt's clean run where units are missing.
+    """Logits behind rows that leave their prompt's clean run where units are missing.
 
     Every different prompt is run once without a change; a row joins at the first block in which
     something of it is switched off.
@@ -181,10 +182,10 @@ def _joining(
             if joined < len(order):
                 clean, _ = replay.block(block.index, clean)
         edited = torch.cat([edited, clean[prompt_of[order[joined:]]]])
-        logs = unembedding_of(decoder).logits(edited[:, -1]).log_softmax(-1)
+        logits = unembedding_of(decoder).logits(edited[:, -1])
         back = torch.empty(len(order), dtype=torch.long)
         back[order] = torch.arange(len(order))
-        return logs[back]
+        return logits[back]
 
 
 def _hooks(

@@ -111,7 +111,7 @@ def _best_prob_increase(fact: Fact, m: Tensor, count: int) -> Best:
         plain = Fact(fact.recording, fact.readout, target, fact.subvalues, fact.certify)
     base = torch.cat(
         [
-            plain.scores[2 * layer + 1].exp().expand(width)
+            plain.scores[2 * layer + 1].exp().to(m).expand(width)
             for layer, width in enumerate(fact.subvalues.widths)
         ]
     )
@@ -132,7 +132,7 @@ def _best_log_prob(fact: Fact, m: Tensor, count: int) -> Best:
         return fact.readout.scores(vectors, target)
 
     def bounds() -> Tensor:
-        pull = fact.readout.gradient(fact.readout.log_probabilities(origin), target)[0]
+        pull = fact.readout.gradient(fact.readout.log_probabilities(origin).exp(), target)[0]
         rise = m * torch.cat([columns.T @ pull for columns in fact.subvalues.ffn])
         return fact.readout.scores(origin, target) + rise
 

@@ -21,6 +21,7 @@ from llm_anatomy.config.templates import fill, without_end
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
 from llm_anatomy.model.run.batching import context_length, equal_length_batches
+from llm_anatomy.model.run.logprobs import log_probabilities
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.statistics.sampling import sample_rows
 
@@ -138,7 +139,7 @@ def next_token_log_probabilities(
         with torch.no_grad():
             states = decoder.body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
             logits = unembedding.unembed(states[rows, batch.last.cpu()])
-        result[batch.rows] = logits.log_softmax(-1).cpu()
+        result[batch.rows] = log_probabilities(logits).cpu()
     return result
 
 

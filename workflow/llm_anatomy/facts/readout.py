@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.config.facts import NormMode
+from llm_anatomy.model.run.logprobs import log_normaliser, log_probabilities, normaliser_change
 from llm_anatomy.model.run.readout import Unembedding
 
 # Vectors projected at once: more are faster per vector, but hold more logits.
@@ -68,6 +69,45 @@ class Readout:
             logits += self.unembedding.constant
         return self.unembedding.capped(logits)
 
+    def changes(
+        self,
+        vectors: Float[Tensor, "n d_model"],
+        states: Float[Tensor, "n d_model"],
+        out: Float[Tensor, "n vocab"] | None = None,
+    ) -> Float[Tensor, "n vocab"]:
+        """What vectors change in the logits of the states that they are added to.
+
+        Before the soft-cap; computed from the vectors, not as the difference of two logits.
+        """
+        if self.mode != "per_vector":
+            return self.bs_values(vectors, out)
+        norm, before = self.unembedding.norm, states.double()
+        after = before + vectors
+        moved = norm.frozen(after, after) - norm.frozen(before, before)
+        return self.unembedding.products(moved.to(vectors), out)
+
+    def score_changes(
+        self,
+        changes: Float[Tensor, "n vocab"],
+        logits: Float[Tensor, " vocab"],
+        probabilities: Float[Tensor, " vocab"],
+        target: TargetToken,
+    ) -> Float[Tensor, " n"]:
+        """What changed logits add to the score of one state.
+
+        Args:
+            changes: Of its logits (`changes`); overwritten.
+            logits: The state's logits, soft-cap included.
+            probabilities: Their softmax.
+            target: What is explained.
+        """
+        changes = self.unembedding.capped_changes(changes, logits)
+        chosen = changes[:, target.token].clone()
+        if target.contrast is not None:
+            # The normaliser cancels.
+            return chosen - changes[:, target.contrast]
+        return (chosen - normaliser_change(changes, logits, probabilities)).to(chosen)
+
     def scores(
         self, states: Float[Tensor, "n d_model"], target: TargetToken
     ) -> Float[Tensor, " n"]:
@@ -83,18 +123,16 @@ class Readout:
         if target.contrast is not None:
             # The normaliser cancels.
             return chosen - logits[:, target.contrast]
-        # In place, what logsumexp would do in new memory.
-        top = logits.amax(-1, keepdim=True)
-        return chosen - top[:, 0] - logits.sub_(top).exp_().sum(-1).log_()
+        return (chosen - log_normaliser(logits)).to(chosen)
 
     def log_probabilities(self, states: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
         """Log p(· | state): the layer-wise logit lens of every token."""
-        return self.logits(states).log_softmax(-1)
+        return log_probabilities(self.logits(states))
 
     def gradient(
-        self, log_probabilities: Float[Tensor, "n vocab"], target: TargetToken
+        self, probabilities: Float[Tensor, "n vocab"], target: TargetToken
     ) -> Float[Tensor, "n d_model"]:
-        """Gradient of the score at states whose log-probabilities are given.
+        """Gradient of the score at states whose tokens' probabilities are given.
 
         For log p it is s·γ·(e_w - Σ_t p_t e_t); a score is concave in the state, so
         score(x + v) - score(x) ≤ v · gradient(x).
@@ -106,9 +144,9 @@ class Readout:
             raise ValueError("the concavity bound needs logits that are affine in the state")
         head, norm = self.unembedding.weight, self.unembedding.norm
         if target.contrast is not None:
-            pull = (head[target.token] - head[target.contrast]).expand(len(log_probabilities), -1)
+            pull = (head[target.token] - head[target.contrast]).expand(len(probabilities), -1)
         else:
-            pull = head[target.token] - log_probabilities.exp() @ head
+            pull = head[target.token] - probabilities @ head
         pull = pull * self.unembedding.scale
         if self.mode == "none":
             return pull
@@ -151,5 +189,5 @@ def interpolated_scores(
     # Affine logits need the two ends alone.
     first, last = readout.logits(torch.stack([start, end]))
     logits = torch.lerp(first, last, steps)
-    logs = logits[:, target.token] - logits.logsumexp(-1)
+    logs = (logits[:, target.token] - log_normaliser(logits)).to(logits)
     return logs, logs.exp()

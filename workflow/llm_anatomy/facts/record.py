@@ -19,11 +19,8 @@ from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.hooks import hidden_input, hooked
+from llm_anatomy.model.run.logprobs import log_probabilities
 from llm_anatomy.model.run.readout import computing_type, unembedding_of
-
-# Largest |h^L - sum of parts| relative to the largest part, by bytes of the model's type; norms of
-# float64 models still compute in float32.
-TOLERANCE = {2: 0.1, 4: 1e-4, 8: 1e-5}
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ class _Recorder:
             values=(),
             raw_attention=torch.stack(o),
             raw_ffn=torch.stack(down),
-            log_probabilities=logits.log_softmax(-1),
+            log_probabilities=log_probabilities(logits),
         )
 
 
@@ -203,7 +200,7 @@ def _check_sum(decoder: Decoder, recording: Recording, final: Tensor) -> None:
     parts = recording.parts()
     size = parts.abs().sum(0).max()
     error = float((parts.sum(0) - final).abs().max() / size)
-    allowed = TOLERANCE[torch.finfo(decoder.dtype).bits // 8]
+    allowed = decoder.accepted("parts")
     if not error <= allowed:
         raise UserError(
             f"the model '{type(decoder.model).__name__}' adds something to its residual stream "

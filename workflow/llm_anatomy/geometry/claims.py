@@ -3,6 +3,7 @@
 Criteria stand in the notes; they were fixed before anything was measured.
 """
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +28,7 @@ from llm_anatomy.geometry.statements import (
 )
 from llm_anatomy.statistics.intervals import bootstrap_interval
 from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.rounding import accepted_by, precision_name
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.geometry import (
     HULL_CHECKS,
@@ -63,7 +65,7 @@ def geometry_claims(tables: Collection, scope: GeometryScope) -> list[Row]:
         own: dict[str, Wanted] = {"model": model, "dataset": scope.datasets}
         rows += theory_claims(
             model,
-            tables.provenance(PROMPTS, model=model)["dtype"],
+            tables.provenance(PROMPTS, model=model),
             tables.joined(HULL_CHECKS, **own),
             tables.joined(REGION_CHECKS, **own),
         )
@@ -79,17 +81,19 @@ def geometry_claims(tables: Collection, scope: GeometryScope) -> list[Row]:
     return rows
 
 
-def theory_claims(model: str, dtype: str, hull: pd.DataFrame, regions: pd.DataFrame) -> list[Row]:
+def theory_claims(
+    model: str, provenance: Mapping[str, Any], hull: pd.DataFrame, regions: pd.DataFrame
+) -> list[Row]:
     """Theorem 3.2 and the maps of regions.
 
     Args:
         model: The model's name.
-        dtype: Data type that the model ran in.
+        provenance: Of a table of the model: what it ran in.
         hull: `geometry/hull_checks` of all datasets.
         regions: `geometry/region_checks` of all datasets.
     """
     excess = float((hull["rank"] - hull["count"]).max())
-    tolerance = 1e-4 if dtype == "float32" else 2e-2
+    tolerance, ran_in = accepted_by("rebuilt", provenance), precision_name(provenance)
     error = float(hull["hull_error"].max())
     exact = regions[regions["activation"] == "relu"]
     worst = float(exact[["reconstruction_error", "neighbour_error"]].to_numpy().max())
@@ -112,7 +116,7 @@ def theory_claims(model: str, dtype: str, hull: pd.DataFrame, regions: pd.DataFr
             measured_value=error,
             holds=error <= tolerance,
             note=f"Largest error of the rebuilt output over {points}; holds up to {tolerance:g}, "
-            f"the rounding of {dtype}.",
+            f"the rounding of {ran_in}.",
         ),
         RELU_REGION.judged(
             model,
@@ -121,7 +125,7 @@ def theory_claims(model: str, dtype: str, hull: pd.DataFrame, regions: pd.DataFr
             holds=worst <= tolerance,
             note="Largest error of the model's own MLPs, run with ReLU, at last tokens and halfway "
             f"to the nearest boundary; {gated if bool(regions['gated'].iloc[0]) else plain}; holds "
-            f"up to {tolerance:g}, the rounding of {dtype}.",
+            f"up to {tolerance:g}, the rounding of {ran_in}.",
         ),
         SOFT_REGION.untested(
             model,

@@ -204,8 +204,8 @@ def _then_stop(hook: Callable[..., None] | None) -> Callable[..., None]:
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:
-    """Stack on the device, so that a batch is copied to the CPU once; layers may lie on several."""
-    return torch.stack([tensor.to(tensors[0].device) for tensor in tensors]).cpu()
+    """Stack on the device, so that a batch is copied to the CPU once."""
+    return torch.stack(tensors).cpu()
 
 
 def _accumulation(decoder: Decoder) -> torch.dtype:

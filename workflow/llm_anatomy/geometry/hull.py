@@ -49,7 +49,7 @@ def check_hull(
     weights, output = weights.double(), output.double()
     points = projected_values(block, values)
     bias = block.o.bias(torch.float64)
-    target = output if bias is None else output - bias
+    target = output if bias is None else output - bias.to(output.device)
     soft = torch.where(weights > relative_threshold * weights.amax(-1, keepdim=True), weights, 0.0)
     # The soft dimension keeps few tokens; their weights are made to sum to one again.
     soft = soft / soft.sum(-1, keepdim=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -20,6 +19,7 @@ from llm_anatomy.config.neurons import Edit, Matrix
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.projection import Projection
+from llm_anatomy.model.run.logprobs import Divergence, log_normaliser
 from llm_anatomy.model.run.prompts import raw_ids
 from llm_anatomy.neurons.clamping import kl_from
 from llm_anatomy.neurons.concepts import ConceptIndex
@@ -64,11 +64,11 @@ def edit_concepts(
     # Weights change between runs, so no state of an earlier run may be reused.
     runner = PromptRunner(decoder, restart=False)
     before = {prompt: runner.next_logprobs(ids)[0] for prompt, ids in prompts.items()}
-    held_before = runner.all_logprobs(held)
+    held_before = runner.all_logits(held)
     rows: list[dict[str, Any]] = []
 
     def measure(concept: str, tokens: list[int], vectors: list[WeightVector]) -> None:
-        held_kl = median_kl(held_before, runner.all_logprobs(held))
+        held_kl = median_kl(held_before, runner.all_logits(held))
         for prompt, ids in prompts.items():
             after = runner.next_logprobs(ids)
             rows.append(
@@ -169,8 +169,5 @@ def _projection(block: Block, matrix: Matrix) -> Projection | None:
 
 
 def median_kl(before: Float[Tensor, "tokens vocab"], after: Float[Tensor, "tokens vocab"]) -> float:
-    """Median over tokens of KL(before || after), nats."""
-    before, after = before.double(), after.double()
-    return float(
-        (before.exp() * (before - after)).sum(-1).clamp_min(0).quantile(torch.tensor(0.5).double())
-    )
+    """Median over tokens of KL(before || after), nats, from logits."""
+    return float(Divergence(before).of(after, log_normaliser(after)).quantile(0.5))

@@ -28,8 +28,7 @@ class Mapper:
     Args:
         weights: The model's files.
         settings: What to decode, and how.
-        device: Where to compute; a model that accelerate would spread over cards (`auto`) is
-            decoded on the first of them.
+        device: Where to compute.
         head: Another model's LM head to decode with; its own when left out.
 
     Memory: the head, one layer's matrix and one buffer of logits, whatever the number of layers.
@@ -46,7 +45,7 @@ class Mapper:
         head: Float[Tensor, "vocab d_model"] | None = None,
     ) -> None:
         self.weights, self.settings = weights, settings
-        self.device = "cuda" if device == "auto" else device
+        self.device = device
         chosen = weights.head if head is None else head
         head = normalise_head(chosen.to(self.device).float(), settings.normalisation)
         if settings.top_k > len(head):

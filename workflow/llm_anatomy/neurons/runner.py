@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.logprobs import token_log_probability
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.neurons.clamping import Clamp, clamped
@@ -51,26 +52,19 @@ class PromptRunner:
     def token_logprobs(
         self, prompt: list[int], clamp: Clamp | None = None
     ) -> Float[Tensor, "rows predicted"]:
-        """Log-probability of every token but the first, given those before it."""
+        """Log-probability of every token but the first, given those before it, float64."""
         unembed = unembedding_of(self.decoder).unembed
-        targets = torch.tensor(prompt[1:], device=self.decoder.device)[:, None]
+        targets = torch.tensor(prompt[1:], device=self.decoder.device)
         # One row at a time: the logits of a whole batch would be the largest tensor of all.
-        return (
-            torch.stack(
-                [
-                    unembed(row[:-1]).log_softmax(-1).gather(1, targets)[:, 0]
-                    for row in self._normed(prompt, clamp)
-                ]
-            )
-            .double()
-            .cpu()
-        )
+        rows = [
+            token_log_probability(unembed(row[:-1]), targets) for row in self._normed(prompt, clamp)
+        ]
+        return torch.stack(rows).cpu()
 
     @torch.no_grad()
-    def all_logprobs(self, prompt: list[int]) -> Float[Tensor, "tokens vocab"]:
-        """Clean log-probabilities after every token."""
-        normed = self._normed(prompt, None)[0]
-        return unembedding_of(self.decoder).unembed(normed).log_softmax(-1).cpu()
+    def all_logits(self, prompt: list[int]) -> Float[Tensor, "tokens vocab"]:
+        """Clean logits after every token."""
+        return unembedding_of(self.decoder).unembed(self._normed(prompt, None)[0]).cpu()
 
     def _normed(
         self, prompt: list[int], clamp: Clamp | None

@@ -14,8 +14,9 @@ from torch import Tensor
 BLOCK = 64
 # exp2() is faster than exp(): logits are scaled on the way in, sums on the way out.
 LOG2_E = math.log2(math.e)
-# exp(x) and exp(-x) both stay normal float32 numbers within this range around the mean.
-SAFE_EXPONENT = 80.0
+# Within this range around the mean, c·2^c and c·2^-c of a whole tile of equal logits add up in
+# float32: 2^101 · 101 · 2^15 tokens is 2^123, where its numbers end at 2^128.
+SAFE_EXPONENT = 70.0
 # What is summed over the vocabulary, with c the logit above its mean in units of ln 2. The last two
 # are extremes rather than sums.
 SUMS = (

@@ -70,6 +70,7 @@ def find_concepts(
     search: ConceptSearch,
     decoding: VocabularyMap,
     seed: int,
+    device: str = "cpu",
 ) -> ConceptNeurons:
     """The most specific neurons of every concept, from the weights alone.
 
@@ -79,19 +80,20 @@ def find_concepts(
         search: The concepts, and how many neurons to keep of each.
         decoding: The matrices to search, and their normalisation.
         seed: Seed of the reference words.
+        device: Where to compute.
 
     Raises:
         UserError: No word of a concept is a token, or the model's files are damaged.
     """
     mode = decoding.normalisation
-    head = normalise_head(weights.head.float(), mode)
+    head = normalise_head(weights.head.to(device).float(), mode)
     tokens = [concept_tokens(vocabulary, concept) for concept in search.concepts]
     excluded = [token for own in tokens for token in own]
     reference = reference_words(vocabulary, excluded, search.reference_tokens, seed)
     matrices = weights.present(decoding.matrices)
 
     def vectors(layer: int, matrix: Matrix) -> Float[Tensor, "neurons d_model"]:
-        stored = weights.vectors(layer, matrix).float()
+        stored = weights.vectors(layer, matrix).to(device).float()
         return normalise_vectors(stored, weights, layer, matrix, mode)
 
     def every() -> Iterator[NeuronVectors]:

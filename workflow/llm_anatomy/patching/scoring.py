@@ -13,6 +13,7 @@ from torch import Tensor
 from llm_anatomy.config.patching import ExtractiveQaTask, SummarisationTask, Task
 from llm_anatomy.model.run.answers import end_tokens
 from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.model.run.logprobs import Divergence, log_normaliser, token_rank
 from llm_anatomy.patching.cases import AcceptedAnswers, SweepCase
 from llm_anatomy.patching.metrics import ROUGE, exact_match, f1, rouge, starts_with_answer
 
@@ -57,8 +58,8 @@ def next_token(
         clean_final: Clean final states of the cases.
         cases: The cases of the batch.
     """
-    clean = logits(clean_final).log_softmax(-1)
-    probabilities = clean.exp()
+    clean = logits(clean_final)
+    divergence = Divergence(clean)
     device, prompts = clean.device, len(cases)
     gold = torch.tensor([case.answer.gold_token for case in cases], device=device)
     donor = torch.tensor(
@@ -67,23 +68,32 @@ def next_token(
     columns: list[list[Tensor]] = [[], [], [], [], [], []]
     at_once = max(1, LOGIT_ROWS // prompts)
     for states in final.view(-1, prompts, final.shape[-1]).split(at_once):
-        part = logits(states).log_softmax(-1)
-        kl = (clean - part).mul_(probabilities).sum(-1).clamp_min(0)
-        values = (part.argmax(-1), *_of(part, gold), *_of(part, donor), kl)
+        part = logits(states)
+        normaliser = log_normaliser(part)
+        values = (
+            part.argmax(-1),
+            *_of(part, normaliser, gold),
+            *_of(part, normaliser, donor),
+            divergence.of(part, normaliser),
+        )
         for column, value in zip(columns, values, strict=True):
             column.append(value.flatten())
     return NextToken(*(torch.cat(column).cpu().numpy() for column in columns))
 
 
 def _of(
-    logprobs: Float[Tensor, "variants prompts vocab"], tokens: Int[Tensor, " prompts"]
+    logits: Float[Tensor, "variants prompts vocab"],
+    normaliser: Float[Tensor, "variants prompts"],
+    tokens: Int[Tensor, " prompts"],
 ) -> tuple[Tensor, Tensor]:
     """Log-probability and rank of one token per prompt; NaN and 0 where the token is -1."""
-    index = tokens.clamp_min(0)[None, :, None].expand(len(logprobs), -1, 1)
-    chosen = logprobs.gather(-1, index)
-    rank = 1 + (logprobs > chosen).sum(-1)
+    index = tokens.clamp_min(0).expand(normaliser.shape)
+    chosen = logits.gather(-1, index[..., None])[..., 0].double() - normaliser
     missing = tokens < 0
-    return chosen[..., 0].masked_fill(missing, torch.nan), rank.masked_fill(missing, 0)
+    return (
+        chosen.masked_fill(missing, torch.nan),
+        token_rank(logits, index).masked_fill(missing, 0),
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,17 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
+
+# Where the network is: fetched on a login node, if compute nodes have none (docs/cluster.md).
+DOWNLOADING = ("build_dataset", "download_wheels", "fetch_classifier", "prepare_model")
+
+
+def reads_the_network(command: Sequence[str]) -> bool:
+    """Whether a command line, the interpreter's included, starts a stage that downloads."""
+    after = command[command.index("-m") + 1 :] if "-m" in command else command
+    return bool(after) and after[0].removeprefix(f"{__name__}.") in DOWNLOADING
 
 
 def _interrupted(*_: Any) -> None:
@@ -20,3 +30,6 @@ def _interrupted(*_: Any) -> None:
 if sys.argv[0] == "-m":
     gc.disable()
     signal.signal(signal.SIGINT, _interrupted)
+    if not reads_the_network(sys.orig_argv):
+        # Read by the hub's library when it is imported: a job that computes asks nobody.
+        os.environ["HF_HUB_OFFLINE"] = "1"

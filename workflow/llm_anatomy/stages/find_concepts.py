@@ -25,10 +25,12 @@ class FindStage(Settings):
 def run(settings: FindStage, *, model: Path, concepts: Path, concept_tokens: Path) -> None:
     """Read the MLP weights; write the most specific neurons and the tokens of every concept."""
     record = verified_record(model)
-    choose_device(compute_settings())
+    device = choose_device(compute_settings())
     weights = ModelWeights(model.parent)
     vocabulary = Vocabulary(weights.folder)
-    result = find_concepts(weights, vocabulary, settings.search, settings.map, settings.seed)
+    result = find_concepts(
+        weights, vocabulary, settings.search, settings.map, settings.seed, device
+    )
     provenance = table_provenance(record, Precision()) | {
         "normalisation": settings.map.normalisation,
         "seed": settings.seed,

@@ -10,15 +10,23 @@ from llm_anatomy.tables.toxicity import FOLDS, HUB_METRICS, HUB_SCORES
 from llm_anatomy.toxicity.hub import HubSettings, score_with_classifier
 
 
-def run(settings: HubSettings, *, texts: Path, folds: Path, scores: Path, metrics: Path) -> None:
-    """Read texts and labels; write the classifier's scores and their metrics."""
+def run(
+    settings: HubSettings,
+    *,
+    texts: Path,
+    folds: Path,
+    fetched: tuple[Path, ...],
+    scores: Path,
+    metrics: Path,
+) -> None:
+    """Read texts, labels and a fetched classifier; write its scores and their metrics.
+
+    Nothing is fetched for a classifier that is one of the user's own folders.
+    """
     table, compute = read_table(texts, TEXTS), compute_settings()
     device = choose_device(compute)
     result = score_with_classifier(
-        settings.classifier,
-        list(table["text"]),
-        compute.batch_tokens,
-        "cuda" if device == "auto" else device,
+        settings.classifier, list(table["text"]), compute.batch_tokens, device, *fetched
     )
     ids = list(table["text_id"])
     provenance = read_provenance(texts) | {"toxicity": settings.model_dump()}

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_anatomy.artefacts.remake import remake_command
+from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import (
     TABLE_KEY,
@@ -239,7 +240,9 @@ def _stored_name(path: Path) -> str:
     """The schema's name in a file; empty where there is no readable file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException) as error:
+        if shortage_of(error):
+            raise
         return ""
     return str(metadata.get(TABLE_KEY, b"").decode(errors="replace"))
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from llm_anatomy.artefacts.files import atomic_path as atomic_path
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.artefacts.results import result_name
+from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.content_hash import column_sha256, content_sha256
 from llm_anatomy.tables.row_groups import (
@@ -252,6 +253,8 @@ def read_arrow(
         try:
             return groups.read(chosen, conditions)
         except Exception as error:
+            if shortage_of(error):
+                raise
             raise _damaged(path, error, remedy) from error
 
 
@@ -271,6 +274,8 @@ def read_pieces(
             try:
                 piece = groups.piece(group, chosen)
             except Exception as error:
+                if shortage_of(error):
+                    raise
                 raise _damaged(path, error, remedy) from error
             yield piece
 
@@ -297,6 +302,8 @@ def _opened(path: Path, schema: TableSchema) -> Iterator[tuple[RowGroups, str]]:
         stored = (file.schema_arrow.metadata or {}).get(TABLE_KEY, b"").decode(errors="replace")
         groups = RowGroups(file) if stored == schema.name else None
     except Exception as error:  # pyarrow raises a dozen types for damaged bytes
+        if shortage_of(error):
+            raise
         raise _damaged(path, error, remedy) from error
     with file:
         if groups is None:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from llm_anatomy.artefacts.files import atomic_folder
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.toxicity import HubClassifier, Scoring
@@ -99,17 +100,37 @@ def _measured(
     return measured_rows(result, settings.scoring, settings.seed)
 
 
-def load_classifier(settings: HubClassifier, device: str) -> tuple[Any, Any, list[int]]:
+def fetch_classifier(settings: HubClassifier, folder: Path) -> None:
+    """Fetch a classifier from the hub, and link its files into a folder.
+
+    Raises:
+        UserError: No network, no such model or revision, no access, or pickled weights only.
+    """
+    source = ModelSource(name=settings.name, hub=settings.hub, revision=settings.revision)
+    fetched = fetch_weights(source, fetch_configuration(source).commit)
+    with atomic_folder(folder) as target:
+        for file in sorted(fetched.iterdir()):
+            (target / file.name).symlink_to(file.resolve())
+
+
+def load_classifier(
+    settings: HubClassifier, device: str, fetched: Path | None = None
+) -> tuple[Any, Any, list[int]]:
     """The model, its tokenizer and the indices of the positive classes.
 
     Like a model to study, a classifier comes from safetensors alone and runs no code of its own.
+
+    Args:
+        settings: The classifier.
+        device: Where it runs.
+        fetched: Where `fetch_classifier` has put it; None for one of the user's own folders.
 
     Raises:
         UserError: It cannot be loaded, or has no class of a configured name.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    source = settings.path or str(_fetched(settings))
+    source = str(settings.path if fetched is None else fetched)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
@@ -131,13 +152,12 @@ def load_classifier(settings: HubClassifier, device: str) -> tuple[Any, Any, lis
     return model, TextTokenizer.of(tokenizer), [names[name] for name in settings.positive]
 
 
-def _fetched(settings: HubClassifier) -> Path:
-    source = ModelSource(name=settings.name, hub=settings.hub, revision=settings.revision)
-    return fetch_weights(source, fetch_configuration(source).commit)
-
-
 def score_with_classifier(
-    settings: HubClassifier, texts: Sequence[str], batch_tokens: int, device: str
+    settings: HubClassifier,
+    texts: Sequence[str],
+    batch_tokens: int,
+    device: str,
+    fetched: Path | None = None,
 ) -> ClassifierScores:
     """Score texts in batches of similar length.
 
@@ -145,7 +165,7 @@ def score_with_classifier(
     largest of their sigmoids. A single output is a sigmoid, whatever `exclusive` says. `negate`
     takes the complement.
     """
-    model, tokenizer, positive = load_classifier(settings, device)
+    model, tokenizer, positive = load_classifier(settings, device, fetched)
     longest = readable_tokens(model.config, settings.max_length)
     full = tokenizer(list(texts), truncation=False)["input_ids"]
     encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.norm import Norm
 from llm_anatomy.model.parts.projection import Projection, input_features
+from llm_anatomy.statistics.rounding import Identity, accepted
 
 
 @dataclass(frozen=True)
@@ -156,3 +157,8 @@ class Decoder:
         """Data type of the model's activations."""
         dtype: torch.dtype = self.model.dtype
         return dtype
+
+    def accepted(self, identity: Identity) -> float:
+        """The largest error of an identity that is rounding in this model's data type."""
+        quantised = bool(getattr(self.model, "is_quantized", False))
+        return accepted(identity, str(self.dtype).removeprefix("torch."), quantised)

@@ -263,7 +263,8 @@ class _ProjectedValues:
     def take(self, block: Block) -> Float[Tensor, "batch kv_head key head_dim"]:
         """The value states of a block that has just run."""
         values = block.v.select(self._outputs.pop(block.v.module))
-        return values.unflatten(-1, (block.n_kv_heads, block.head_dim)).transpose(1, 2)
+        split: Tensor = values.unflatten(-1, (block.n_kv_heads, block.head_dim))
+        return split.transpose(1, 2)
 
 
 def _register() -> None:

@@ -1,12 +1,15 @@
-"""Where a model runs: CPU threads, one locked CUDA card, or several through a device map.
+"""Where a model runs: CPU threads, or one CUDA card.
 
 Snakemake counts GPUs but does not assign them, so a job that asks for `cuda` takes the first card
-that no other job of this machine has locked, and keeps the lock until the process ends.
+that no other job of this machine has locked, and keeps the lock until the process ends. Locks go by
+the card's own UUID: inside containers and constrained jobs, every job calls its card number 0. A
+job to which a scheduler gave one card uses it without a lock, because nobody else chooses it.
 """
 
 import fcntl
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -18,9 +21,14 @@ from llm_anatomy.errors import UserError
 # Held open for the life of the process: closing a file releases its lock.
 _locks: list[IO[str]] = []
 
+# Variables that hold the cards of a SLURM job or step, and those that number a job of SLURM, PBS,
+# LSF and Flux, whose cards are in CUDA_VISIBLE_DEVICES.
+ALLOCATED = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+SCHEDULED = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
+
 
 def choose_device(compute: Compute) -> str:
-    """Set the CPU threads and return `cpu`, `cuda:N` (locked) or `auto`.
+    """Set the CPU threads and return `cpu` or `cuda:N`, which is locked for `cuda`.
 
     Raises:
         UserError: A CUDA card is asked for and none is there, or none is free.
@@ -33,24 +41,37 @@ def choose_device(compute: Compute) -> str:
             f"compute.device is '{compute.device}' but torch {torch.__version__} sees no CUDA "
             "card; set it to 'cpu', or install a CUDA build of torch (see the README)"
         )
-    if compute.device == "auto":
-        return "auto"
-    if compute.device.startswith("cuda:"):
+    count = torch.cuda.device_count()
+    if compute.device != "cuda":
+        if int(compute.device.removeprefix("cuda:")) >= count:
+            raise UserError(
+                f"compute.device is '{compute.device}' but this machine shows cuda:0 to "
+                f"cuda:{count - 1}; set it to 'cuda' for any free card"
+            )
         return compute.device
-    for index in range(torch.cuda.device_count()):
+    if count == 1 and allocated(os.environ):
+        return "cuda:0"
+    for index in range(count):
         if _lock(index):
             return f"cuda:{index}"
     raise UserError(
-        f"all {torch.cuda.device_count()} CUDA cards are locked by other jobs; run with "
+        f"all {count} CUDA cards are locked by other jobs; run with "
         "--resources gpu=N for N cards, or wait"
     )
 
 
+def allocated(environment: Mapping[str, str]) -> bool:
+    """Whether a scheduler gave this job its cards."""
+    if any(environment.get(name) for name in ALLOCATED):
+        return True
+    scheduled = any(environment.get(name) for name in SCHEDULED)
+    return scheduled and bool(environment.get("CUDA_VISIBLE_DEVICES"))
+
+
 def _lock(index: int) -> bool:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    card = visible[index] if index < len(visible) and visible[index] else str(index)
-    name = f"llm-anatomy-{os.getuid()}-gpu-{card.replace('/', '_')}.lock"
-    handle = (Path(tempfile.gettempdir()) / name).open("a")
+    card = str(torch.cuda.get_device_properties(index).uuid)
+    path = Path(tempfile.gettempdir()) / f"llm-anatomy-{os.getuid()}-gpu-{card}.lock"
+    handle = path.open("a")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -54,8 +54,7 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
     options: dict[str, Any] = {}
     if precision.quantisation != "none":
         options["quantization_config"] = _quantisation(precision)
-    if device == "auto" or precision.quantisation != "none":
-        options["device_map"] = "auto" if device == "auto" else {"": device}
+        options["device_map"] = {"": device}
     trust = bool(record.get("trust_remote_code", False))
     # With `output_loading_info` a pair is returned, which its annotation does not say.
     pair: Any = AutoModelForCausalLM.from_pretrained(

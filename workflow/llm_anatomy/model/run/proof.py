@@ -21,10 +21,6 @@ from llm_anatomy.model.run.readout import Unembedding
 from llm_anatomy.model.run.weight_proof import weight_failure
 
 PROBE_TOKENS = 6
-# Largest accepted deviation, relative to the largest value compared: rounding, not structure.
-TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
-# 8-bit layers round activations, and how depends on what else is in the batch.
-QUANTISED_TOLERANCE = 0.1
 
 
 def prove(decoder: Decoder) -> None:
@@ -203,6 +199,4 @@ def _probe_ids(decoder: Decoder) -> Tensor:
 def _close(decoder: Decoder, actual: Tensor, expected: Tensor) -> bool:
     expected, actual = expected.double(), actual.double().to(expected.device)
     largest = expected.abs().amax().clamp_min(1e-6)
-    quantised = getattr(decoder.model, "is_quantized", False)
-    tolerance = QUANTISED_TOLERANCE if quantised else TOLERANCE[decoder.dtype]
-    return bool((actual - expected).abs().amax() <= tolerance * largest)
+    return bool((actual - expected).abs().amax() <= decoder.accepted("proof") * largest)

@@ -69,6 +69,24 @@ class Unembedding:
         cap = self.softcap
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
+    def capped_changes(
+        self, changes: Float[Tensor, "n vocab"], logits: Float[Tensor, " vocab"]
+    ) -> Float[Tensor, "n vocab"]:
+        """What changes before the soft-cap become behind it, in place.
+
+        With a = tanh(z / c), b = tanh(Δ / c): c (tanh((z + Δ) / c) - a) = c b (1 - a²) / (1 + a b).
+
+        Args:
+            changes: Δ of every row.
+            logits: The logits c·a that are changed, soft-cap included.
+        """
+        cap = self.softcap
+        if cap is None:
+            return changes
+        a = logits / cap
+        b = changes.div_(cap).tanh_()
+        return b.mul_((1 - a * a) * cap / (1 + a * b))
+
     @cached_property
     def constant(self) -> Float[Tensor, " vocab"] | None:
         """What the biases of the norm and the head add to every state's logits; None without any.

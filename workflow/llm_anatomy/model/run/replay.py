@@ -25,9 +25,6 @@ from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked, repl
 # Arguments of a block's call: positional, by keyword.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
-RELATIVE_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
-HALF_TOLERANCE = 5e-2
-
 
 class KeyValues(NamedTuple):
     """Keys and values of one block, rotary embedding applied, as the model's cache holds them."""
@@ -221,9 +218,8 @@ class Replay:
             # Some families (OPT) project after the norm; then the shapes already tell.
             if actual.shape != expected.shape:
                 return False
-            tolerance = RELATIVE_TOLERANCE.get(self.decoder.dtype, HALF_TOLERANCE)
             distance = (actual - expected).abs().max()
-            return bool(distance <= tolerance * expected.abs().max())
+            return bool(distance <= self.decoder.accepted("replay") * expected.abs().max())
 
 
 @contextmanager

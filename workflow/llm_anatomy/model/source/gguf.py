@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -205,6 +206,8 @@ def read_metadata(file: Path, name: str) -> dict[str, Any]:
             f"the model '{name}': {file} is not a readable GGUF file ({error})"
         ) from error
     except Exception as error:  # struct.error and mmap errors of a file that is cut short
+        if shortage_of(error):
+            raise
         raise UserError(f"the model '{name}': {file} is cut short or damaged") from error
     return metadata
 

@@ -88,8 +88,6 @@ def device_memory(compute: Compute) -> tuple[float | None, str]:
         torch.cuda.get_device_properties(index).total_memory
         for index in range(torch.cuda.device_count())
     ]
-    if compute.device == "auto":
-        return sum(totals) + machine_memory(), "this machine with its cards"
     return max(totals), "a card of this machine"
 
 
