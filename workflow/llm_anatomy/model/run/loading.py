@@ -1,7 +1,7 @@
 """Load a prepared model: verify its files, build it, resolve its parts, prove them."""
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,13 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
     if "device_map" not in options and device != "cpu":
         model = model.to(device)
     model.eval().requires_grad_(False)
-    decoder = resolve(model)
-    prove(decoder)
+    decoder = prove(resolve(model))
     tokenizer = AutoTokenizer.from_pretrained(
         weights, local_files_only=True, trust_remote_code=trust
     )
+    # As at preparation, where ids beyond the head are refused.
+    rows = min(max(tokenizer.get_vocab().values()) + 1, decoder.head.out_features)
+    decoder = replace(decoder, token_rows=rows)
     return LoadedModel(decoder, tokenizer, table_provenance(record, precision))
 
 
