@@ -95,14 +95,61 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "persimmon": ("persimmon", LLAMA),
 }
 
-# Mixtures of experts, which only the patching study covers.
+# Mixtures of experts, and other families whose parts only some studies can read: beside each, the
+# studies that cover it.
 # The eager implementation, because torch multiplies experts in groups in float32 at most.
 EXPERTS: dict[str, Any] = LLAMA | {"num_experts_per_tok": 2, "experts_implementation": "eager"}
-MIXTURES: dict[str, tuple[str, dict[str, Any]]] = {
+PARTLY: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("mixtral", EXPERTS | {"num_local_experts": 4}),
     "qwen3_moe": (
         "qwen3_moe",
         EXPERTS | {"head_dim": 8, "num_experts": 4, "moe_intermediate_size": 24},
+    ),
+    "olmoe": ("olmoe", EXPERTS | {"num_experts": 4}),
+    "granitemoe": ("granitemoe", EXPERTS | {"num_local_experts": 4}),
+    "phimoe": ("phimoe", EXPERTS | {"num_local_experts": 4}),
+    "gpt_oss": (
+        "gpt_oss",
+        EXPERTS | {"head_dim": 8, "num_local_experts": 4, "sliding_window": 4},
+    ),
+    "deepseek_v2": (
+        "deepseek_v2",
+        EXPERTS
+        | {
+            "num_key_value_heads": 4,
+            "kv_lora_rank": 8,
+            "q_lora_rank": 8,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 8,
+            "n_routed_experts": 4,
+            "moe_intermediate_size": 24,
+            "first_k_dense_replace": 1,
+        },
+    ),
+    "gemma4": (
+        "gemma4_text",
+        LLAMA
+        | {
+            "head_dim": 8,
+            "global_head_dim": 8,
+            "sliding_window": 8,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": VOCAB,
+            "num_kv_shared_layers": 0,
+        },
+    ),
+    "qwen3_5": (
+        "qwen3_5_text",
+        LLAMA
+        | {
+            "head_dim": 8,
+            "num_hidden_layers": 4,
+            "linear_num_value_heads": 4,
+            "linear_num_key_heads": 2,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+        },
     ),
 }
 
@@ -111,7 +158,7 @@ def tiny_model(
     family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any
 ) -> Any:
     """A random model of a family, weights drawn wide enough that every part matters."""
-    model_type, overrides = (FAMILIES | MIXTURES)[family]
+    model_type, overrides = (FAMILIES | PARTLY)[family]
     config = AutoConfig.for_model(model_type, **(overrides | changes))
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -19,6 +19,7 @@ from llm_anatomy.geometry.spline import spline_features
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.batching import token_budget_batches
+from llm_anatomy.model.run.proof import prove
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.neurons.clamping import Clamp
@@ -79,7 +80,9 @@ def check_toxicity(family: str, folder: Path) -> None:
 def check_neurons(family: str, folder: Path) -> None:
     """Stored weights decoded as softmax(U w), and clamps restarted at their layer."""
     decoder, stored = decoder_of(family), ModelWeights(prepare(folder, family).parent)
-    head, streamed = decoder.head.weight(torch.float64), HeadDecoder(stored.head, 5)
+    # Without the rows that have no token.
+    head = decoder.head.weight(torch.float64)[: len(stored.head)]
+    streamed = HeadDecoder(stored.head, 5)
     for block in decoder.blocks:
         vectors = block.up.weight(torch.float64)
         expected = (vectors @ head.T).softmax(-1).topk(5)
@@ -169,5 +172,5 @@ def residual_stream(decoder: Decoder, ids: list[int]) -> list[torch.Tensor]:
 
 
 def decoder_of(family: str) -> Decoder:
-    """The tiny random model of a family in float64."""
-    return resolve(tiny_model(family, dtype=torch.float64))
+    """The tiny random model of a family in float64, as a study gets it."""
+    return prove(resolve(tiny_model(family, dtype=torch.float64)))

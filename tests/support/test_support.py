@@ -5,9 +5,11 @@ import torch
 
 from tests.support.checks import CHECKS
 from tests.support.page import EXACT, PAGE, REFUSED, outcome, support_page
-from tests.tiny import FAMILIES, MIXTURES
+from tests.tiny import FAMILIES, PARTLY
 
-RUNS = [(study, family) for family in [*FAMILIES, *MIXTURES] for study in CHECKS]
+RUNS = [(study, family) for family in [*FAMILIES, *PARTLY] for study in CHECKS]
+# What holds of the families that only some studies cover; of the others it is patching.
+HOLDS = {"gemma4": set(), "qwen3_5": {"toxicity", "neurons"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,8 +27,8 @@ def outcomes():
 @pytest.mark.parametrize(("study", "family"), RUNS)
 def test_a_study_is_exact_on_a_family_or_refuses_it(study, family, outcomes, tmp_path):
     outcomes[family, study] = outcome(study, family, tmp_path)
-    covered = family in FAMILIES or study == "patching"
-    assert outcomes[family, study] == (EXACT if covered else REFUSED)
+    covered = family in FAMILIES or study in HOLDS.get(family, {"patching"})
+    assert outcomes[family, study].startswith(EXACT if covered else REFUSED)
 
 
 def test_the_page_says_what_was_seen(outcomes):

@@ -79,7 +79,7 @@ def test_the_frozen_norm_is_linear_and_sums_to_the_norm(decoder):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "phi3"])
 @pytest.mark.parametrize("swap", ["residual_scale", "parallel", "gate", "v", "final_norm"])
-def test_a_wrongly_resolved_part_is_refused_with_the_module_tree(family, swap):
+def test_a_wrongly_resolved_part_is_refused(family, swap):
     decoder = resolve(tiny_model(family))
     block = decoder.blocks[1]
     if swap == "final_norm":
@@ -90,7 +90,8 @@ def test_a_wrongly_resolved_part_is_refused_with_the_module_tree(family, swap):
         elif swap == "parallel":
             block = dataclasses.replace(block, parallel=True)
         elif swap == "v":
-            block = dataclasses.replace(block, v=block.k)
+            swapped = dataclasses.replace(block.projections, v=block.k)
+            block = dataclasses.replace(block, projections=swapped)
         elif block.gate is None:
             block = dataclasses.replace(
                 block, mlp=dataclasses.replace(block.mlp, activation=torch.sin)
@@ -99,6 +100,13 @@ def test_a_wrongly_resolved_part_is_refused_with_the_module_tree(family, swap):
             mlp = dataclasses.replace(block.mlp, gate=block.up, up=block.gate)
             block = dataclasses.replace(block, mlp=mlp)
         wrong = dataclasses.replace(decoder, blocks=(decoder.blocks[0], block, *decoder.blocks[2:]))
+        proven = prove(wrong)
+        refused = {"v": "q", "parallel": "up", "gate": "up", "residual_scale": "q up"}[swap]
+        for part in refused.split():
+            with pytest.raises(UserError, match=r"in layer 1, .* which the formulas"):
+                getattr(proven.blocks[1], part)
+            getattr(proven.blocks[0], part)
+        return
     with pytest.raises(UserError, match="module tree"):
         prove(wrong)
 
@@ -118,6 +126,40 @@ def test_a_mixture_of_experts_is_refused_for_studies_of_the_mlp():
 def test_post_norm_opt_is_refused_in_one_message():
     with pytest.raises(UserError, match="post-norm"):
         resolve(tiny_model("opt", do_layer_norm_before=False))
+
+
+def test_convolutions_in_the_place_of_attention_are_refused_with_the_reason():
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    config = Lfm2Config(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, layer_types=["conv", "full_attention"],
+    )  # fmt: skip
+    with pytest.raises(UserError, match="some of its layers are convolutions instead of attention"):
+        resolve(Lfm2ForCausalLM(config).eval())
+
+
+@pytest.mark.parametrize(
+    ("family", "attention", "mlp"),
+    [
+        ("gpt_oss", "attention weights times value states are not", "is a mixture of experts"),
+        ("deepseek_v2", "has no query, key and value projections", "is a mixture of experts"),
+        ("gemma4", "the residual stream is not its input plus", "the residual stream is not"),
+        ("qwen3_5", "'model.layers.0.linear_attn' has no query, key", None),
+        ("mixtral", None, "is a mixture of experts"),
+    ],
+)
+def test_what_only_some_studies_need_is_refused_by_them(family, attention, mlp):
+    decoder = prove(resolve(tiny_model(family)))
+    for reason, part in ((attention, "v"), (mlp, "up")):
+        if reason is None:
+            assert len([getattr(block, part) for block in decoder.blocks]) == decoder.n_layers
+            continue
+        with pytest.raises(UserError, match=f"{reason}.*leave this study out"):
+            _ = [getattr(block, part) for block in decoder.blocks]
+    if attention is not None:
+        with pytest.raises(UserError, match=attention), record_attention(decoder):
+            raise AssertionError("not reached")
 
 
 def test_attention_rows_equal_the_models_own_eager_maps(decoder):

@@ -1,5 +1,6 @@
 """A prepared tiny model and texts, as the rules before the neuron study leave them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +13,17 @@ from llm_anatomy.model.source.record import write_record
 from llm_anatomy.tables.core import write_table
 from llm_anatomy.tables.data import TEXTS
 
-from tests.tiny import save_tiny_model, tiny_model
+from tests.tiny import save_tiny_model, tiny_model, tiny_tokenizer
+
+# Rows of the tiny models' heads up to the last that has a token.
+TOKENS = max(tiny_tokenizer().get_vocab().values()) + 1
 
 
 def prepare(folder: Path, family: str = "llama", **changes: object) -> Path:
     """Write a tiny model like prepare_model does; returns its provenance.json."""
     weights = save_tiny_model(folder / "weights", family, **changes)
-    architecture = architecture_json(resolve(tiny_model(family, **changes)), weights)
+    decoder = replace(resolve(tiny_model(family, **changes)), token_rows=TOKENS)
+    architecture = architecture_json(decoder, weights)
     record = {
         "model": folder.name,
         "source": {"kind": "path"},

@@ -44,7 +44,7 @@ from llm_anatomy.tables.neurons import (
     VOCABULARY,
 )
 
-from tests.unit.neurons.conftest import prepare
+from tests.unit.neurons.conftest import TOKENS, prepare
 from tests.unit.neurons.tools import PRECISION, SEARCH, make_map, run_clamps
 
 
@@ -73,7 +73,8 @@ def test_map_covers_every_neuron_once_and_matches_the_formula(tiny: Path, mapped
     assert len(table) == 3 * 3 * 48 * 2 * 4
     assert not table.duplicated(["layer", "neuron", "matrix", "sign", "rank"]).any()
     tensors = load_file(tiny.parent / "weights" / "model.safetensors")
-    logits = tensors["lm_head.weight"].double() @ (
+    # Over tokens: the rows of the head behind the last token are no words.
+    logits = tensors["lm_head.weight"][:TOKENS].double() @ (
         tensors["model.layers.2.mlp.up_proj.weight"][7].double()
     )
     rows = table.query("layer == 2 and neuron == 7 and matrix == 'up'").set_index(["sign", "rank"])

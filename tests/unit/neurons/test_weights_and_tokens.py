@@ -14,14 +14,14 @@ from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_model
-from tests.unit.neurons.conftest import prepare
+from tests.unit.neurons.conftest import TOKENS, prepare
 
 
 @pytest.mark.parametrize("family", ["llama", "llama_tied", "gpt2", "phi3", "gemma2", "opt"])
 def test_stored_vectors_are_the_models_own(family: str, tmp_path: Path) -> None:
     weights = ModelWeights(prepare(tmp_path / family, family).parent)
     decoder = resolve(tiny_model(family))
-    torch.testing.assert_close(weights.head, decoder.head.weight())
+    torch.testing.assert_close(weights.head, decoder.head.weight()[:TOKENS])
     for block in decoder.blocks:
         torch.testing.assert_close(weights.vectors(block.index, "up"), block.up.weight())
         torch.testing.assert_close(weights.vectors(block.index, "down"), block.down.weight().T)
@@ -53,7 +53,9 @@ def test_normalisations_are_the_models_own_norms(family: str, tmp_path: Path) ->
     torch.testing.assert_close(
         normalise_vectors(vectors, weights, 1, "down", "input_gain"), vectors
     )
-    torch.testing.assert_close(normalise_head(weights.head, "cosine").norm(dim=1), torch.ones(320))
+    torch.testing.assert_close(
+        normalise_head(weights.head, "cosine").norm(dim=1), torch.ones(TOKENS)
+    )
 
 
 @pytest.mark.parametrize("beside", ["weight_scale_inv", "weight_scale", "lora_A.weight", "g_idx"])
@@ -91,7 +93,7 @@ def test_spellings_are_merged_and_texts_keep_their_space(tiny: Path) -> None:
 def test_a_model_of_experts_is_refused(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "tiny").parent
     description = json.loads((folder / "architecture.json").read_text())
-    description["layers"][1]["up"] = None
+    description["layers"][1] |= {"up": None, "refusal": "layer 1 is a mixture of experts"}
     (folder / "architecture.json").write_text(json.dumps(description))
     with pytest.raises(UserError, match="layer 1 is a mixture of experts"):
         ModelWeights(folder).has("up")

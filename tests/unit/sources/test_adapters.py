@@ -265,7 +265,7 @@ def test_the_head_of_a_tied_model_is_not_changed_with_its_embedding(tmp_path: Pa
 def test_mixtures_are_refused(tmp_path: Path) -> None:
     base = save_tiny_model(tmp_path / "base", "mixtral")
     own = adapter(tmp_path / "adapter", {"model.layers.1.self_attn.q_proj": (32, 32)})
-    assert "is a mixture of experts" in refused(base, own, tmp_path / "m")
+    assert "layer 0 is a mixture of experts" in refused(base, own, tmp_path / "m")
 
 
 def test_an_adapter_folder_that_is_none(tmp_path: Path) -> None:

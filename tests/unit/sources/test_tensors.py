@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel
 
-from tests.tiny import save_tiny_model, tiny_model, tiny_tokenizer
+from tests.tiny import FAMILIES, PARTLY, save_tiny_model, tiny_model, tiny_tokenizer
 
 Tensors = dict[str, Tensor]
 
@@ -189,7 +189,8 @@ def loads(folder: Path) -> None:
     provenance = prepared(folder)
     decoder = load_model(provenance, Precision(), Compute()).decoder
     weights = ModelWeights(provenance.parent)
-    assert torch.equal(weights.head, decoder.head.weight())
+    tokens = decoder.vocab_size
+    assert torch.equal(weights.head, decoder.head.weight()[:tokens])
     for block in decoder.blocks:
         assert torch.equal(weights.vectors(block.index, "up"), block.up.weight())
         assert torch.equal(weights.vectors(block.index, "down"), block.down.weight().T)
@@ -223,6 +224,21 @@ def test_tied_weights_are_stored_once_or_twice(spoilt: Callable[..., Path], chan
             },
         ),
         ("phi3", {"model.layers.0.self_attn.rotary_emb.inv_freq": (4,)}),
+        (
+            "gpt_neo",
+            {
+                "transformer.h.1.attn.attention.bias": (1, 1, 128, 128),
+                "transformer.h.1.attn.attention.masked_bias": (),
+            },
+        ),
+        (
+            "gptj",
+            {
+                "transformer.h.0.attn.bias": (1, 1, 128, 128),
+                "transformer.h.0.attn.masked_bias": (),
+            },
+        ),
+        ("codegen", {"transformer.h.0.attn.causal_mask": (1, 1, 128, 128)}),
     ],
 )
 def test_buffers_of_older_versions_are_no_weights(
@@ -234,6 +250,20 @@ def test_buffers_of_older_versions_are_no_weights(
         tensors.update({name: tensors[name].bool() for name in masks})
 
     loads(spoilt(family, change))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES | PARTLY))
+def test_what_a_family_saves_fits_it(family: str, tmp_path: Path) -> None:
+    provenance = prepared(save_tiny_model(tmp_path / "mine", family))
+    decoder = load_model(provenance, Precision(), Compute()).decoder
+    weights = ModelWeights(provenance.parent)
+    if any(block.mlp is None for block in decoder.blocks):
+        with pytest.raises(UserError, match="is a mixture of experts, whose neurons"):
+            weights.has("up")
+        return
+    for block in decoder.blocks:
+        assert block.mlp is not None
+        assert torch.equal(weights.vectors(block.index, "up"), block.mlp.up.weight())
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama_tied", "gemma2", "opt"])

@@ -55,14 +55,15 @@ class ModelWeights:
         """Whether the model's MLPs have this matrix; those without a gate lack `gate`.
 
         Raises:
-            UserError: The layers are mixtures of experts.
+            UserError: The layers have no MLP of the usual form, such as mixtures of experts.
         """
         layers = self.architecture["layers"]
         dense = [layer["up"] is not None for layer in layers]
         if not all(dense):
+            reason = layers[dense.index(False)]["refusal"]
             raise UserError(
-                f"{self.folder}: layer {dense.index(False)} is a mixture of experts, whose neurons "
-                "this study does not cover; choose a dense model"
+                f"{self.folder}: {reason}, whose neurons this study does not cover; choose a dense "
+                "model, or leave the study out of `studies`"
             )
         return all(layer[matrix] is not None for layer in layers)
 
@@ -85,7 +86,7 @@ class ModelWeights:
 
     @cached_property
     def head(self) -> Float[Tensor, "vocab d_model"]:
-        """The LM head U, tied to the embedding or not; as stored.
+        """The LM head U up to its last row with a token, tied to the embedding or not; as stored.
 
         Raises:
             UserError: The tensor is missing, damaged, or of another width.
@@ -93,7 +94,7 @@ class ModelWeights:
         part = self.architecture["head"]
         head = self._projection(part)
         self._check_width(part["tensor"], head)
-        return head
+        return head[: self.architecture["token_rows"]]
 
     def gain(self, norm: dict[str, Any] | None) -> Float[Tensor, " d_model"]:
         """Gain of a norm of the architecture description; ones where there is none."""

@@ -72,7 +72,10 @@ def skipped_logits(decoder: Decoder, tokens: Tokens, layer: int, width: int | No
         assert isinstance(tensor, Tensor)
         return replace_first(output, torch.zeros_like(tensor))
 
-    outputs = [block.o.module for block in decoder.blocks[layer:last]]
+    outputs = [
+        block.attention if block.projections is None else block.projections.o.module
+        for block in decoder.blocks[layer:last]
+    ]
     with hooked(forward=dict.fromkeys(outputs, nothing)):
         return clean_logits(decoder, tokens)
 

@@ -80,6 +80,8 @@ def refuse_unsupported(config: Any) -> str | None:
         return "it normalises the residual stream after each sublayer (OPT-350m's post-norm)"
     if getattr(config, "apply_residual_connection_post_layernorm", False):
         return "its residual connections start after the norm (Bloom's post-norm variant)"
+    if "conv" in (getattr(config, "layer_types", None) or ()):
+        return "some of its layers are convolutions instead of attention (LFM2)"
     if getattr(config, "is_encoder_decoder", False):
         return "it is an encoder-decoder model"
     return None

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.parts.architecture import Block, Decoder, Mlp
+from llm_anatomy.model.parts.architecture import AttentionParts, Block, Decoder, Mlp
 from llm_anatomy.model.parts.families import (
     fused_qkv_rows,
     is_parallel,
@@ -125,32 +125,39 @@ def _block(
     attention = _children(module, "attn")
     if len(attention) != 1:
         raise LookupError(f"layer {index} has {len(attention)} attention modules instead of one")
-    q, k, v, o, head_dim = _attention_projections(attention[0], names, config)
+    projections: AttentionParts | None = None
+    mlp: Mlp | None = None
+    refusals: list[str | None] = [None, None]
+    # What only some studies need is refused by them.
+    try:
+        projections = _attention_projections(attention[0], names, config)
+    except LookupError as error:
+        refusals[0] = str(error)
+    try:
+        mlp = _mlp(index, module, names)
+    except LookupError as error:
+        refusals[1] = str(error)
     norms = _norms(module, names, d_model)
     return Block(
         index=index,
         module=module,
         attention=attention[0],
-        q=q,
-        k=k,
-        v=v,
-        o=o,
-        n_heads=q.out_features // head_dim,
-        n_kv_heads=v.out_features // head_dim,
-        head_dim=head_dim,
-        mlp=_mlp(index, module, names),
+        projections=projections,
+        mlp=mlp,
         attention_norm=norms[0],
         mlp_norm=norms[1],
         attention_post_norm=norms[2],
         mlp_post_norm=norms[3],
         parallel=is_parallel(config) or (norms[0] is not None and norms[0] is norms[1]),
         residual_scale=float(getattr(config, "residual_multiplier", None) or 1.0),
+        attention_refusal=refusals[0],
+        mlp_refusal=refusals[1],
     )
 
 
 def _attention_projections(
     attention: nn.Module, names: dict[nn.Module, str], config: Any
-) -> tuple[Projection, Projection, Projection, Projection, int]:
+) -> AttentionParts:
     out = _first(attention, ATTENTION_OUT)
     if out is None:
         raise LookupError(f"'{names[attention]}' has no output projection")
@@ -161,7 +168,7 @@ def _attention_projections(
         head_dim = input_features(out) // config.num_attention_heads
     if all(module is not None for module in separate):
         q, k, v = (Projection(names[m], m) for m in separate if m is not None)
-        return q, k, v, o, int(head_dim)
+        return _attention_parts(q, k, v, o, int(head_dim))
     fused_name = next((name for name in FUSED_QKV if hasattr(attention, name)), None)
     if fused_name is None:
         raise LookupError(f"'{names[attention]}' has no query, key and value projections")
@@ -173,10 +180,24 @@ def _attention_projections(
     if sum(len(r) for r in rows) != output_features(fused):
         raise LookupError(f"'{names[fused]}' has {output_features(fused)} rows, not q, k and v")
     q, k, v = (Projection(names[fused], fused, r) for r in rows)
-    return q, k, v, o, int(head_dim)
+    return _attention_parts(q, k, v, o, int(head_dim))
 
 
-def _mlp(index: int, block: nn.Module, names: dict[nn.Module, str]) -> Mlp | None:
+def _attention_parts(
+    q: Projection, k: Projection, v: Projection, o: Projection, head_dim: int
+) -> AttentionParts:
+    if q.out_features != input_features(o.module):
+        # Qwen3.5's queries come with a gate for each head's output.
+        raise LookupError(
+            f"'{q.name}' has {q.out_features} rows, but '{o.name}' reads "
+            f"{input_features(o.module)} features"
+        )
+    return AttentionParts(
+        q, k, v, o, q.out_features // head_dim, v.out_features // head_dim, head_dim
+    )
+
+
+def _mlp(index: int, block: nn.Module, names: dict[nn.Module, str]) -> Mlp:
     holder = _first(block, ("mlp", "ffn", "feed_forward"))
     if holder is None:
         # OPT keeps fc1 and fc2 in the block itself.
@@ -184,7 +205,7 @@ def _mlp(index: int, block: nn.Module, names: dict[nn.Module, str]) -> Mlp | Non
     if _first(holder, ("experts",)) is not None or (
         holder is block and _first(block, ("block_sparse_moe", "moe")) is not None
     ):
-        return None
+        raise LookupError(f"layer {index} is a mixture of experts")
     activation = _first(holder, ACTIVATIONS)
     if activation is None:
         raise LookupError(f"the MLP of layer {index} has no activation function")

@@ -67,7 +67,23 @@ def record_attention(
         on_attention: Called as `on_attention(layer, weights, values)` instead of keeping them, to
             reduce each layer at once: weights float32 [batch, head, query, key], exactly 0 where
             the query may not attend, values [batch, kv_head, key, head_dim].
+
+    Raises:
+        UserError: The attention of a layer is not proven to be what is recorded.
     """
+    for block in decoder.blocks:
+        block.proven_attention()
+    with observe_attention(decoder, queries, on_attention) as records:
+        yield records
+
+
+@contextmanager
+def observe_attention(
+    decoder: Decoder,
+    queries: Int[Tensor, "batch query"] | None = None,
+    on_attention: OnAttention | None = None,
+) -> Iterator[AttentionRecords]:
+    """Record attention as `record_attention` does, for the proof; layers without any have none."""
     records = AttentionRecords()
 
     def keep(layer: int, weights: Tensor, values: Tensor) -> None:
@@ -262,7 +278,7 @@ class _ProjectedValues:
 
     def take(self, block: Block) -> Float[Tensor, "batch kv_head key head_dim"]:
         """The value states of a block that has just run."""
-        values = block.v.select(self._outputs.pop(block.v.module))
+        values: Tensor = block.v.select(self._outputs.pop(block.v.module))
         split: Tensor = values.unflatten(-1, (block.n_kv_heads, block.head_dim))
         return split.transpose(1, 2)
 

@@ -1,7 +1,7 @@
 """Load a prepared model: verify its files, build it, resolve its parts, prove them."""
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,11 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
     if "device_map" not in options and device != "cpu":
         model = model.to(device)
     model.eval().requires_grad_(False)
-    decoder = resolve(model)
-    prove(decoder)
+    decoder = prove(resolve(model))
     tokenizer = open_tokenizer(weights, record)
+    # As at preparation, where ids beyond the head are refused.
+    rows = min(max(tokenizer.own.get_vocab().values()) + 1, decoder.head.out_features)
+    decoder = replace(decoder, token_rows=rows)
     return LoadedModel(decoder, tokenizer, table_provenance(record, precision))
 
 

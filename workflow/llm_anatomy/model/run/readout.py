@@ -23,8 +23,9 @@ def computing_type(decoder: Decoder) -> torch.dtype:
 class Unembedding:
     """The final norm and LM head of a model, on the device that its token ids go to.
 
-    A float32 model's own weight is used; another's is copied. Products are scaled and capped in
-    place, so that no gradient flows through a soft-cap.
+    Rows behind the last token are left out, so that logits, and what is computed with them, are
+    over tokens. A float32 model's own weight is used; another's is copied. Products are scaled and
+    capped in place, so that no gradient flows through a soft-cap.
 
     Attributes:
         dtype: The type that it computes in.
@@ -41,10 +42,12 @@ class Unembedding:
         self.device = decoder.device
         self.norm = decoder.final_norm
         self._norm_module = _in_type(decoder.final_norm.module, self.dtype)
-        self.weight: Float[Tensor, "vocab d_model"] = decoder.head.weight(self.dtype).to(
+        tokens = decoder.vocab_size
+        self.weight: Float[Tensor, "vocab d_model"] = decoder.head.weight(self.dtype)[:tokens].to(
             self.device
         )
         bias = decoder.head.bias(self.dtype)
+        bias = None if bias is None else bias[:tokens]
         self.bias: Float[Tensor, " vocab"] | None = None if bias is None else bias.to(self.device)
         self.scale, self.softcap = decoder.logit_scale, decoder.logit_softcap
         self._scratch = torch.empty(0, dtype=self.dtype, device=self.device)

@@ -20,7 +20,13 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.projection import Projection, output_features
-from llm_anatomy.model.run.hooks import first_tensor, hidden_input, hooked, replace_hidden_input
+from llm_anatomy.model.run.hooks import (
+    first_tensor,
+    hidden_input,
+    hooked,
+    replace_first,
+    replace_hidden_input,
+)
 
 # Arguments of a block's call: positional, by keyword.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -121,7 +127,12 @@ class Replay:
     ) -> Float[Tensor, "rows tokens d_model"]:
         """Run one block with its attention sublayer left out: x + MLP(norm(x))."""
         block = self.decoder.blocks[index]
-        parts = {p.module: p for p in (block.q, block.k, block.v, block.o)}
+        # Without proof: that nothing comes out of attention is all that matters.
+        own = block.projections
+        if own is None:
+            with hooked(forward={block.attention: _nothing}):
+                return self._call(index, states, 0, _Slot(0, None))
+        parts = {p.module: p for p in (own.q, own.k, own.v, own.o)}
         with replaced_forward({module: _zeros(p) for module, p in parts.items()}):
             return self._call(index, states, 0, _Slot(0, None))
 
@@ -134,8 +145,9 @@ class Replay:
         """
         block = self.decoder.blocks[index]
         slot = _Slot(start, None, stop=True)
-        fused = block.q.module in (block.k.module, block.v.module)
-        unused = {} if fused else {block.q.module: _zeros(block.q)}
+        own = block.projections
+        fused = own is None or own.q.module in (own.k.module, own.v.module)
+        unused = {} if own is None or fused else {own.q.module: _zeros(own.q)}
         with replaced_forward(unused), suppress(_RecordedError):
             self._call(index, states, start, slot)
         assert slot.recorded is not None
@@ -244,6 +256,10 @@ def _restore(module: nn.Module, own: Any) -> None:
 def _zeros(projection: Projection) -> Callable[[Tensor], Tensor]:
     width = output_features(projection.module)
     return lambda states: states.new_zeros(*states.shape[:-1], width)
+
+
+def _nothing(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    return replace_first(output, torch.zeros_like(first_tensor(output)))
 
 
 def _tiled(tensor: Tensor, times: int) -> Tensor:

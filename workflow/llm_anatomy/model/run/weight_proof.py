@@ -57,7 +57,10 @@ def weight_failure(decoder: Decoder, ids: Int[Tensor, "rows tokens"], close: Clo
 
 def _projections(decoder: Decoder) -> Iterator[tuple[str, Projection]]:
     for block in decoder.blocks:
-        parts = {"query": block.q, "key": block.k, "value": block.v, "output": block.o}
+        parts: dict[str, Projection] = {}
+        if block.projections is not None:
+            own = block.projections
+            parts = {"query": own.q, "key": own.k, "value": own.v, "output": own.o}
         if block.mlp is not None:
             parts |= {"up": block.mlp.up, "down": block.mlp.down}
             if block.mlp.gate is not None:

@@ -13,10 +13,12 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
     """Map each role of a decoder to the tensor that holds it; works for a meta-device model.
 
     Returns:
-        `n_layers`, `d_model`, `vocab_size`, `model_type`, `logit_scale`, `logit_softcap`;
+        `n_layers`, `d_model`, `vocab_size` (rows of the head), `token_rows` (those up to the last
+        token), `model_type`, `logit_scale`, `logit_softcap`;
         `head` {tensor, rows, transposed, tied}; `final_norm` {tensor, offset, centred, eps};
         `layers`, per layer `gate` (or null), `up`, `down` {tensor, rows, transposed}, where
-        `rows` is [start, stop] of a fused tensor or null, and `mlp_norm` as `final_norm` or null.
+        `rows` is [start, stop] of a fused tensor or null, `mlp_norm` as `final_norm` or null, and
+        `refusal`, why there are none, or null.
         A parameter that transformers puts together from several tensors has its own name.
     """
     # The experts of a mixture are put together from many tensors, and no stage reads its files.
@@ -27,13 +29,18 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
         "model_type": decoder.config.model_type,
         "n_layers": decoder.n_layers,
         "d_model": decoder.d_model,
-        "vocab_size": decoder.vocab_size,
+        "vocab_size": decoder.head.out_features,
+        "token_rows": decoder.vocab_size,
         "logit_scale": decoder.logit_scale,
         "logit_softcap": decoder.logit_softcap,
         "head": {**_projection(decoder.head, stored), "tied": tied},
         "final_norm": _norm(decoder.final_norm, stored),
         "layers": [
-            {**_mlp(block.mlp, stored), "mlp_norm": _norm(block.mlp_norm, stored)}
+            {
+                **_mlp(block.mlp, stored),
+                "mlp_norm": _norm(block.mlp_norm, stored),
+                "refusal": block.mlp_refusal,
+            }
             for block in decoder.blocks
         ],
     }

@@ -44,10 +44,10 @@ def merge_adapter(
     Raises:
         UserError: The adapter belongs to another model, or changes what cannot be merged.
     """
-    if any(block.mlp is None for block in decoder.blocks):
+    refusal = next((b.mlp_refusal for b in decoder.blocks if b.mlp is None), None)
+    if refusal is not None:
         raise UserError(
-            f"the model '{name}' is a mixture of experts, into which no adapter is merged here; "
-            f"{ELSEWHERE}"
+            f"the model '{name}': {refusal}, into which no adapter is merged here; {ELSEWHERE}"
         )
     model = decoder.model
     changes = _changes(load_file(adapter / ADAPTER_WEIGHTS), settings, adapter, name)

@@ -85,7 +85,8 @@ def prepare(
         if adapter is not None:
             origin = merged(origin, adapter, target, decoder, source.name)
         check_finite(target, source.name)
-        check_vocabulary(target, source, decoder.vocab_size)
+        rows = token_rows(target, source, decoder.head.out_features)
+        decoder = replace(decoder, token_rows=rows)
         architecture = architecture_json(decoder, target)
         record = provenance(source, origin, target, count_parameters(model))
     write_record(folder, record, architecture)
@@ -120,11 +121,12 @@ def _revision(origin: Origin, weights_sha256: str) -> str:
     return own if origin.adapter is None else f"{own}+adapter:{origin.adapter['sha256'][:16]}"
 
 
-def check_vocabulary(weights: Path, source: ModelSource, head_rows: int) -> None:
-    """Check that the tokenizer knows no id beyond the rows of the LM head.
+def token_rows(weights: Path, source: ModelSource, head_rows: int) -> int:
+    """How many rows of the LM head there are up to the last that has a token.
 
     Raises:
-        UserError: It does (such texts would index out of range), or it cannot be loaded.
+        UserError: The tokenizer knows an id beyond the rows of the head (such texts would index out
+            of range), or it cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -149,6 +151,9 @@ def check_vocabulary(weights: Path, source: ModelSource, head_rows: int) -> None
             f"LM head has {head_rows} rows; take the tokenizer that belongs to the model, or "
             "resize the model's embeddings"
         )
+    if largest + 1 < head_rows:
+        logger.info("%d rows of the LM head have no token", head_rows - largest - 1)
+    return int(largest) + 1
 
 
 def _fill(
