@@ -109,12 +109,7 @@ def feature_frame(traces: Traces, source: str, *, include_bos: bool = True) -> p
         active, lengths = without_bos(traces.active, traces.lengths, traces.has_bos)
         distance, _ = without_bos(traces.distance, traces.lengths, traces.has_bos)
     values = spline_features(active, distance, lengths)
-    texts = {
-        "text_id": traces.text_ids,
-        "n_tokens": traces.lengths,
-        "truncated": traces.truncated,
-        "control_tokens": traces.control_tokens,
-    }
+    texts = {"text_id": traces.text_ids, "n_tokens": traces.lengths, "truncated": traces.truncated}
     flat = values.reshape(len(values), -1)
     names = feature_columns(values.shape[1])
     return pd.concat([pd.DataFrame(texts), pd.DataFrame(flat, columns=names)], axis=1)

@@ -20,8 +20,10 @@ class SplineStage(Settings):
 def run(settings: SplineStage, *, traces: tuple[Path, ...], features: Path) -> None:
     """Read the token traces of all shards; write one row of 7 features per layer for every text."""
     include_bos = settings.spline_features.include_bos
-    rows = feature_frame(read_traces(traces), str(traces[0]), include_bos=include_bos)
+    read = read_traces(traces)
+    rows = feature_frame(read, str(traces[0]), include_bos=include_bos)
     provenance = read_provenance(traces[0]) | settings.model_dump()
+    provenance["texts_with_control_tokens"] = int((read.control_tokens > 0).sum())
     write_table(features, SPLINE_FEATURES, rows, provenance)
 
 
