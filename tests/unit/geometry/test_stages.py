@@ -20,7 +20,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.figures.geometry_prompts import prompt_scatter
 from llm_anatomy.geometry.activations import read_states
 from llm_anatomy.model.run.loading import LoadedModel, load_model
-from llm_anatomy.model.source.record import write_record
+from llm_anatomy.model.source.record import read_record, write_record
 from llm_anatomy.runner import compute_settings
 from llm_anatomy.stages import (
     check_geometry,
@@ -29,7 +29,7 @@ from llm_anatomy.stages import (
     prompt_outcomes,
     spline_features,
 )
-from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import (
     ATTENTION_COUNTS,
@@ -63,6 +63,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = save_tiny_model(folder / "weights")
     files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights.iterdir()}
     record = {"model": "tiny", "revision": "", "weights_sha256": "", "files": files}
+    write_record(folder, record, {})
+    return folder / "provenance.json"
+
+
+@pytest.fixture(scope="module")
+def model_of_tokens(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with control tokens in texts read as tokens."""
+    folder = tmp_path_factory.mktemp("tokens")
+    (folder / "weights").symlink_to(model.parent / "weights")
+    record = read_record(model) | {"control_tokens": "tokens"}
+    del record["sha256"], record["architecture_sha256"]
     write_record(folder, record, {})
     return folder / "provenance.json"
 
@@ -188,9 +199,25 @@ def test_dimensions_are_sums_over_heads_and_clipped_as_asked(
                 assert rows[threshold, row.text_id, row.position, layer] == sum(heads)
 
 
-def test_bos_is_left_out_when_asked(model: Path, texts: Path, tmp_path: Path) -> None:
+def test_control_tokens_of_a_text_are_text_and_counted(
+    model: Path, model_of_tokens: Path, texts: Path, tmp_path: Path
+) -> None:
+    rows = {"text_id": ["x", "y"], "text": ["a<|end|>b<|end|>", "ab"]}
+    write_table(texts, TEXTS, rows, {})
+    for prepared, lengths, read in ((model, [16, 2], "text"), (model_of_tokens, [4, 2], "tokens")):
+        (shard,) = extract(prepared, texts, tmp_path / read)
+        traces = read_table(shard / "traces.parquet", TRACES)
+        assert traces["n_tokens"].tolist() == lengths
+        assert traces["control_tokens"].tolist() == [2, 0]
+        make_features([shard], tmp_path / read / "f.parquet")
+        record = read_provenance(tmp_path / read / "f.parquet")
+        assert record["control_tokens"] == read
+        assert record["texts_with_control_tokens"] == 1
+
+
+def test_bos_is_left_out_when_asked(model_of_tokens: Path, texts: Path, tmp_path: Path) -> None:
     write_table(texts, TEXTS, {"text_id": ["x"], "text": ["<|end|>ab"]}, {})
-    shards = extract(model, texts, tmp_path)
+    shards = extract(model_of_tokens, texts, tmp_path)
     traces = read_table(shards[0] / "traces.parquet", TRACES)
     assert traces["has_bos"].tolist() == [True]
     features = make_features(shards, tmp_path / "f.parquet", include_bos=False)
@@ -198,9 +225,9 @@ def test_bos_is_left_out_when_asked(model: Path, texts: Path, tmp_path: Path) ->
     assert features["l0_f1"][0] == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_text_of_bos_alone_is_named(model: Path, texts: Path, tmp_path: Path) -> None:
+def test_a_text_of_bos_alone_is_named(model_of_tokens: Path, texts: Path, tmp_path: Path) -> None:
     write_table(texts, TEXTS, {"text_id": ["only"], "text": ["<|end|>"]}, {})
-    shards = extract(model, texts, tmp_path)
+    shards = extract(model_of_tokens, texts, tmp_path)
     with pytest.raises(UserError, match="'only' has no token beside"):
         make_features(shards, tmp_path / "f.parquet", include_bos=False)
 

@@ -12,6 +12,7 @@ from llm_anatomy.config.patching import (
     Skip,
 )
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.run.tokenizer import TextTokenizer
 from llm_anatomy.patching.cases import cases_for
 from llm_anatomy.patching.examples import BuiltTask, build_task
 
@@ -97,3 +98,19 @@ def test_questions_without_a_subject_are_asked_by_their_positions() -> None:
     with pytest.raises(UserError, match="'sums'"):
         build_task(task, [], tiny_tokenizer(), manipulations=[Freeze(name="f", positions=[99])])
     build_task(task, [], tiny_tokenizer(), manipulations=[Freeze(name="f", positions=[0])])
+
+
+def test_prompts_with_control_tokens_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    task = RelationTask(name="letters", relation="letters", prompt="{subject} is")
+    subjects = ("x", "y <|end|>")
+    records = [
+        {"example_id": subject, "subject": subject, "answers": ["Paris"], "prompt": None}
+        for subject in subjects
+    ]
+    intake = build_task(task, records, TextTokenizer.of(tiny_tokenizer())).intake
+    assert intake["used"].all()
+    counted = intake.dropna(subset=["category"])
+    assert counted[["example_id", "category"]].to_numpy().tolist() == [
+        ["y <|end|>", "control_tokens"]
+    ]
+    assert "1 of 2 prompts of the task 'letters' hold characters of control tokens" in caplog.text

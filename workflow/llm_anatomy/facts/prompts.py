@@ -23,6 +23,7 @@ from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
 from llm_anatomy.model.run.batching import context_length, equal_length_batches
 from llm_anatomy.model.run.logprobs import log_probabilities
 from llm_anatomy.model.run.readout import unembedding_of
+from llm_anatomy.model.run.tokenizer import TextTokenizer
 from llm_anatomy.statistics.sampling import sample_rows
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ def ask_relation(
     rows = relation.to_dict("records")
     for template in templates:
         questions = [ask(tokenizer, row, template) for row in rows]
+        TextTokenizer.of(tokenizer).warn([question.prompt for question in questions], "prompts")
         # What cannot be asked is judged by its length alone.
         ids = [
             question.ids if 0 < len(question.ids) <= (context or math.inf) else (0,)

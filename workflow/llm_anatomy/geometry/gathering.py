@@ -66,11 +66,10 @@ def extract_activations(
     lengths = [len(ids) for ids in encoded.ids]
     _check_tokens(text_ids, lengths, source)
     logger.info(
-        "%d texts, %d tokens, %d texts with control tokens (read as %s), %d cut at %d tokens",
+        "%d texts, %d tokens, %d texts with control tokens, %d cut at %d tokens",
         len(text_ids),
         sum(lengths),
         sum(map(bool, encoded.control_tokens)),
-        loaded.provenance["control_tokens"],
         sum(encoded.truncated),
         max_length,
     )

@@ -110,12 +110,7 @@ def feature_frame(shards: Sequence[Traces], *, include_bos: bool = True) -> pd.D
 def _shard_frame(traces: Traces, include_bos: bool) -> pd.DataFrame:
     if not include_bos:
         _check_more_than_bos(traces)
-    texts = {
-        "text_id": traces.text_ids,
-        "n_tokens": traces.lengths,
-        "truncated": traces.truncated,
-        "control_tokens": traces.control_tokens,
-    }
+    texts = {"text_id": traces.text_ids, "n_tokens": traces.lengths, "truncated": traces.truncated}
     values = np.empty((len(traces.text_ids), traces.n_layers, N_FEATURES))
     for layer in range(traces.n_layers):
         active, distance = (part[None] for part in traces.layer(layer))

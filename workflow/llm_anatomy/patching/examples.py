@@ -20,6 +20,7 @@ from llm_anatomy.config.patching import (
     Task,
 )
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.run.tokenizer import TextTokenizer
 from llm_anatomy.patching.cases import reaches
 from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
 from llm_anatomy.patching.pairs import SwitchPair, make_pairs, subject_missing
@@ -86,11 +87,14 @@ def build_task(
     if any(isinstance(manipulation, Switch) for manipulation in manipulations):
         assert isinstance(task, RelationTask)
         pairs, unpaired = make_pairs(tokenizer, task, used, seed)
+    prompts = [example.item.prompt for example in used]
+    controls = TextTokenizer.of(tokenizer).warn(prompts, f"prompts of the task '{task.name}'")
+    aside += left
     return BuiltTask(
         examples=EXAMPLES.frame(map(_example_row, used)),
         pairs=PAIRS.frame(map(_pair_row, pairs)),
         floors=FLOORS.frame(_floor_rows(task, used, seed)),
-        intake=INTAKE.frame(_intake_rows(used, aside + left, pairs, unpaired + unreached)),
+        intake=INTAKE.frame(_intake_rows(used, controls, aside, pairs, unpaired + unreached)),
     )
 
 
@@ -202,14 +206,19 @@ def _floor_rows(task: Task, examples: Sequence[TaskExample], seed: int) -> list[
 
 def _intake_rows(
     used: Sequence[TaskExample],
+    controls: Sequence[int],
     aside: Sequence[SetAside],
     pairs: Sequence[SwitchPair],
     unpaired: Sequence[SetAside],
 ) -> Iterable[dict[str, Any]]:
-    for example in used:
-        note = example.item.note
-        changes = {} if note is None else {"category": "truncated", "reason": note}
-        yield _used_row(example, "task") | changes
+    for example, count in zip(used, controls, strict=True):
+        notes = {} if example.item.note is None else {"truncated": example.item.note}
+        if count:
+            notes["control_tokens"] = f"the prompt holds the characters of {count} control tokens"
+        row = _used_row(example, "task")
+        if notes:
+            row |= {"category": next(iter(notes)), "reason": "; ".join(notes.values())}
+        yield row
     yield from map(asdict, aside)
     # Manipulations of the subject's positions leave these out as well.
     for example in used:

@@ -67,14 +67,19 @@ def run(
     passages = inserts_of(settings.inserts, *(read_table(path, INSERTS) for path in insert_texts))
     tables = (read_table(path, PROMPT_TEXTS) for path in prompt_texts)
     requests = prompts_of(settings.prompts, *tables)
-    loaded = load_model(model, settings.precision, compute_settings())
-    # First, because a template that cannot be used ends the stage.
-    prompt_formats(settings.prompts, loaded, settings.chat)
+    loaded = _loaded(settings, model)
     datasets, regions = Collection(texts, [TEXTS]), _by_dataset(REGION_CHECKS, region_checks)
     for dataset, hulls in _by_dataset(HULL_CHECKS, hull_checks).items():
         _check(settings, loaded, datasets.path(TEXTS, dataset=dataset), hulls, regions[dataset])
     _trace(settings, loaded, passages, prefix_features, insert_starts)
     _ask(settings, loaded, requests, prompts, prompt_dimension)
+
+
+def _loaded(settings: ExperimentStage, model: Path) -> LoadedModel:
+    """The model, after a look at its chat template: one that cannot be used ends the stage."""
+    loaded = load_model(model, settings.precision, compute_settings())
+    prompt_formats(settings.prompts, loaded, settings.chat)
+    return loaded
 
 
 def _by_dataset(schema: TableSchema, paths: tuple[Path, ...]) -> dict[str, Path]:

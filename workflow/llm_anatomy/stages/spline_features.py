@@ -20,8 +20,12 @@ class SplineStage(Settings):
 def run(settings: SplineStage, *, traces: tuple[Path, ...], features: Path) -> None:
     """Read the token traces of all shards; write one row of 7 features per layer for every text."""
     include_bos = settings.spline_features.include_bos
-    rows = feature_frame(read_traces(traces), include_bos=include_bos)
+    read = read_traces(traces)
+    rows = feature_frame(read, include_bos=include_bos)
     provenance = read_provenance(traces[0]) | settings.model_dump()
+    provenance["texts_with_control_tokens"] = sum(
+        int((shard.control_tokens > 0).sum()) for shard in read
+    )
     write_table(features, SPLINE_FEATURES, rows, provenance)
 
 

@@ -14,19 +14,12 @@ _N_TOKENS = Column(
     "n_tokens", pa.int32(), "Tokens that were read, special tokens included", "tokens"
 )
 _TRUNCATED = Column("truncated", pa.bool_(), "Whether the text was longer and lost its end")
-_CONTROL_TOKENS = Column(
-    "control_tokens",
-    pa.int32(),
-    "Control tokens that the text holds the characters of; read as text or as tokens, as the "
-    "provenance says",
-    "tokens",
-)
+_CONTROLS = Column("control_tokens", pa.int32(), "Control tokens whose characters it holds")
 _POSITION = Column("position", pa.int32(), "Position of the token whose attention is counted")
 _THRESHOLD = Column(
     "threshold",
     pa.string(),
-    "`relative`: attention above a share of the head's largest; `absolute`: above a value; both "
-    "numbers are in the provenance",
+    "Attention above a share of the head's largest (`relative`) or above a value (`absolute`)",
 )
 
 TRACES = TableSchema(
@@ -38,7 +31,7 @@ TRACES = TableSchema(
         _TEXT_ID,
         _N_TOKENS,
         _TRUNCATED,
-        _CONTROL_TOKENS,
+        _CONTROLS,
         Column("has_bos", pa.bool_(), "Whether the first token marks the beginning of sequence"),
         Column(
             "l{layer}_active",
@@ -50,8 +43,7 @@ TRACES = TableSchema(
         Column(
             "l{layer}_distance",
             pa.list_(pa.float32()),
-            "Per token: Euclidean distance of the MLP's input to the nearest boundary between "
-            "regions, min over units of |w x + b| / |w|",
+            "Per token: distance of the MLP's input to the nearest boundary, min |w x + b| / |w|",
             "length in the MLP's input space",
             pattern=r"l\d+_distance",
         ),
@@ -114,7 +106,6 @@ SPLINE_FEATURES = TableSchema(
         _TEXT_ID,
         _N_TOKENS,
         _TRUNCATED,
-        _CONTROL_TOKENS,
         Column(
             "l{layer}_f{n}",
             pa.float64(),

@@ -82,7 +82,7 @@ INTAKE = TableSchema(
             pa.string(),
             "Why not: unequal_spans, answer_unreachable, prompt_too_long, subject_not_in_prompt, "
             "no_donor, unanswerable, demonstration, not_sampled, no_position; `truncated` ones and "
-            "those with `fewer_positions` are used.",
+            "those with `fewer_positions` or `control_tokens` are used.",
             nullable=True,
         ),
         Column("reason", pa.string(), "The same in words, with the numbers.", nullable=True),

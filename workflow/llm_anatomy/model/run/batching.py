@@ -80,7 +80,7 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> Enco
     """Tokenise texts with the tokenizer's own special tokens, cutting each at `max_length`."""
     reader = TextTokenizer.of(tokenizer)
     ids: list[list[int]] = reader(list(texts), add_special_tokens=True)["input_ids"]
-    counts, limit = reader.counts(texts), max(map(len, ids), default=0)
+    counts, limit = reader.warn(texts, "texts"), max(map(len, ids), default=0)
     limit = limit if max_length is None else max_length
     return EncodedTexts([row[:limit] for row in ids], [len(row) > limit for row in ids], counts)
 

@@ -10,6 +10,7 @@ have names that no text has; all other texts see the model's own.
 
 import copy
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm_anatomy.model.source.record import read_record
+
+logger = logging.getLogger(__name__)
 
 ControlTokens = Literal["text", "tokens"]
 # Characters that Unicode keeps for a program's own use: no text that is interchanged has them.
@@ -110,6 +113,20 @@ class TextTokenizer:
             )
             for text, ids in zip(texts, encoded, strict=True)
         ]
+
+    def warn(self, texts: Sequence[str], what: str) -> list[int]:
+        """Count control tokens as `counts` does, and say in the log how many texts hold one."""
+        counts = self.counts(texts)
+        if any(counts):
+            logger.warning(
+                "%d of %d %s hold characters of control tokens, which are read as %s (key "
+                "'control_tokens' of the model)",
+                sum(map(bool, counts)),
+                len(counts),
+                what,
+                self.control_tokens,
+            )
+        return counts
 
     def __call__(self, text: str | Sequence[str], **options: Any) -> Any:
         """Tokenise one text or several, as the tokenizer does that this stands for."""
