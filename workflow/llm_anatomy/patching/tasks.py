@@ -119,7 +119,7 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
         answers = tuple(record["answers"])
         if record["prompt"]:
             prompt = demonstrations + record["prompt"]
-            at = prompt.rfind(subject)
+            at = prompt.rfind(subject) if subject else -1
         else:
             prompt = demonstrations + task.prompt.replace("{subject}", subject)
             before = task.prompt[: task.prompt.rfind("{subject}")].replace("{subject}", subject)
