@@ -8,6 +8,8 @@ from llm_anatomy.rulebook.inputs import (
     needed_wheels,
     one_of,
     part_tables,
+    untracked_dataset,
+    untracked_model,
 )
 
 
@@ -47,6 +49,7 @@ rule prepare_model:
     params:
         *stage_code("prepare_model"),
         settings=for_entry("model", CONFIG.models, model_settings(CONFIG)),
+        untracked=for_entry("model", CONFIG.models, untracked_model),
     shell:
         stage_command("prepare_model")
 
@@ -71,6 +74,7 @@ rule build_dataset:
     params:
         *stage_code("build_dataset"),
         settings=for_entry("dataset", CONFIG.datasets, dataset_settings(CONFIG)),
+        untracked=for_entry("dataset", CONFIG.datasets, untracked_dataset),
     shell:
         stage_command("build_dataset")
 

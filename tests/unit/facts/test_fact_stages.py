@@ -16,7 +16,7 @@ from llm_anatomy.config.facts import (
 from llm_anatomy.facts.methods import METHODS
 from llm_anatomy.tables import facts as tables
 from llm_anatomy.tables.claims import CLAIMS
-from llm_anatomy.tables.core import read_table
+from llm_anatomy.tables.core import read_provenance, read_table
 from llm_anatomy.tables.fact_case import CASE_STUDY
 
 from tests.unit.facts.study import CAPITALS, NONE, attribute, later_stages
@@ -49,6 +49,12 @@ def test_from_relations_to_figures(model: Path, tmp_path: Path) -> None:
         KnockOut(methods=list(METHODS), neurons=5, value_neurons=(10, 10), head_share=0.1),
         CaseStudy(units=4, tokens=3),
     )
+    recorded = read_provenance(root / "query_neurons.parquet")["inputs"]
+    assert {Path(name).name for name in recorded} == {
+        "facts.parquet",
+        "neuron_importance.parquet",
+        "attention_neuron_importance.parquet",
+    }
     answers = read_table(root / "knock_out.parquet", tables.KNOCK_OUT)
     original = answers[answers["selection"] == "original"].set_index("example_id")
     assert original.loc[facts["example_id"], "logprob"].tolist() == pytest.approx(

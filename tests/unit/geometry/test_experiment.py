@@ -1,5 +1,7 @@
 """The experiments as a notebook calls them: a loaded model, frames and settings in, frames out."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from llm_anatomy.config.geometry import (
     RegionChecks,
 )
 from llm_anatomy.errors import UserError
+from llm_anatomy.geometry.claims import insert_claim
 from llm_anatomy.geometry.experiment import (
     ask_prompts,
     check_regions,
@@ -23,7 +26,13 @@ from llm_anatomy.geometry.gathering import extract_activations, shard_rows
 from llm_anatomy.geometry.outcomes import judge_answers
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.loading import LoadedModel
-from llm_anatomy.tables.geometry import HULL_CHECKS, PREFIX_FEATURES, REGION_CHECKS
+from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.geometry import (
+    HULL_CHECKS,
+    INSERT_STARTS,
+    PREFIX_FEATURES,
+    REGION_CHECKS,
+)
 
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -102,6 +111,17 @@ def test_the_passage_stands_where_the_tokens_say(loaded: LoadedModel) -> None:
     short = InsertedText(name="short", document="One sentence", insert="Oh no!")
     with pytest.raises(UserError, match="'short' cannot be used"):
         trace_inserts(loaded, [short], 0, 64)
+
+
+def test_without_documents_the_tables_of_inserts_are_empty(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    for schema, rows in zip(
+        (PREFIX_FEATURES, INSERT_STARTS), trace_inserts(loaded, [], 0, 64), strict=True
+    ):
+        write_table(tmp_path / "t.parquet", schema, rows, {})
+        assert read_table(tmp_path / "t.parquet", schema).empty
+    assert insert_claim("m", INSERT_STARTS.frame([]))["holds"] is None
 
 
 def test_prompts_are_counted_at_their_last_token_and_answered(loaded: LoadedModel) -> None:

@@ -123,10 +123,10 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     write_record(run.model.parent, record, {})
     tally = pd.DataFrame(
         {
-            "outcome": ["in", "used", "set aside", "set aside"],
-            "reason": ["", "", "empty text", "copy of an earlier text"],
-            "rows": [12, 9, 1, 2],
-            "examples": ["", "", "row 3", "rows 5, 7"],
+            "outcome": ["in", "used", "set aside", "set aside", "warning"],
+            "reason": ["", "", "empty text", "copy of an earlier text", "'z' never occurs"],
+            "rows": [12, 9, 1, 2, 0],
+            "examples": ["", "", "row 3", "rows 5, 7", ""],
         }
     )
     write_table(run.intake, INTAKE, tally, {"source": "letters.csv", "licence": "CC0-1.0"})

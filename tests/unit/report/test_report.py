@@ -88,6 +88,10 @@ def _make(run: Run) -> str:
     return report.read_text(encoding="utf-8")
 
 
+def test_a_warning_of_the_intake_is_on_the_page_once(page: str) -> None:
+    assert page.count("&#39;z&#39; never occurs") == 1
+
+
 def test_numbers_of_the_page_are_the_numbers_of_the_table(page: str, small_run: Run) -> None:
     shown = [t for t in Page(page).tables if t["source"] == str(small_run.measures)]
     some, everything = shown

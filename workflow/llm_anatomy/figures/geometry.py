@@ -46,12 +46,14 @@ def geometry_figures(tables: Collection, scope: GeometryScope) -> Iterator[Exhib
             model,
             tables.path(INTRINSIC_DIMENSION, **first),
         )
-        yield insert_maps(
-            tables.frame(PREFIX_FEATURES, model=model),
-            tables.frame(INSERT_STARTS, model=model),
-            model,
-            tables.path(INSERT_STARTS, model=model),
-        )
+        starts = tables.frame(INSERT_STARTS, model=model)
+        if not starts.empty:
+            yield insert_maps(
+                tables.frame(PREFIX_FEATURES, model=model),
+                starts,
+                model,
+                tables.path(INSERT_STARTS, model=model),
+            )
         yield from prompt_exhibits(tables, model)
         yield theory_checks(
             _of_all_texts(tables, HULL_CHECKS, model, scope.datasets),

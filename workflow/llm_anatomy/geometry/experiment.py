@@ -39,7 +39,13 @@ from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.prompts import chat_ids, has_chat, raw_ids
 from llm_anatomy.progress import Progress, track
 from llm_anatomy.statistics.random import seeded_generator
-from llm_anatomy.tables.geometry import HULL_CHECKS, INSERT_STARTS, PROMPTS, REGION_CHECKS
+from llm_anatomy.tables.geometry import (
+    HULL_CHECKS,
+    INSERT_STARTS,
+    PREFIX_FEATURES,
+    PROMPTS,
+    REGION_CHECKS,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +158,7 @@ def trace_inserts(
 
     Args:
         loaded: The model.
-        inserts: Documents, each with the passage to put in.
+        inserts: Documents, each with the passage to put in; without any, the tables are empty.
         seed: Seed of the places where the passages go.
         batch_tokens: Most tokens in one forward pass.
 
@@ -162,6 +168,8 @@ def trace_inserts(
     Raises:
         UserError: A document has one sentence, or its passage begins too close to an end.
     """
+    if not inserts:
+        return PREFIX_FEATURES.frame([]), INSERT_STARTS.frame([])
     rng = seeded_generator(seed)
     changed = []
     for text in inserts:

@@ -122,7 +122,7 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
         answers = tuple(record["answers"])
         if record["prompt"]:
             prompt = demonstrations + without_end(record["prompt"])
-            at = prompt.rfind(subject)
+            at = prompt.rfind(subject) if subject else -1
         else:
             prompt = demonstrations + fill(task.prompt, subject=subject)
             at = len(demonstrations) + place_of(task.prompt, "subject", subject=subject)

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from snakemake.io import ancient, local
 
+from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
@@ -15,6 +17,8 @@ from llm_anatomy.data.wheels import known_wheel
 from llm_anatomy.model.source.folder import source_files
 from llm_anatomy.rulebook.settings import settings_json
 
+# Braces around a word, with or without a constraint, are a wildcard wherever they stand.
+_WILDCARD = re.compile(r"\{\s*\w")
 WHEEL_FOLDER = Path("results/wheels")
 
 Entry = TypeVar("Entry", ModelSource, Dataset)
@@ -33,6 +37,30 @@ def for_entry(
     return of_wildcards
 
 
+def trackable(files: Sequence[str]) -> list[str]:
+    """The files that Snakemake can track: not those in whose path it would read a wildcard."""
+    return [file for file in files if not _WILDCARD.search(file)]
+
+
+def untrackable(files: Sequence[str]) -> list[str]:
+    """The other files, each with the hash of its content, as a parameter that takes their place.
+
+    Snakemake has no way to escape braces in an input, and reruns what has another parameter.
+    """
+    return [f"{file} {_sha256(file, *_state(file))}" for file in files if _WILDCARD.search(file)]
+
+
+def _state(file: str) -> tuple[int, int]:
+    found = Path(file).stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@cache
+def _sha256(file: str, size: int, changed: int) -> str:
+    """A file's hash, computed once for each state that a run sees."""
+    return sha256_file(Path(file))
+
+
 def model_inputs(source: ModelSource) -> list[str]:
     """A model's wheel or the user's own files; none for a hub model, which its commit pins.
 
@@ -41,16 +69,26 @@ def model_inputs(source: ModelSource) -> list[str]:
     """
     if source.wheel is not None:
         return _wheels([source.wheel])
-    own: list[str] = local(source_files(source))
+    own: list[str] = local(trackable(source_files(source)))
     return own
+
+
+def untracked_model(source: ModelSource) -> list[str]:
+    """A parameter for the model's files that Snakemake cannot track."""
+    return untrackable(source_files(source))
 
 
 def dataset_inputs(dataset: Dataset) -> list[str]:
     """A data set's wheels or the user's file; none for hub data and generated relations."""
     if dataset.builtin is not None:
         return _wheels(BUILTINS[dataset.builtin].wheels)
-    own: list[str] = local([dataset.path] if dataset.path is not None else [])
+    own: list[str] = local(trackable([dataset.path] if dataset.path is not None else []))
     return own
+
+
+def untracked_dataset(dataset: Dataset) -> list[str]:
+    """A parameter for the data set's file where Snakemake cannot track it."""
+    return untrackable([dataset.path] if dataset.path is not None else [])
 
 
 def needed_wheels(configuration: Configuration) -> list[str]:

@@ -94,10 +94,8 @@ def _expanded(
             pairs |= {(first, second): 1.0 for first in group[: min(place, BUCKET_PARTNERS)]}
     for (one, other), index in found.items():
         a, b = groups[one], groups[other]
-        for first, second in (
-            *product(a[:BUCKET_PARTNERS], b),
-            *product(a[BUCKET_PARTNERS:], b[:BUCKET_PARTNERS]),
-        ):
+        some = product(a[:BUCKET_PARTNERS], b[:BUCKET_PARTNERS])
+        for first, second in (*some, *product(a[:1], b), *product(a, b[:1])):
             pairs[min(first, second), max(first, second)] = index
     return pairs
 
