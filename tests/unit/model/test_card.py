@@ -48,7 +48,7 @@ def loaded_on(device, family):
     model = tiny_model(family)
     decoder = resolve(on_card(model) if device == "cuda:0" else model)
     assert decoder.device == torch.device(device)
-    return LoadedModel(decoder, tiny_tokenizer(), {"model": "tiny"})
+    return LoadedModel(decoder, tiny_tokenizer(), {"model": "tiny", "control_tokens": "text"})
 
 
 def on_both(study):
@@ -127,7 +127,7 @@ def test_patching():
         {"example_id": subject, "subject": subject, "answers": [answer], "prompt": None}
         for subject, answer in patching.CITIES.items()
     ]
-    built = build_task(task, records, tiny_tokenizer(), context=100, switches=True)
+    built = build_task(task, records, tiny_tokenizer(), context=100, manipulations=manipulations)
 
     def study(device):
         loaded = loaded_on(device, "llama")
@@ -144,7 +144,7 @@ def test_neurons(tmp_path):
     vocabulary = Vocabulary(weights.folder)
     decoding = VocabularyMap(top_k=4)
     table = read_arrow(make_map(prepared, tmp_path / "map", top_k=4)[0], VOCABULARY)
-    decoded = sampled_tokens(table, 3, seed=7)
+    decoded = sampled_tokens(lambda columns: [table.select(columns)], 3, seed=7)
     tokenizer = tiny_tokenizer()
     ids, _ = sample_texts(tokenizer, ["The city of Rome."] * 3, Activation(texts=3), seed=0)
 

@@ -188,7 +188,7 @@ def test_the_plan_names_every_job_and_the_largest_first(
     monkeypatch.chdir(tmp_path)
     jobs = parse_jobs(DRY_RUN)
     configuration = Configuration()
-    lines = plan_text(jobs, configuration, {"tiny": SHAPE}).splitlines()
+    lines = plan_text(jobs, configuration, {"tiny": SHAPE}, jobs).splitlines()
     assert [line.split()[0] for line in lines[:3]] == [
         "rule",
         "extract_activations",
@@ -196,9 +196,21 @@ def test_the_plan_names_every_job_and_the_largest_first(
     ]
     assert "FLOP" in lines[1]
     assert "2 jobs" in lines[-1]
-    unknown = plan_text(jobs, configuration, {})
+    unknown = plan_text(jobs, configuration, {}, jobs)
     assert "known once the model is prepared" in unknown
     assert need_of("extract_activations", jobs[0].wildcards, configuration, {}) is None
+
+
+def test_the_plan_counts_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = parse_jobs(DRY_RUN)
+    whole = plan_text(jobs, Configuration(), {"tiny": SHAPE}, jobs)
+    assert "are left" not in whole
+    some = plan_text(jobs, Configuration(), {"tiny": SHAPE}, jobs[1:])
+    assert some.startswith(whole)
+    assert some.endswith("1 jobs are done. 1 are left, about 1 minutes one after the other.\n")
+    nothing = plan_text(jobs, Configuration(), {"tiny": SHAPE}, [])
+    assert "2 jobs are done. 0 are left" in nothing
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,10 @@ def best_ranks(
         signs: Which pole of each vector.
         tokens: Tokens of one concept.
     """
-    logits = head @ (vectors * torch.tensor(signs, dtype=vectors.dtype)[:, None]).T
+    logits = (
+        head
+        @ (vectors * torch.tensor(signs, dtype=vectors.dtype, device=vectors.device)[:, None]).T
+    )
     largest = logits[list(tokens)].amax(0)
     ranks: list[int] = ((logits > largest).sum(0) + 1).tolist()
     return ranks

@@ -34,20 +34,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_file(options.configfile)
         values = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
         configuration = load_configuration(values, str(options.configfile))
-        jobs = list_jobs([*options.targets, "--configfile", str(options.configfile)])
+        asked = [*options.targets, "--configfile", str(options.configfile)]
+        jobs, left = list_jobs(asked), list_jobs(asked, done_too=False)
         shapes = {source.name: shape_of(source) for source in configuration.models}
     except UserError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
     known = {name: shape for name, shape in shapes.items() if shape is not None}
-    sys.stdout.write(plan_text(jobs, configuration, known))
+    sys.stdout.write(plan_text(jobs, configuration, known, left))
     return 0
 
 
 def plan_text(
-    jobs: Sequence[PlannedJob], configuration: Configuration, shapes: dict[str, Shape]
+    jobs: Sequence[PlannedJob],
+    configuration: Configuration,
+    shapes: dict[str, Shape],
+    left: Sequence[PlannedJob],
 ) -> str:
-    """The plan as aligned columns, the unknown and the largest first, and totals below."""
+    """The plan as aligned columns, the unknown and the largest first, and totals below.
+
+    Args:
+        jobs: Every job.
+        configuration: The configuration of the run.
+        shapes: Shapes by model.
+        left: The jobs whose results are not there yet.
+    """
     needs = [(job, need_of(job.rule, job.wildcards, configuration, shapes)) for job in jobs]
     needs.sort(key=lambda pair: (-(pair[1].memory_mb if pair[1] else math.inf), pair[0].rule))
     rows = [HEADER, *(_row(job, need) for job, need in needs)]
@@ -56,7 +67,14 @@ def plan_text(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", *_totals([need for _, need in needs], len(jobs))]) + "\n"
+    totals = _totals([need for _, need in needs], len(jobs))
+    if len(left) < len(jobs):
+        minutes = sum(need.minutes for job, need in needs if need is not None and job in left)
+        totals.append(
+            f"{len(jobs) - len(left)} jobs are done. {len(left)} are left, about "
+            f"{_minutes(minutes)} one after the other."
+        )
+    return "\n".join([*lines, "", *totals]) + "\n"
 
 
 def _row(job: PlannedJob, need: Need | None) -> tuple[str, ...]:
@@ -81,7 +99,7 @@ def _totals(needs: Sequence[Need | None], n_jobs: int) -> list[str]:
         f"{n_jobs} jobs. Largest memory {_size(max((n.memory_mb for n in known), default=0))}, "
         f"{sum(n.flops for n in known):.1e} FLOP, "
         f"{_size(sum(n.output_mb for n in known))} of results, "
-        f"about {max(1, round(sum(n.minutes for n in known)))} minutes one after the other."
+        f"about {_minutes(sum(n.minutes for n in known))} one after the other."
     ]
     if unknown:
         lines.append(
@@ -89,6 +107,10 @@ def _totals(needs: Sequence[Need | None], n_jobs: int) -> list[str]:
             "snakemake results/models/NAME/provenance.json and plan again."
         )
     return lines
+
+
+def _minutes(minutes: float) -> str:
+    return f"{max(1, round(minutes))} minutes"
 
 
 def _size(megabytes: float) -> str:

@@ -17,12 +17,14 @@ class Job:
         configuration: The configuration of the run.
         shape: Sizes of its model; None where it has none or none is known.
         count_rows: Rows of a data set or relation by its name.
+        count_tokens: Mean tokens of a text of a data set by its name, however long the model reads.
     """
 
     wildcards: Mapping[str, str]
     configuration: Configuration
     shape: Shape | None
     count_rows: Callable[[str], int]
+    count_tokens: Callable[[str], float]
 
     @property
     def rows(self) -> int:
@@ -32,6 +34,12 @@ class Job:
             data = self.configuration.patching.task(self.wildcards["task"]).data
             name = "" if data is None else data[1]
         return self.count_rows(name)
+
+    @property
+    def text_tokens(self) -> float:
+        """Mean tokens of a text of the job's data set, up to as many as are read of it."""
+        longest = self.configuration.geometry.extraction.max_length
+        return min(self.count_tokens(self.wildcards.get("dataset", "")), longest)
 
     @property
     def model(self) -> Shape:

@@ -24,16 +24,18 @@ class PlannedJob:
     wildcards: dict[str, str]
 
 
-def list_jobs(arguments: Sequence[str]) -> list[PlannedJob]:
-    """Every job that Snakemake would run if nothing were done yet.
+def list_jobs(arguments: Sequence[str], done_too: bool = True) -> list[PlannedJob]:
+    """Every job that Snakemake would run.
 
     Args:
         arguments: Further arguments of Snakemake: targets, `--configfile`.
+        done_too: Also the jobs whose results are there.
 
     Raises:
         UserError: Snakemake refuses them; the sentence is its own.
     """
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--nocolor"]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor"]
+    command += ["--forceall"] if done_too else []
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]

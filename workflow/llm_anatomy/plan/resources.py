@@ -5,16 +5,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import Need, UnknownShapeError, price
 from llm_anatomy.plan.shape import Shape, prepared_shape
-from llm_anatomy.plan.work import ASSUMED_ROWS, ON_DEVICE, work_of
+from llm_anatomy.plan.sizes import rows_of, tokens_of
+from llm_anatomy.plan.work import ON_DEVICE, work_of
 
 MODELS = Path("results/models")
-DATA = Path("results/data")
 # Of a job whose model is not prepared yet; Snakemake asks again when its inputs are there.
 UNKNOWN_MEMORY_MB = 8000
 UNKNOWN_MINUTES = 60
@@ -64,7 +62,13 @@ def need_of(
     """
     name = model_of(wildcards, configuration)
     shape = known_shape(name) if shapes is None else _planned_shape(name, shapes)
-    job = Job(wildcards, configuration, shape, partial(rows_of, configuration))
+    job = Job(
+        wildcards,
+        configuration,
+        shape,
+        partial(rows_of, configuration),
+        partial(tokens_of, configuration),
+    )
     compute = configuration.compute
     if rule not in ON_DEVICE:
         compute = compute.model_copy(update={"device": "cpu"})
@@ -99,19 +103,3 @@ def _planned_shape(name: str, shapes: Mapping[str, Shape]) -> Shape | None:
     """The shape of a configured model, or of one that is tuned from it and has its sizes."""
     base = next((known for known in shapes if name.startswith(f"{known}-")), name)
     return shapes.get(name) or shapes.get(base)
-
-
-def rows_of(configuration: Configuration, name: str) -> int:
-    """Rows of a data set or relation: of its table where it exists, else as many as it may hold."""
-    table = DATA / f"{name}.parquet"
-    try:
-        return _rows(table, table.stat().st_mtime_ns)
-    except Exception:  # absent, or damaged: the stage that reads it says so
-        dataset = next((d for d in configuration.datasets if d.name == name), None)
-        return (dataset.max_rows if dataset else None) or ASSUMED_ROWS
-
-
-@cache
-def _rows(table: Path, made: int) -> int:
-    """Rows of a table that was made at a time: read again when it is made again."""
-    return int(pq.read_metadata(table).num_rows)

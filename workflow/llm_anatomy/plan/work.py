@@ -6,11 +6,10 @@ from dataclasses import replace
 
 from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import MB, Work
+from llm_anatomy.plan.sizes import ASSUMED_TOKENS
 
-# What a data set is taken to hold before it has been read.
-ASSUMED_ROWS = 1000
-ASSUMED_TOKENS = 200
-RELATION_TOKENS = 24
+# Of the passes of a sweep, what is left where layers share work (`patching/fast.py`).
+SHARED_SWEEPS = 0.5
 # A record of a sweep, from its scores to its row in the table.
 RECORD_BYTES = 3000
 # Arrow, pandas and the writer hold copies of a table while it is made.
@@ -23,22 +22,21 @@ N_FEATURES = 7
 def work_of(rule: str, job: Job) -> Work:
     """The work of a rule's job; light work on tables where the rule is not listed here."""
     describe = WORK.get(rule)
-    return Work("tables", held_mb=100, minutes=0.2) if describe is None else describe(job)
+    return Work("tables", held_mb=100, minutes=0.04) if describe is None else describe(job)
 
 
 def _tokens(job: Job) -> float:
-    longest = job.configuration.geometry.extraction.max_length
-    return job.rows * min(ASSUMED_TOKENS, longest)
+    return job.rows * job.text_tokens
 
 
 def _prepare(job: Job) -> Work:
     name = job.wildcards["model"]
     source = next(m for m in job.configuration.models if m.name == name)
     if source.kind in ("path", "hub"):
-        return Work("model", output_mb=1, minutes=0.5)
+        return Work("model", output_mb=1, minutes=0.3)
     # Dequantised weights, and the copy that is saved, in float32.
     size = job.model.parameters * FLOAT32 / MB
-    return Work("model", held_mb=2 * size, output_mb=size, minutes=1)
+    return Work("model", held_mb=2 * size, output_mb=size, minutes=0.6)
 
 
 def _extract(job: Job) -> Work:
@@ -59,29 +57,31 @@ def _extract(job: Job) -> Work:
 
 def _from_traces(job: Job) -> Work:
     stored = FLOAT32 * _tokens(job) * 2 * job.model.n_layers
-    return Work("tables", held_mb=stored * TABLE_COPIES / MB, minutes=0.2)
+    return Work("tables", held_mb=stored * TABLE_COPIES / MB, minutes=_tokens(job) / 1e6)
 
 
 def _dimension(job: Job) -> Work:
     every = job.configuration.geometry.extraction.attention_tokens == "all"
     positions = _tokens(job) if every else job.rows
     held = positions * job.model.n_layers * DIMENSION_BYTES / MB
-    return Work("tables", held_mb=held, minutes=0.2)
+    return Work("tables", held_mb=held, minutes=positions / 1e5)
 
 
 def _detect(job: Job) -> Work:
     shape = job.model
     states = FLOAT32 * job.rows * 2 * shape.n_layers * shape.d_model
-    return Work("learning", held_mb=states * TABLE_COPIES / MB, minutes=job.rows / 500, output_mb=5)
+    minutes = LEARNING_MINUTES + job.rows / 4000
+    return Work("learning", held_mb=states * TABLE_COPIES / MB, minutes=minutes, output_mb=5)
 
 
 def _learn(job: Job) -> Work:
     features = 8 * job.rows * job.model.n_layers * N_FEATURES
-    return Work("tables", held_mb=100 + features * TABLE_COPIES / MB, minutes=job.rows / 500)
+    minutes = 2 * LEARNING_MINUTES + job.rows / 2000
+    return Work("tables", held_mb=100 + features * TABLE_COPIES / MB, minutes=minutes)
 
 
 def _tokenise(job: Job) -> Work:
-    return Work("tokens", minutes=0.2)
+    return Work("tokens", minutes=0.02)
 
 
 def _sweep(job: Job) -> Work:
@@ -97,7 +97,7 @@ def _sweep(job: Job) -> Work:
     return Work(
         "model",
         loads_model=True,
-        body_tokens=examples * RELATION_TOKENS * passes * task.max_new_tokens,
+        body_tokens=examples * PROMPT_TOKENS * passes * task.max_new_tokens * SHARED_SWEEPS,
         head_vectors=records * task.max_new_tokens,
         batch_tokens=job.batch_tokens,
         held_mb=records * RECORD_BYTES / MB,
@@ -131,11 +131,11 @@ def _map_mb(job: Job) -> float:
 
 
 def _from_map(job: Job) -> Work:
-    return Work("tables", held_mb=_map_mb(job), minutes=0.5)
+    return Work("tables", held_mb=_map_mb(job), minutes=0.05)
 
 
 def _draw_map(job: Job) -> Work:
-    return Work("learning", held_mb=_map_mb(job), minutes=0.5)
+    return Work("learning", held_mb=_map_mb(job), minutes=0.05)
 
 
 def _decode_again(job: Job) -> Work:
@@ -145,7 +145,8 @@ def _decode_again(job: Job) -> Work:
     head = shape.head_parameters * FLOAT32 / MB
     return Work(
         "model",
-        head_vectors=2 * len(neurons.comparison.heads) * vectors,
+        # The first model by its own head is in its map.
+        head_vectors=len(neurons.comparison.heads) * vectors,
         held_mb=LOGIT_BUFFER_MB + head + _map_mb(job),
     )
 
@@ -153,7 +154,8 @@ def _decode_again(job: Job) -> Work:
 def _search(job: Job) -> Work:
     shape, search = job.model, job.configuration.neurons.search
     vectors = shape.n_layers * shape.n_neurons * shape.n_matrices
-    share = search.reference_tokens / shape.vocab_size
+    # As many fragments as words.
+    share = 2 * search.reference_tokens / shape.vocab_size
     return Work("model", head_vectors=vectors * share, held_mb=LOGIT_BUFFER_MB)
 
 
@@ -267,7 +269,10 @@ def _attribute(job: Job) -> Work:
     evaluated = facts * (vectors + attribution.curve_points) + attribution.sums * every
     subvalues = every * shape.d_model * FLOAT32 / MB
     return replace(
-        _forward(job, facts * PROMPT_TOKENS * 2, evaluated), held_mb=subvalues, output_mb=20
+        _forward(job, facts * PROMPT_TOKENS * 2, evaluated),
+        held_mb=subvalues,
+        output_mb=20,
+        minutes=facts * FACT_MINUTES,
     )
 
 
@@ -326,9 +331,12 @@ LOGIT_BUFFER_MB = 200
 PROMPT_TOKENS = 10
 HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
-TIMED_REPEATS = 10
+TIMED_REPEATS = 1
 # Rows of a fact in a curve: ten shares kept and removed, the whole and the empty model.
 CURVE_ROWS = 22
+# What a classifier's folds take of any data set, and what a fact takes on any machine and model.
+LEARNING_MINUTES = 0.2
+FACT_MINUTES = 0.4 / 60
 # Exact evaluations per neuron kept, under the certified search.
 EXACT_PER_NEURON = 2
 

@@ -65,8 +65,7 @@ def run(
 ) -> None:
     """Load the model once; write the checks of every dataset, the inserts and the prompts."""
     passages = inserts_of(settings.inserts, *(read_table(path, INSERTS) for path in insert_texts))
-    tables = (read_table(path, PROMPT_TEXTS) for path in prompt_texts)
-    requests = prompts_of(settings.prompts, *tables)
+    requests = prompts_of(settings.prompts, *(read_table(p, PROMPT_TEXTS) for p in prompt_texts))
     loaded = _loaded(settings, model)
     datasets, regions = Collection(texts, [TEXTS]), _by_dataset(REGION_CHECKS, region_checks)
     for dataset, hulls in _by_dataset(HULL_CHECKS, hull_checks).items():
