@@ -149,12 +149,12 @@ def test_what_means_what_it_says_is_taken(tmp_path, text):
 def test_a_device_that_does_not_exist_is_one_sentence(device):
     with pytest.raises(UserError) as caught:
         load_configuration({"compute": {"device": device}}, "mine.yaml")
-    for part in ("mine.yaml", "'compute.device'", f'"{device}"', "cpu, cuda, cuda:0"):
+    for part in ("mine.yaml", "'compute.device'", f'"{device}"', "set 'cpu', 'cuda'"):
         assert part in str(caught.value)
     assert ("mps is not supported" in str(caught.value)) == device.startswith("mps")
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:3", "auto"])
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:3"])
 def test_devices(device):
     assert load_configuration({"compute": {"device": device}}, "m").compute.device == device
 

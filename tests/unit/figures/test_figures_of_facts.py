@@ -18,6 +18,7 @@ from llm_anatomy.figures.facts import (
     query_exhibit,
     shared_exhibit,
 )
+from llm_anatomy.tables.attribution import AGREEMENT_WITH_EXACT, FAITHFULNESS
 from llm_anatomy.tables.fact_case import CASE_ATTENTION, CASE_CONTRASTS, CASE_STUDY
 from llm_anatomy.tables.facts import (
     CURVE,
@@ -192,6 +193,9 @@ def study() -> Iterator[Made]:
     ]
     yield Made(CASE_CONTRASTS, contrasts, own)
     yield Made(CASE_STUDY, case_rows(), own)
+    # What units carry is drawn, and tested, apart; a relation with too few facts has nothing.
+    for schema in (FAITHFULNESS, AGREEMENT_WITH_EXACT):
+        yield Made(schema, [], own | {"relation": "months"})
 
 
 @pytest.fixture(scope="module")

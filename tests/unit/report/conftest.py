@@ -119,6 +119,7 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "licence": "mit",
         "parameters": 12_300_000,
         "weights_sha256": "ab" * 32,
+        "files": {},
     }
     write_record(run.model.parent, record, {})
     tally = pd.DataFrame(

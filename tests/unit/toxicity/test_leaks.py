@@ -14,9 +14,16 @@ from llm_anatomy.geometry.spline import N_FEATURES, feature_columns
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.model.run.tokenizer import TextTokenizer
 from llm_anatomy.toxicity import detection, evaluate, transfer
 from llm_anatomy.toxicity.classifiers import LogisticRecipe, choose
-from llm_anatomy.toxicity.detector import Detector, LabelDetector, Logistic, check_model
+from llm_anatomy.toxicity.detector import (
+    Detector,
+    LabelDetector,
+    Logistic,
+    TrainingRange,
+    check_model,
+)
 from llm_anatomy.toxicity.evaluate import Evaluation, LabelledTexts, out_of_fold
 from llm_anatomy.toxicity.features import Dense
 from llm_anatomy.toxicity.scoring import score_texts
@@ -119,7 +126,9 @@ def test_features_are_scaled_by_the_training_texts_alone() -> None:
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    return LoadedModel(resolve(tiny_model("llama")), tiny_tokenizer(), {})
+    # Where a text's `<|end|>` is the beginning-of-sequence token, and no mere characters.
+    tokenizer = TextTokenizer(tiny_tokenizer(), "tokens")
+    return LoadedModel(resolve(tiny_model("llama")), tokenizer, {})
 
 
 def detector(loaded: LoadedModel, include_bos: bool, max_length: int = 64) -> Detector:
@@ -131,7 +140,9 @@ def detector(loaded: LoadedModel, include_bos: bool, max_length: int = 64) -> De
         "extraction": {"max_length": max_length},
         "spline_features": {"include_bos": include_bos},
     }
-    trained = LabelDetector(np.zeros(width), np.ones(width), Logistic(weights, np.zeros(1)))
+    everything = TrainingRange(np.full(width, -1e9), np.full(width, 1e9), np.array([1, 1000]))
+    classifier = Logistic(weights, np.zeros(1))
+    trained = LabelDetector(np.zeros(width), np.ones(width), classifier, everything)
     description = {"n_layers": loaded.decoder.n_layers, "provenance": provenance}
     return Detector({"bad": trained}, description)
 
