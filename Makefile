@@ -19,7 +19,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test docs plan verify clean install
+# How many mutants `make mutants` plants.
+SAMPLE ?= 300
+.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test mutants docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -61,6 +63,13 @@ resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byt
 
 scale-test: $(INSTALLED) ## Twenty million tokens of 32 layers through the stages that read them.
 	$(BIN)/python -m pytest -s -m slow tests/scale
+
+# The tester has a venv of its own: none of it is in the lock that the workflow and its tests run with.
+mutants: $(INSTALLED) ## Plant SAMPLE small faults in a copy, count those that tests notice (hours; resumable).
+	@test -x .mutants/venv/bin/python || $(PYTHON) -m venv .mutants/venv
+	@.mutants/venv/bin/python -c 'import cosmic_ray' 2> /dev/null || .mutants/venv/bin/python -m pip --disable-pip-version-check install -q \
+	"$$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["mutants"])')"
+	nice .mutants/venv/bin/python -m tests.mutants --python $(BIN)/python --sample $(SAMPLE)
 
 docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, modules, rules, support) and the conda file.
 	$(BIN)/python -m llm_anatomy.cli.reference

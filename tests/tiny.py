@@ -1,5 +1,6 @@
 """Tiny random models of every family, with a tokenizer, for tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,22 +177,24 @@ def tiny_model(
     return model.to(dtype).eval().requires_grad_(False)
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer: one token per byte, after one special token."""
+WORDS = (
+    "Ġthe",
+    "Ġis",
+    "Ġof",
+    "Ġcapital",
+    "Ġcity",
+    "ĠParis",
+    "ĠRome",
+    "ĠFrance",
+    "ĠItaly",
+    "The",
+)
+
+
+def tiny_tokenizer(words: Sequence[str] = WORDS, vocab: int = VOCAB) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer: one token per byte, after one special token, and some words."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<|end|>": 0} | {symbol: index + 1 for index, symbol in enumerate(alphabet)}
-    words = (
-        "Ġthe",
-        "Ġis",
-        "Ġof",
-        "Ġcapital",
-        "Ġcity",
-        "ĠParis",
-        "ĠRome",
-        "ĠFrance",
-        "ĠItaly",
-        "The",
-    )
     merges = []
     for word in words:
         piece = word[0]
@@ -200,7 +203,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
                 merges.append((piece, symbol))
                 vocabulary[piece + symbol] = len(vocabulary)
             piece += symbol
-    assert len(vocabulary) <= VOCAB, len(vocabulary)
+    assert len(vocabulary) <= vocab, len(vocabulary)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -242,3 +242,54 @@ def test_reading_through_heads_sums_to_what_attention_adds(family):
             read = through_head(block, head, entering, entering.sum(0)).sum(0)
             total += recording.weights[1][head, position] * read
     torch.testing.assert_close(total, recording.attention[1, -1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("operation", "value"), [("zero", 0.0), ("scale", 0.5), ("scale", -1.0), ("replace", 0.7)]
+)
+@pytest.mark.parametrize("fast", [False, True], ids=["whole", "joining"])
+def test_an_operation_on_units_is_the_same_written_out_for_the_model(fast, operation, value):
+    """Neither way of knocking out is asked: each projection is computed anew from its input."""
+    family = "llama"
+    decoder, head_dim = decoder_of(family), decoder_of(family).blocks[0].head_dim
+    prompts, tokens = [PROMPTS[0], PROMPTS[0], PROMPTS[2]], [42, 42, 7]
+    chosen = [
+        Units(),
+        joined(ffn_units([(0, 3), (2, 11)]), attention_units([(1, 2, 5)], head_dim)),
+        Units(
+            attention={0: frozenset({1, 30})},
+            attention_layers=frozenset({1}),
+            ffn_layers=frozenset({1, 2}),
+        ),
+    ]
+    asked = (decoder, prompts, tokens, chosen, 64, operation, value)
+    found = dict(answers_without(*asked, replay_of(family) if fast else None))
+    for index, units in enumerate(chosen):
+
+        def written_out(block, role, units=units):
+            columns = {"down": units.ffn, "o": units.attention}[role].get(block.index, ())
+            layers = {"down": units.ffn_layers, "o": units.attention_layers}[role]
+
+            def forward(module, args, output):
+                inputs = args[0].clone()
+                for column in columns:
+                    new = {"zero": 0.0, "scale": inputs[..., column] * value, "replace": value}
+                    inputs[..., column] = new[operation]
+                added = inputs @ module.weight.T
+                if block.index in layers:
+                    # A whole layer has no coefficients to replace: what it adds is scaled or gone.
+                    added = added * (value if operation == "scale" else 0.0)
+                return added
+
+            return forward
+
+        handles = [
+            projection.module.register_forward_hook(written_out(block, role))
+            for block in decoder.blocks
+            for role, projection in (("down", block.down), ("o", block.o))
+        ]
+        logs = decoder.model(torch.tensor([prompts[index]])).logits[0, -1].log_softmax(-1)
+        for handle in handles:
+            handle.remove()
+        assert found[index].logprob == pytest.approx(float(logs[tokens[index]]), abs=1e-6)
+        assert found[index].rank == int((logs > logs[tokens[index]]).sum()) + 1

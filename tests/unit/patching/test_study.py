@@ -187,8 +187,15 @@ def test_capitals_end_to_end(study: Callable[..., Run], capitals: Path) -> None:
     assert np.allclose(angle.loc[angle["strength"] == 0, "kl"], 0, atol=1e-5)
     curves, depths = read_table(run.path("curves"), CURVES), read_table(run.path("depths"), DEPTHS)
     shares = curves[(curves["manipulation"] == "switch") & (curves["subset"] == "all")]
-    outcomes = shares[shares["metric"].isin(["original", "modified", "neither"])]
-    assert np.allclose(outcomes.groupby("layer")["value"].sum(), 1)
+    # Shares are the answers counted, example by example; a model that answers has both outcomes
+    # (`answers/test_both_answers_of_patching.py`).
+    switch = run.swept("switch")
+    counted = {"original": switch["correct"], "modified": switch["donor_correct"]}
+    for metric, values in counted.items():
+        by_example = values.astype(float).groupby([switch["layer"], switch["example_id"]]).mean()
+        expected = by_example.groupby("layer").mean()
+        found = shares[shares["metric"] == metric].set_index("layer")["value"]
+        assert found.to_dict() == pytest.approx(expected.to_dict())
     assert (
         (curves["low"] <= curves["value"] + 1e-9) & (curves["value"] <= curves["high"] + 1e-9)
     ).all()

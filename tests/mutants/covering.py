@@ -1,0 +1,92 @@
+"""Which test files cover a module: those whose imports lead to it in fewest steps."""
+
+import ast
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "llm_anatomy"
+# A file that imports the module, or something that imports it; further ones rarely notice.
+STEPS = 2
+# Nearest first: more files find few more mutants and cost minutes for each survivor.
+MOST = 12
+
+
+class Covering:
+    """The imports of a tree's package and tests, read once.
+
+    Args:
+        tree: The root of a copy of the project.
+    """
+
+    def __init__(self, tree: Path) -> None:
+        workflow, tests = tree / "workflow", tree / "tests"
+        paths = {_dotted(path, workflow): path for path in workflow.rglob("*.py")}
+        paths |= {_dotted(path, tree): path for path in tests.rglob("*.py")}
+        self.imports = {
+            name: {found for found in _imports(path) if found in paths}
+            for name, path in paths.items()
+        }
+        self.files = {
+            name: path.relative_to(tree).as_posix()
+            for name, path in paths.items()
+            if name.startswith("tests.unit.") and path.name.startswith("test_")
+        }
+
+    def of(self, module: str) -> list[str]:
+        """Test files that cover a module, nearest first; of equals, those of its study first.
+
+        Args:
+            module: Its dotted name.
+        """
+        study = module.split(".")[1]
+        steps = {name: self._steps(name, module) for name in self.files}
+        near = [name for name, count in steps.items() if count is not None and count <= STEPS]
+        near.sort(key=lambda name: (steps[name], study not in name, len(self.imports[name]), name))
+        return [self.files[name] for name in near[:MOST]]
+
+    def _steps(self, test: str, module: str) -> int | None:
+        """Imports between a test and a module; those among the tests' own helpers are free."""
+        reached, count = self._helped(test), 0
+        while reached and count <= STEPS:
+            count += 1
+            if module in reached:
+                return count
+            reached = {found for name in reached for found in self.imports.get(name, ())}
+        return None
+
+    @cache  # noqa: B019 - one object lives as long as a run
+    def _helped(self, test: str) -> frozenset[str]:
+        """What of the package a test file and its helpers import."""
+        seen, todo = set(), [test]
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += [each for each in self.imports.get(name, ()) if each.startswith("tests.")]
+        return frozenset(
+            each for name in seen for each in self.imports.get(name, ()) if _ours(each)
+        )
+
+
+def _ours(name: str) -> bool:
+    return name == PACKAGE or name.startswith(f"{PACKAGE}.")
+
+
+def _dotted(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        yield from _named(node)
+
+
+def _named(node: ast.AST) -> Iterable[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        # What is imported from a package may be a module of it.
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
