@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.attribution.metric import Metric, differentiable_logits, last_logits
+from llm_anatomy.attribution.metric import Metric, last_logits
 from llm_anatomy.attribution.sites import Site, Unit, at_sites
 from llm_anatomy.config.attribution import Positions
 from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import KeyValues, Replay
 
 
@@ -131,4 +132,4 @@ def _run_from(
 
 def _logits(replay: Replay, states: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
     decoder = replay.decoder
-    return differentiable_logits(decoder, decoder.final_norm.module(states))
+    return unembedding_of(decoder).differentiable(decoder.final_norm.module(states))

@@ -23,9 +23,9 @@ from llm_anatomy.attribution.faithfulness import (
     distance,
     faithfulness_curve,
 )
-from llm_anatomy.attribution.methods import UnitScoring, baseline_of, metric_of
+from llm_anatomy.attribution.methods import UnitScoring, baseline_of, counterfactual, metric_of
 from llm_anatomy.attribution.pairs import FactPair
-from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites
+from llm_anatomy.attribution.sites import Unit, sites_of
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.replay import Replay
@@ -59,17 +59,14 @@ def effects_of_units(
     Of opposite sign to the effects, so that like `helpfulness` more is more help.
     """
     replay = Replay(decoder)
-    sites = list(dict.fromkeys(unit.site for unit in units))
+    sites = sites_of(units)
     mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     losses = torch.empty(len(pairs), len(units), dtype=torch.float64)
     for row, pair in enumerate(pairs):
-        tokens, other = (
-            torch.tensor(ids, device=decoder.device) for ids in (pair.tokens, pair.other_tokens)
-        )
-        others = read_sites(decoder, other[None], sites) if mean is None else mean
+        others = mean or counterfactual(decoder, [pair], sites)
         losses[row] = -exact_effects(
             replay,
-            tokens,
+            torch.tensor(pair.tokens, device=decoder.device),
             metric_of([pair], scoring.contrast, decoder.device),
             units,
             {site: values[0] for site, values in others.items()},
@@ -142,13 +139,13 @@ def measured_curve(
     """
     if not pairs:
         raise ValueError("a curve needs at least one fact")
-    sites = list(dict.fromkeys(unit.site for unit in ranking))
+    sites = sites_of(ranking)
     mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     parts: list[FaithfulnessCurve] = []
     rows: list[int] = []
     for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
         chosen = [pairs[row] for row in batch.rows]
-        others = mean or _counterfactual(decoder, chosen, sites)
+        others = mean or counterfactual(decoder, chosen, sites)
         metric = metric_of(chosen, scoring.contrast, decoder.device)
         parts.append(
             faithfulness_curve(
@@ -211,10 +208,3 @@ def areas(
 def _resamples(n_facts: int, resamples: int, seed: int) -> list[Tensor]:
     generator = keyed_generator(seed, "attribution bootstrap")
     return [torch.from_numpy(generator.integers(n_facts, size=n_facts)) for _ in range(resamples)]
-
-
-def _counterfactual(
-    decoder: Decoder, pairs: Sequence[FactPair], sites: Sequence[Site]
-) -> Activations:
-    tokens = torch.tensor([pair.other_tokens for pair in pairs], device=decoder.device)
-    return read_sites(decoder, tokens, sites)

@@ -18,7 +18,7 @@ from llm_anatomy.attribution.gradients import (
 from llm_anatomy.attribution.metric import Metric
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.relevance import relevance_rules
-from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites
+from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites, sites_of
 from llm_anatomy.config.attribution import Baseline, Positions, UnitMethod
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
@@ -61,7 +61,7 @@ def helpfulness(
     """
     if scoring.method == "denoising" and scoring.baseline != "counterfactual":
         raise ValueError("denoising restores units in the counterfactual run and has no baseline")
-    sites = list(dict.fromkeys(unit.site for unit in units))
+    sites = sites_of(units)
     mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     result = torch.empty(len(pairs), len(units), dtype=torch.float64)
     for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
@@ -90,6 +90,10 @@ def baseline_of(
     """What every fact's activations are exchanged for; None where each fact has its own."""
     if baseline == "counterfactual":
         return None
+    if baseline == "zero":
+        # Of any prompt, for the shapes alone.
+        shapes = counterfactual(decoder, pairs[:1], sites)
+        return {site: torch.zeros_like(a[:, :1], dtype=torch.float64) for site, a in shapes.items()}
     total: dict[Site, Tensor] = {}
     n_tokens = 0
     for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
@@ -97,9 +101,15 @@ def baseline_of(
         for site, activations in read_sites(decoder, batch.input_ids, sites).items():
             summed = activations.double().sum((0, 1), keepdim=True)
             total[site] = total[site] + summed if site in total else summed
-    if baseline == "zero":
-        return {site: torch.zeros_like(values) for site, values in total.items()}
     return {site: values / n_tokens for site, values in total.items()}
+
+
+def counterfactual(
+    decoder: Decoder, pairs: Sequence[FactPair], sites: Sequence[Site]
+) -> Activations:
+    """Activations of the other fact's prompt, of pairs of one length."""
+    tokens = torch.tensor([pair.other_tokens for pair in pairs], device=decoder.device)
+    return read_sites(decoder, tokens, sites)
 
 
 def of_units(

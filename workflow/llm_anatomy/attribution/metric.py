@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.readout import unembedding_of
@@ -43,14 +42,4 @@ def last_logits(
 ) -> Float[Tensor, "batch vocab"]:
     """Logits behind prompts of one length; gradients flow through them, soft-cap included."""
     normed = decoder.body(input_ids=tokens, use_cache=False).last_hidden_state[:, -1]
-    return differentiable_logits(decoder, normed)
-
-
-def differentiable_logits(
-    decoder: Decoder, normed: Float[Tensor, "batch d_model"]
-) -> Float[Tensor, "batch vocab"]:
-    """Logits of normalised final states by the one head, without work in place."""
-    head = unembedding_of(decoder)
-    logits = nn.functional.linear(normed.to(head.device, head.dtype), head.weight, head.bias)
-    logits = logits * head.scale
-    return logits if head.softcap is None else head.softcap * torch.tanh(logits / head.softcap)
+    return unembedding_of(decoder).differentiable(normed)

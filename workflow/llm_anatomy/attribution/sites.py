@@ -82,6 +82,11 @@ def all_units(decoder: Decoder, kind: UnitKind) -> list[Unit]:
     return units
 
 
+def sites_of(units: Iterable[Unit]) -> list[Site]:
+    """The sites that units are slices of, each once, in the order of the units."""
+    return list(dict.fromkeys(unit.site for unit in units))
+
+
 @contextmanager
 def at_sites(decoder: Decoder, sites: Iterable[Site], rows: int, on_site: OnSite) -> Iterator[None]:
     """Show the activations of sites to a function during forward passes inside the block.

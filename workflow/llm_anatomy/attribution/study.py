@@ -104,17 +104,14 @@ class _KindStudy(NamedTuple):
         units, settings = all_units(self.decoder, self.kind), self.settings
         rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in tables.TABLES}
         scores: dict[str, Tensor] = {}
-        scoring = _scoring(settings, settings.methods[0])
         for method in settings.methods:
-            scoring = _scoring(settings, method)
             scores[method] = helpfulness(
-                self.decoder, self.ranked, units, scoring, self.batch_tokens
+                self.decoder, self.ranked, units, _scoring(settings, method), self.batch_tokens
             )
             rows[tables.UNIT_SCORES] += self._best(method, units, scores[method])
-            ranking = ranking_of(scores[method], units)
-            self._judge(method, ranking, scoring, rows)
+            self._judge(method, ranking_of(scores[method], units), rows)
             progress.advance()
-        self._judge(RANDOM, random_ranking(units, self.seed), scoring, rows)
+        self._judge(RANDOM, random_ranking(units, self.seed), rows)
         progress.advance()
         self._exchange(units, scores, rows)
         return rows
@@ -139,9 +136,10 @@ class _KindStudy(NamedTuple):
         self,
         method: str,
         ranking: Sequence[Unit],
-        scoring: UnitScoring,
         rows: dict[TableSchema, list[dict[str, Any]]],
     ) -> None:
+        # What is exchanged for what does not depend on the score that made the ranking.
+        scoring = _scoring(self.settings, "attribution_patching")
         curve = measured_curve(self.decoder, self.judged, ranking, scoring, self.batch_tokens)
         key = {"kind": self.kind, "method": method}
         resamples = self.settings.resamples

@@ -250,12 +250,8 @@ def read_arrow(
     """
     with _opened(path, schema) as (groups, remedy):
         chosen, conditions = _selection(schema, groups, columns, where)
-        try:
+        with _reading(path, remedy):
             return groups.read(chosen, conditions)
-        except Exception as error:
-            if shortage_of(error):
-                raise
-            raise _damaged(path, error, remedy) from error
 
 
 def read_pieces(
@@ -271,12 +267,8 @@ def read_pieces(
     with _opened(path, schema) as (groups, remedy):
         chosen, _ = _selection(schema, groups, columns, ())
         for group in range(groups.count):
-            try:
+            with _reading(path, remedy):
                 piece = groups.piece(group, chosen)
-            except Exception as error:
-                if shortage_of(error):
-                    raise
-                raise _damaged(path, error, remedy) from error
             yield piece
 
 
@@ -297,14 +289,10 @@ def _opened(path: Path, schema: TableSchema) -> Iterator[tuple[RowGroups, str]]:
     remedy = f"it is made by the rule {rule}; remake it with: {remake_command(rule, path)}"
     if not path.exists():
         raise UserError(f"{path} is missing; {remedy}")
-    try:
+    with _reading(path, remedy):
         file = pq.ParquetFile(path, page_checksum_verification=True)
         stored = (file.schema_arrow.metadata or {}).get(TABLE_KEY, b"").decode(errors="replace")
         groups = RowGroups(file) if stored == schema.name else None
-    except Exception as error:  # pyarrow raises a dozen types for damaged bytes
-        if shortage_of(error):
-            raise
-        raise _damaged(path, error, remedy) from error
     with file:
         if groups is None:
             raise UserError(
@@ -381,8 +369,16 @@ def _cast(schema: TableSchema, data: Data) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _damaged(path: Path, error: Exception, remedy: str) -> UserError:
-    return UserError(f"{path} is damaged ({' '.join(str(error).split())}); {remedy}")
+@contextmanager
+def _reading(path: Path, remedy: str) -> Iterator[None]:
+    """Call a file damaged that cannot be read, unless what is short is memory."""
+    try:
+        yield
+    except Exception as error:  # pyarrow raises a dozen types for damaged bytes
+        if shortage_of(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged ({reason}); {remedy}") from error
 
 
 def _check_types(schema: TableSchema, stored: pa.Schema) -> None:

@@ -61,6 +61,14 @@ class Unembedding:
         normed = normed.to(self.device, self.dtype)
         return self.capped(self._scaled(nn.functional.linear(normed, self.weight, self.bias)))
 
+    def differentiable(
+        self, normed: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch vocab"]:
+        """Logits as by `unembed`, without work in place: gradients flow, through a soft-cap too."""
+        normed = normed.to(self.device, self.dtype)
+        logits = nn.functional.linear(normed, self.weight, self.bias) * self.scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
     def products(
         self, normed: Float[Tensor, "n d_model"], out: Float[Tensor, "n vocab"] | None = None
     ) -> Float[Tensor, "n vocab"]:
