@@ -1,6 +1,7 @@
 """One relation's units, scored, exchanged and judged: facts in, tables out."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -42,10 +43,12 @@ class UnitStudy(NamedTuple):
     Attributes:
         frames: The tables of unit attribution.
         counts: Facts given, paired, without a counterfactual, and not needed.
+        reasons: Why facts have no counterfactual, counted.
     """
 
     frames: dict[TableSchema, pd.DataFrame]
     counts: dict[str, int]
+    reasons: dict[str, int]
 
 
 def attribute_units(
@@ -64,22 +67,26 @@ def attribute_units(
         seed: Seed of pairs, halves, samples and intervals.
         batch_tokens: Most tokens in one pass.
     """
-    pairs, alone = pair_facts(facts, seed)
+    pairs, aside = pair_facts(facts, seed, settings.unequal)
     used = pairs[: settings.max_facts]
     counts = {
         "facts": len(facts),
-        "without_counterfactual": len(alone),
+        "without_counterfactual": len(aside),
         "not_needed": len(pairs) - len(used),
         "used": len(used),
     }
     rows: dict[TableSchema, list[Any]] = {schema: [] for schema in tables.TABLES}
+    reasons = dict(sorted(Counter(aside.values()).items()))
     if len(used) < LEAST_FACTS:
         logger.warning(
-            "%d facts have a counterfactual of their length, too few to rank units on some and "
-            "judge them on others; the tables are empty",
+            "%d of %d facts have a counterfactual (%s), too few to rank units on some and judge "
+            "them on others; the tables are empty",
             len(used),
+            len(facts),
+            "; ".join(f"{number}: {reason}" for reason, number in reasons.items()),
         )
-        return UnitStudy({schema: schema.frame([]) for schema in rows}, counts | {"used": 0})
+        empty = {schema: schema.frame([]) for schema in rows}
+        return UnitStudy(empty, counts | {"used": 0}, reasons)
     ranked, judged = halves(used, seed)
     total = len(settings.kinds) * (len(settings.methods) + 1)
     with Progress(total, "rankings", "attribute_units") as progress:
@@ -87,7 +94,8 @@ def attribute_units(
             one = _KindStudy(loaded.decoder, kind, settings, ranked, judged, seed, batch_tokens)
             for schema, added in one.rows(progress).items():
                 rows[schema] += added
-    return UnitStudy({schema: schema.frame(added) for schema, added in rows.items()}, counts)
+    frames = {schema: schema.frame(added) for schema, added in rows.items()}
+    return UnitStudy(frames, counts, reasons)
 
 
 class _KindStudy(NamedTuple):

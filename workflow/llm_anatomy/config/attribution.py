@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from llm_anatomy.config.base import Settings
+from llm_anatomy.config.base import Settings, Unequal
 
 UnitKind = Literal["ffn_neuron", "attention_neuron", "head"]
 UnitMethod = Literal[
@@ -43,6 +43,12 @@ class UnitAttribution(Settings):
         "counterfactual",
         description="What activations are exchanged for: those of another fact's prompt, their "
         "mean over facts and positions, or zero. `denoising` needs the first.",
+    )
+    unequal: Unequal = Field(
+        "skip_pair",
+        description="What happens to a fact whose counterfactual has another number of tokens: it "
+        "is set aside and counted, exchanged at its last token only, or aligned right with the "
+        "counterfactual's first activations repeated to the left.",
     )
     positions: Positions = Field("all", description="Positions at which scores exchange them.")
     contrast: bool = Field(
