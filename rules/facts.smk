@@ -20,6 +20,7 @@ UNIT_TABLES = [
     "attribution_agreement",
     "faithfulness",
     "faithfulness_areas",
+    "area_differences",
 ]
 
 # Tables of every relation of a model.
@@ -267,7 +268,12 @@ rule conclude_facts:
                 "results/facts/{model}/{relation}/{table}.parquet",
                 model=MODELS,
                 relation=FACTS.unit_relations,
-                table=["faithfulness", "faithfulness_areas", "attribution_agreement"],
+                table=[
+                    "faithfulness",
+                    "faithfulness_areas",
+                    "area_differences",
+                    "attribution_agreement",
+                ],
             ),
         ],
     output:

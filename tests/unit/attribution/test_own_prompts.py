@@ -34,6 +34,7 @@ UNIT_TABLES = (
     "attribution_agreement",
     "faithfulness",
     "faithfulness_areas",
+    "area_differences",
 )
 WITH_INITIALS = (*WORDS, *INITIALS)
 # A random model knows nothing, so every fact has to pass.

@@ -19,7 +19,7 @@ from llm_anatomy.attribution.metric import Metric
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.relevance import relevance_rules
 from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites, sites_of
-from llm_anatomy.config.attribution import Baseline, Positions, UnitMethod
+from llm_anatomy.config.attribution import ActivationMethod, Baseline, Positions
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 
@@ -40,7 +40,7 @@ class UnitScoring:
         steps: Points of integrated gradients.
     """
 
-    method: UnitMethod = "attribution_patching"
+    method: ActivationMethod = "attribution_patching"
     baseline: Baseline = "counterfactual"
     positions: Positions = "all"
     contrast: bool = True

@@ -3,26 +3,30 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampled_facts
 from llm_anatomy.attribution.experiment import (
     agreement,
-    areas,
-    curve_rows,
     effects_of_units,
     halves,
     measured_curve,
     random_ranking,
-    ranking_of,
 )
 from llm_anatomy.attribution.methods import UnitScoring, helpfulness
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.sites import Unit, all_units
-from llm_anatomy.config.attribution import UnitAttribution, UnitKind
+from llm_anatomy.attribution.vocabulary import defined, vocabulary_scores
+from llm_anatomy.config.attribution import (
+    ActivationMethod,
+    UnitAttribution,
+    UnitKind,
+    VocabularyMethod,
+)
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
@@ -88,7 +92,9 @@ def attribute_units(
         empty = {schema: schema.frame([]) for schema in rows}
         return UnitStudy(empty, counts | {"used": 0}, reasons)
     ranked, judged = halves(used, seed)
-    total = len(settings.kinds) * (len(settings.methods) + 1)
+    total = sum(
+        1 + sum(defined(method, kind) for method in settings.methods) for kind in settings.kinds
+    )
     with Progress(total, "rankings", "attribute_units") as progress:
         for kind in settings.kinds:
             one = _KindStudy(loaded.decoder, kind, settings, ranked, judged, seed, batch_tokens)
@@ -111,22 +117,64 @@ class _KindStudy(NamedTuple):
         """Rows of every table for one kind of units."""
         units, settings = all_units(self.decoder, self.kind), self.settings
         rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in tables.TABLES}
-        scores: dict[str, Tensor] = {}
-        for method in settings.methods:
-            scores[method] = helpfulness(
-                self.decoder, self.ranked, units, _scoring(settings, method), self.batch_tokens
-            )
-            rows[tables.UNIT_SCORES] += self._best(method, units, scores[method])
-            self._judge(method, ranking_of(scores[method], units), rows)
+        scores = self._scores(units)
+        # Sorted once: what is written, judged and exchanged goes by the same order.
+        orders = {
+            method: values.mean(0).argsort(descending=True, stable=True).tolist()
+            for method, values in scores.items()
+        }
+        rankings = {m: [units[number] for number in order] for m, order in orders.items()}
+        rankings[RANDOM] = random_ranking(units, self.seed)
+        drawn = resampled_facts(len(self.judged), settings.resamples, self.seed)
+        judged: dict[str, JudgedCurve] = {}
+        # What is exchanged for what does not depend on the score that made the ranking.
+        scoring = _scoring(settings, "attribution_patching")
+        for method, ranking in rankings.items():
+            curve = measured_curve(self.decoder, self.judged, ranking, scoring, self.batch_tokens)
+            judged[method] = JudgedCurve(curve, drawn)
             progress.advance()
-        self._judge(RANDOM, random_ranking(units, self.seed), rows)
-        progress.advance()
-        self._exchange(units, scores, rows)
+        kind = {"kind": self.kind}
+        for method, one in judged.items():
+            rows[tables.FAITHFULNESS] += one.rows(kind | {"method": method})
+            rows[tables.AREAS].append(one.areas(kind | {"method": method}))
+        rows[tables.DIFFERENCES] += area_differences(judged, kind)
+        for method, order in orders.items():
+            rows[tables.UNIT_SCORES] += self._best(method, units, scores[method], order)
+        self._exchange(units, scores, orders, rows)
         return rows
 
-    def _best(self, method: str, units: Sequence[Unit], scores: Tensor) -> list[dict[str, Any]]:
+    def _scores(self, units: Sequence[Unit]) -> dict[str, Float[Tensor, "facts units"]]:
+        """Scores of the units by every method that has a number for them."""
+        settings = self.settings
+        of_vocabulary: list[VocabularyMethod] = [
+            method
+            for method in get_args(VocabularyMethod)
+            if method in settings.methods and defined(method, self.kind)
+        ]
+        found: dict[str, Tensor] = {}
+        found.update(
+            vocabulary_scores(
+                self.decoder,
+                self.ranked,
+                self.kind,
+                of_vocabulary,
+                settings.exact_increases,
+                self.batch_tokens,
+            ).items()
+        )
+        by_activation: list[ActivationMethod] = [
+            method for method in get_args(ActivationMethod) if method in settings.methods
+        ]
+        for method in by_activation:
+            found[method] = helpfulness(
+                self.decoder, self.ranked, units, _scoring(settings, method), self.batch_tokens
+            )
+        return {method: found[method] for method in settings.methods if method in found}
+
+    def _best(
+        self, method: str, units: Sequence[Unit], scores: Tensor, order: Sequence[int]
+    ) -> list[dict[str, Any]]:
         mean, magnitude = scores.mean(0), scores.abs().mean(0)
-        best = mean.argsort(descending=True, stable=True)[: self.settings.kept].tolist()
         return [
             {
                 "kind": self.kind,
@@ -137,36 +185,19 @@ class _KindStudy(NamedTuple):
                 "mean_abs": float(magnitude[number]),
                 "facts": len(scores),
             }
-            for rank, number in enumerate(best, start=1)
+            for rank, number in enumerate(order[: self.settings.kept], start=1)
         ]
-
-    def _judge(
-        self,
-        method: str,
-        ranking: Sequence[Unit],
-        rows: dict[TableSchema, list[dict[str, Any]]],
-    ) -> None:
-        # What is exchanged for what does not depend on the score that made the ranking.
-        scoring = _scoring(self.settings, "attribution_patching")
-        curve = measured_curve(self.decoder, self.judged, ranking, scoring, self.batch_tokens)
-        key = {"kind": self.kind, "method": method}
-        resamples = self.settings.resamples
-        rows[tables.FAITHFULNESS] += curve_rows(curve, resamples, self.seed, key)
-        rows[tables.AREAS].append(areas(curve, resamples, self.seed, key))
 
     def _exchange(
         self,
         units: Sequence[Unit],
         scores: dict[str, Float[Tensor, "facts units"]],
+        orders: dict[str, list[int]],
         rows: dict[TableSchema, list[dict[str, Any]]],
     ) -> None:
         """Exchange the best units of every score and a sample of the others, one by one."""
         settings, facts = self.settings, self.ranked[: self.settings.exact_facts]
-        top = {
-            int(number)
-            for values in scores.values()
-            for number in values.mean(0).argsort(descending=True, stable=True)[: settings.exact_top]
-        }
+        top = {number for order in orders.values() for number in order[: settings.exact_top]}
         drawn = sample_of_layers(units, top, settings.exact_sample, self.seed)
         chosen = sorted(top | drawn)
         if not facts or not chosen:
@@ -207,7 +238,7 @@ def sample_of_layers(units: Sequence[Unit], left_out: set[int], count: int, seed
     return drawn
 
 
-def _scoring(settings: UnitAttribution, method: Any) -> UnitScoring:
+def _scoring(settings: UnitAttribution, method: ActivationMethod) -> UnitScoring:
     return UnitScoring(
         method, settings.baseline, settings.positions, settings.contrast, settings.steps
     )

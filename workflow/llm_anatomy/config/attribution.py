@@ -7,9 +7,21 @@ from pydantic import Field
 from llm_anatomy.config.base import Settings, Unequal
 
 UnitKind = Literal["ffn_neuron", "attention_neuron", "head"]
-UnitMethod = Literal[
+ActivationMethod = Literal[
     "attribution_patching", "denoising", "relevance_patching", "integrated_gradients", "activation"
 ]
+# The eight of Yu and Ananiadou (arXiv 2312.12141v4, section 4.1).
+VocabularyMethod = Literal[
+    "log_prob_increase",
+    "log_prob",
+    "prob_increase",
+    "norm",
+    "coefficient",
+    "inverse_rank",
+    "coefficient_norm",
+    "coefficient_rank",
+]
+UnitMethod = ActivationMethod | VocabularyMethod
 Baseline = Literal["counterfactual", "mean", "zero"]
 Positions = Literal["last", "all"]
 
@@ -33,11 +45,25 @@ class UnitAttribution(Settings):
         description="Kinds of units; each is ranked and exchanged apart.",
     )
     methods: list[UnitMethod] = Field(
-        ["attribution_patching", "denoising", "relevance_patching", "activation"],
+        [
+            "attribution_patching",
+            "relevance_patching",
+            "log_prob_increase",
+            "prob_increase",
+            "norm",
+            "coefficient",
+        ],
         min_length=1,
-        description="Scores: by the gradient of the clean run, of the counterfactual run, by "
-        "RelP's rules, by integrated gradients (30 times as long), or by what the unit writes, "
-        "without a gradient.",
+        description="Scores: by the gradient of the clean run, of the counterfactual run "
+        "(`denoising`), by RelP's rules, by integrated gradients (30 times as long), by the size "
+        "of what the unit writes at all positions (`activation`), or one of the paper's eight, "
+        "which look at the last position alone. Heads have no norm, coefficient or rank.",
+    )
+    exact_increases: int | None = Field(
+        200,
+        ge=1,
+        description="Units of a fact whose (log-)probability increase is computed, the best; the "
+        "others take its upper bound to first order. null computes all, half a minute for a fact.",
     )
     baseline: Baseline = Field(
         "counterfactual",

@@ -9,19 +9,10 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.attribution import UnitAttribution
+from llm_anatomy.config.attribution import VocabularyMethod as Method
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.templates import OpenSubjectTemplate
 
-Method = Literal[
-    "log_prob_increase",
-    "log_prob",
-    "prob_increase",
-    "norm",
-    "coefficient",
-    "inverse_rank",
-    "coefficient_norm",
-    "coefficient_rank",
-]
 NormMode = Literal["frozen", "per_vector", "none"]
 Subkey = Literal["up", "gate", "up+gate", "product"]
 

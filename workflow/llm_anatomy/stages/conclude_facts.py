@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from llm_anatomy.attribution.claims import unit_claims
 from llm_anatomy.facts.claims import FactsScope, facts_claims
 from llm_anatomy.figures.exhibit import write_figures
 from llm_anatomy.figures.facts import facts_figures
@@ -17,6 +18,7 @@ def run(settings: FactsScope, *, tables: tuple[Path, ...], claims: Path, figures
     collection = Collection(tables, (*facts.TABLES, *fact_case.TABLES, *attribution.TABLES))
     provenance = {"inputs": content_hashes(collection.paths)}
     rows = facts_claims(collection, settings)
+    rows += [row for model in settings.models for row in unit_claims(collection, model)]
     write_table(claims, CLAIMS, CLAIMS.frame(rows), provenance)
     write_figures(figures, "facts", facts_figures(collection, settings))
 
