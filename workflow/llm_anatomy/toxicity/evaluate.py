@@ -51,7 +51,7 @@ class LabelledTexts:
         rows: Their rows in the feature sets.
         truth: The label's values.
         folds: Test fold of each.
-        copies: Set of near-duplicates of each.
+        copies: Set of each: near-duplicates, and texts of one group, stand on one side of a split.
     """
 
     label: str

@@ -12,11 +12,12 @@ from llm_anatomy.config.toxicity import Folds
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.random import seeded_generator
 from llm_anatomy.tables.toxicity import DUPLICATES, LABELS
-from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
+from llm_anatomy.toxicity.duplicates import find_copies, kept_together
 
 logger = logging.getLogger(__name__)
 
 LABEL_PREFIX = "label_"
+GROUP = "group"
 Split = tuple[ndarray, ndarray]
 
 
@@ -60,8 +61,16 @@ def split_texts(texts: pd.DataFrame, settings: Folds, seed: int, source: str) ->
             "the configuration, or take 'toxicity' out of 'studies'"
         )
     pairs = find_copies(list(texts["text"]), settings.similarity)
-    copies = copy_sets(len(texts), pairs)
-    logger.info("%d pairs of copies among %d texts", len(pairs), len(texts))
+    groups = given_groups(texts)
+    copies = kept_together(len(texts), pairs, groups)
+    logger.info(
+        "%d texts, %d pairs of copies, %d groups: %d sets that stay together, the largest of %d",
+        len(texts),
+        len(pairs),
+        len(set(groups) - {None}),
+        len(np.unique(copies)),
+        np.bincount(copies).max(),
+    )
     counts = [count_label(texts, name, copies, settings.n_folds) for name in names]
     if all(count.why for count in counts):
         first = counts[0]
@@ -108,6 +117,13 @@ def _label_folds(
     )
 
 
+def given_groups(texts: pd.DataFrame) -> list[str | None]:
+    """What each text of a dataset's table belongs to; None where nothing is said."""
+    if GROUP not in texts.columns:
+        return [None] * len(texts)
+    return [None if pd.isna(group) else str(group) for group in texts[GROUP]]
+
+
 def label_names(texts: pd.DataFrame) -> list[str]:
     """The labels of a dataset's table, in its order."""
     return [c.removeprefix(LABEL_PREFIX) for c in texts.columns if c.startswith(LABEL_PREFIX)]
@@ -127,7 +143,8 @@ def count_label(
 ) -> LabelCounts:
     """Count a label's values and say whether every fold can have texts of both classes.
 
-    Near-duplicates share a fold, so a class needs at least `n_folds` sets of them.
+    Near-duplicates and texts of one group share a fold, so a class needs at least `n_folds` sets of
+    them.
     """
     rows, truth = label_values(texts, label)
     positive, negative = int(truth.sum()), int((~truth).sum())
@@ -143,8 +160,8 @@ def count_label(
             why = f"{count} {value} texts are fewer than the {n_folds} folds"
         elif sets < n_folds:
             why = (
-                f"its {count} {value} texts are {sets} sets of near-duplicates, fewer than the "
-                f"{n_folds} folds"
+                f"its {count} {value} texts are {sets} sets of near-duplicates and groups, fewer "
+                f"than the {n_folds} folds"
             )
         if why:
             break
@@ -157,10 +174,11 @@ def assign_folds(
     n_folds: int,
     seed: int,
 ) -> Int[ndarray, " labelled"]:
-    """Fold in which each text is tested: classes in equal shares, copies together.
+    """Fold in which each text is tested: classes in equal shares, sets of texts together.
 
-    Sets of copies come in random order, larger ones first. Each goes to the fold that holds least
-    of its classes: the least sum over classes of (set's texts) · (fold's texts) / (all texts).
+    `copies` numbers the sets (`duplicates.kept_together`). They come in random order, larger ones
+    first. Each goes to the fold that holds least of its classes: the least sum over classes of
+    (set's texts) · (fold's texts) / (all texts).
     """
     _, member = np.unique(copies, return_inverse=True)
     sizes = np.stack([np.bincount(member[truth == v], minlength=member.max() + 1) for v in (0, 1)])

@@ -4,6 +4,7 @@ In every round the classifier labels the texts of which it is surest, a tenth of
 unlabelled at first, and is trained again (the paper's scheme, with k_best = masked / 10).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,14 +92,29 @@ def train_on_few(
     ]
 
 
-def keep_labels(truth: Bool[ndarray, " train"], rate: float, seed: int) -> Bool[ndarray, " train"]:
-    """A stratified random share of the texts; at least one of each class."""
+def keep_labels(
+    truth: Bool[ndarray, " train"], copies: Int[ndarray, " train"], rate: float, seed: int
+) -> Bool[ndarray, " train"]:
+    """A stratified random share of the texts, at least one of each class, sets of texts whole.
+
+    Texts of a class are drawn, each with its set (near-duplicates, a group), until the share of the
+    class is reached; sets of several texts can pass it.
+    """
     rng = seeded_generator(seed)
     labelled = np.zeros(len(truth), dtype=bool)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, number in enumerate(copies.tolist()):
+        members[number].append(row)
     for value in (False, True):
-        rows = np.flatnonzero(truth == value)
-        count = max(1, round(rate * len(rows)))
-        labelled[rng.permutation(rows)[:count]] = True
+        own = np.flatnonzero(truth == value)
+        missing = max(1, round(rate * len(own))) - int(labelled[own].sum())
+        for row in rng.permutation(own):
+            if missing <= 0:
+                break
+            if not labelled[row]:
+                together = members[int(copies[row])]
+                labelled[together] = True
+                missing -= int((truth[together] == value).sum())
     return labelled
 
 
@@ -121,7 +137,7 @@ def few_labels(
         train, test = texts.fold_split(fold)
         x, held_out = features.split(texts.rows[train], texts.rows[test])
         truth = texts.truth[train]
-        labelled = keep_labels(truth, rate, seed + fold)
+        labelled = keep_labels(truth, texts.copies[train], rate, seed + fold)
         counts.append(int(labelled.sum()))
         alone = _classifier(name, settings, classifiers, seed)
         alone.fit(x[labelled], truth[labelled])
