@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from llm_anatomy.config.toxicity import Classifiers
+from llm_anatomy.statistics.folds import assign_folds, inner_splits
 from llm_anatomy.toxicity.classifiers import baseline_recipe, choose, classifier_recipe
 from llm_anatomy.toxicity.evaluate import LabelledTexts, in_parallel, most_common, out_of_fold
 from llm_anatomy.toxicity.features import Dense, spline_set, tfidf
-from llm_anatomy.toxicity.folds import assign_folds, inner_splits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline

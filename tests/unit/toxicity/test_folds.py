@@ -5,13 +5,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_anatomy.toxicity.folds import (
-    assign_folds,
-    count_label,
-    inner_splits,
-    label_names,
-    label_values,
-)
+from llm_anatomy.statistics.folds import assign_folds, inner_splits
+from llm_anatomy.toxicity.folds import count_label, label_names, label_values
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,13 +12,14 @@ from llm_anatomy.data.build import build_texts
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import mixed_texts
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.statistics.intervals import bootstrap_weights
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.toxicity.classifiers import LogisticRecipe
 from llm_anatomy.toxicity.evaluate import labelled_texts, measured_rows, out_of_fold
 from llm_anatomy.toxicity.features import Dense
-from llm_anatomy.toxicity.folds import SplitTexts, inner_splits, split_texts
+from llm_anatomy.toxicity.folds import SplitTexts, split_texts
 from llm_anatomy.toxicity.inputs import SplineTable
 from llm_anatomy.toxicity.negatives import with_negatives
 from llm_anatomy.toxicity.self_training import keep_labels

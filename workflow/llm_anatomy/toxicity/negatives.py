@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.toxicity import HardNegatives
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import assign_folds
 from llm_anatomy.tables.toxicity import HARD_NEGATIVES
 from llm_anatomy.toxicity.classifiers import baseline_recipe
-from llm_anatomy.toxicity.duplicates import find_copies, kept_together
 from llm_anatomy.toxicity.evaluate import (
     Call,
     Evaluation,
@@ -26,7 +27,6 @@ from llm_anatomy.toxicity.evaluate import (
     out_of_fold,
 )
 from llm_anatomy.toxicity.features import compared_sets
-from llm_anatomy.toxicity.folds import assign_folds, given_groups
 from llm_anatomy.toxicity.transfer import DatasetOfTexts
 
 Negatives = Literal["hard", "easy", "both"]
