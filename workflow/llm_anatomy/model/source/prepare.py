@@ -253,7 +253,7 @@ def _check_size(
     folder: Path, source: ModelSource, precision: Precision, compute: Compute, **options: str
 ) -> None:
     if not options:
-        check_unquantised(read_config(folder, source.name), (), source.name)
+        check_unquantised(read_config(folder, source.name), {}, source.name)
     parameters = count_parameters(empty_model(folder, source, **options))
     logger.info("%s has %d parameters", source.name, parameters)
     check_memory(parameters, source.name, precision, compute)
