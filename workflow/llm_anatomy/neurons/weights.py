@@ -38,7 +38,7 @@ class ModelWeights:
                 f"{description} is missing; it is made by the rule prepare_model; remake it with: "
                 f"{remake_command('prepare_model', description)}"
             )
-        self.architecture: dict[str, Any] = json.loads(description.read_text())
+        self.architecture: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
         self.files = tensor_files(self.folder)
 
     @property
