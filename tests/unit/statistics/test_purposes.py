@@ -52,6 +52,7 @@ from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.summary import summarise_sweeps
 from llm_anatomy.patching.tasks import TaskItem, arithmetic_items
 from llm_anatomy.statistics import random
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables import facts as facts_tables
 from llm_anatomy.tables.facts import (
@@ -67,9 +68,11 @@ from llm_anatomy.tables.facts import (
 from llm_anatomy.tables.patching import FLOORS, SWEEPS
 from llm_anatomy.toxicity import latency
 from llm_anatomy.toxicity.classifiers import BoostingRecipe, random_forest
-from llm_anatomy.toxicity.folds import inner_splits, split_texts
+from llm_anatomy.toxicity.evaluate import LabelledTexts
+from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.maps import place_texts
 from llm_anatomy.toxicity.metrics import measure
+from llm_anatomy.toxicity.negatives import with_negatives
 from llm_anatomy.toxicity.self_training import keep_labels
 
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -224,7 +227,7 @@ def test_libraries_that_draw_are_given_a_seed_of_a_purpose() -> None:
         for name, thing in imported_from_libraries()
         if {"random_state", "seed", "rng"} & parameters(thing)
     }
-    assert {"RandomForestClassifier", "StratifiedKFold", "TSNE"} < drawing
+    assert {"RandomForestClassifier", "TSNE"} < drawing
     seen = set()
     for module, node in calls():
         if (name := called(node)) in drawing - set(DRAW_NOTHING):
@@ -381,6 +384,13 @@ def outer_folds(world: Drawn, seed: int) -> list[int]:
     )
 
 
+def negatives_folds(world: Drawn, seed: int) -> list[int]:
+    own = LabelledTexts("bad", TEXTS, np.arange(40), TRUTH[:40], np.arange(40) % 4, np.arange(40))
+    easy = [f"other {text}" for text in TEXTS]
+    found = with_negatives(own, TEXTS, easy, easy, [None] * 80, "both", 1.0, 4, seed)
+    return [int(fold) for fold in found.folds]
+
+
 def inner_folds(world: Drawn, seed: int) -> list[list[int]]:
     return [test.tolist() for _, test in inner_splits(TRUTH, np.arange(60), 3, seed)]
 
@@ -515,6 +525,7 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.SCORER_FOLDS: scorer_folds,
     Purpose.GEOMETRY_CLAIMS: claims_on_dimension,
     Purpose.FOLDS: outer_folds,
+    Purpose.NEGATIVES_FOLDS: negatives_folds,
     Purpose.INNER_FOLDS: inner_folds,
     Purpose.FOREST: lambda world, seed: (
         random_forest(1, 3, seed).fit(VALUES, TRUTH).predict_proba(VALUES).tolist()
@@ -523,7 +534,9 @@ DRAWS: dict[Purpose, Draw] = {
         BoostingRecipe((0.1,), 5).path(VALUES, TRUTH, VALUES, [0.1], seed).tolist()
     ),
     Purpose.METRICS: metrics,
-    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(TRUTH, 0.3, seed, 1).tolist(),
+    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(
+        TRUTH, np.arange(60), 0.3, seed, 1
+    ).tolist(),
     Purpose.MAPPED_TEXTS: mapped_texts,
     Purpose.TSNE: embedded,
     Purpose.TIMED_TEXTS: timed_texts,

@@ -37,6 +37,7 @@ class Purpose(StrEnum):
     GEOMETRY_CLAIMS = "bootstrap of geometry's claims"
     # Toxicity.
     FOLDS = "test folds of texts"
+    NEGATIVES_FOLDS = "test folds of a label with other negatives"
     INNER_FOLDS = "inner folds of texts"
     FOREST = "random forests"
     BOOSTING = "boosted trees"
