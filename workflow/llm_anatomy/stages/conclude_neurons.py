@@ -6,6 +6,7 @@ from llm_anatomy.figures.exhibit import write_figures
 from llm_anatomy.figures.neurons import neuron_figures
 from llm_anatomy.neurons.claims import NeuronScope, neuron_claims
 from llm_anatomy.runner import run_stage
+from llm_anatomy.tables import contexts
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import write_table
@@ -14,7 +15,7 @@ from llm_anatomy.tables.neurons import AGREEMENT, CLAMPING, TABLES
 
 def run(settings: NeuronScope, *, tables: tuple[Path, ...], claims: Path, figures: Path) -> None:
     """Read the study's tables; write the paper's claims with what was measured, and figures."""
-    collection = Collection(tables, TABLES)
+    collection = Collection(tables, (*TABLES, *contexts.TABLES))
     provenance = {
         model: collection.provenance(CLAMPING, model=model) for model in settings.models
     } | {

@@ -195,7 +195,4 @@ TABLES: tuple[TableSchema, ...] = (
     ACTIVITY_PART,
     CONTEXTS,
     ACTIVITY,
-    CONTEXT_WORDS,
-    CONTEXT_OVERLAP,
-    NEIGHBOURS,
 )
