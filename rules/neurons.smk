@@ -172,6 +172,27 @@ if NEURONS.contexts.shards > 1:
             stage_command("join_contexts")
 
 
+rule compare_contexts:
+    """The words of every neuron against the contexts on which it fires, and against shuffles."""
+    input:
+        vocabulary="results/neurons/{model}/vocabulary.parquet",
+        contexts="results/neurons/{model}/contexts.parquet",
+    output:
+        context_words="results/neurons/{model}/context_words.parquet",
+        context_overlap="results/neurons/{model}/context_overlap.parquet",
+    log:
+        "logs/compare_contexts/{model}.log",
+    benchmark:
+        "logs/benchmarks/compare_contexts/{model}.tsv"
+    resources:
+        **planned("compare_contexts", CONFIG),
+    params:
+        *stage_code("compare_contexts"),
+        settings=settings_json(seed=CONFIG.seed, contexts=NEURONS.contexts),
+    shell:
+        stage_command("compare_contexts")
+
+
 rule find_concepts:
     """The most specific neurons of every configured concept, from the weights alone."""
     input:
@@ -323,7 +344,11 @@ NEURON_TABLES = expand(
         "sign_tests",
         "edits",
         *(["activation"] if NEURON_DATASET else []),
-        *(["contexts", "activity"] if CONTEXT_DATASETS else []),
+        *(
+            ["contexts", "activity", "context_words", "context_overlap"]
+            if CONTEXT_DATASETS
+            else []
+        ),
     ],
 ) + expand(
     "results/neurons/{pair}/{table}.parquet", pair=PAIRS, table=["agreement", "changed"]

@@ -32,6 +32,15 @@ def join_contexts(job: Job) -> Work:
     return Work("tables", held_mb=held, minutes=0.05 + _contexts_mb(job) * contexts.shards / 5000)
 
 
+def compare_contexts(job: Job) -> Work:
+    """Words and contexts, layer by layer; what a resample of all neurons takes."""
+    shape, contexts = job.model, job.configuration.neurons.contexts
+    neurons = shape.n_layers * shape.n_neurons
+    cells = 2 * 2 * 2 * shape.n_matrices
+    held = _contexts_mb(job) / shape.n_layers + neurons * cells * 8 * 8 / MB
+    return Work("tables", held_mb=100 + held, minutes=neurons * contexts.shuffles / 5e6)
+
+
 def _contexts_mb(job: Job) -> float:
     """Memory of the contexts of a model."""
     shape, contexts = job.model, job.configuration.neurons.contexts

@@ -356,6 +356,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "conclude_neurons": _draw_map,
     "find_contexts": contexts.find_contexts,
     "join_contexts": contexts.join_contexts,
+    "compare_contexts": contexts.compare_contexts,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
     "validate_neurons": _validate,

@@ -195,4 +195,6 @@ TABLES: tuple[TableSchema, ...] = (
     ACTIVITY_PART,
     CONTEXTS,
     ACTIVITY,
+    CONTEXT_WORDS,
+    CONTEXT_OVERLAP,
 )
