@@ -1,10 +1,13 @@
 """Test the claims of the neuron paper, and draw the study."""
 
+from itertools import chain
 from pathlib import Path
 
+from llm_anatomy.figures.contexts import context_figures
 from llm_anatomy.figures.exhibit import write_figures
 from llm_anatomy.figures.neurons import neuron_figures
 from llm_anatomy.neurons.claims import NeuronScope, neuron_claims
+from llm_anatomy.neurons.context_claims import context_claims
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables import contexts
 from llm_anatomy.tables.claims import CLAIMS
@@ -22,9 +25,10 @@ def run(settings: NeuronScope, *, tables: tuple[Path, ...], claims: Path, figure
         pair: collection.provenance(AGREEMENT, **owner)
         for pair, owner in zip(settings.pairs, settings.pair_owners, strict=True)
     }
-    rows = neuron_claims(collection, settings)
+    rows = neuron_claims(collection, settings) + context_claims(collection, settings.models)
     write_table(claims, CLAIMS, CLAIMS.frame(rows), provenance)
-    write_figures(figures, "neurons", neuron_figures(collection, settings))
+    shown = neuron_figures(collection, settings), context_figures(collection, settings.models)
+    write_figures(figures, "neurons", chain(*shown))
 
 
 if __name__ == "__main__":
