@@ -86,9 +86,7 @@ class FusedScanner:
             exact = logits[rows, : self.head.vocab].double()
             sums[:, rows] = tile_sums(exact, chunk.mean[rows], norms, safe=True)
 
-    def _candidates(
-        self, logits: Tensor, extremes: Tensor, largest: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _candidates(self, logits: Tensor, extremes: Tensor, largest: bool) -> tuple[Tensor, Tensor]:
         blocks = best_blocks(extremes, self.candidates, largest)
         inside = logits.unflatten(1, (-1, BLOCK)).take_along_dim(blocks[:, :, None], dim=1)
         return best_inside(inside, blocks, self.head.vocab, self.candidates, largest)

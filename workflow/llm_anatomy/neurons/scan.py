@@ -212,12 +212,14 @@ def _largest_places(values: Float[Tensor, "rows n"], count: int) -> Int[Tensor, 
     bits = (values + 0.0).view(torch.int32)
     order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
     places = torch.arange(values.shape[1], device=values.device)
-    return ((order << 32) - places).topk(count, dim=1).indices
+    best: Tensor = ((order << 32) - places).topk(count, dim=1).indices
+    return best
 
 
 def inverse_norms(head: Float[Tensor, "vocab d_model"]) -> Float[Tensor, " vocab"]:
     """`1 / |u_t|` of every row; finite for rows of zeros."""
-    return 1 / head.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    lengths: Tensor = head.norm(dim=1)
+    return 1 / lengths.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def tile_sums(
