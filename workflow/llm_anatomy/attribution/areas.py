@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve, Side, area, distance
 from llm_anatomy.statistics.intervals import percentile_interval
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 # Share of the behaviour at which a set of units counts as enough.
 ENOUGH = 0.8
@@ -24,7 +24,7 @@ ENOUGH = 0.8
 
 def resampled_facts(n_facts: int, resamples: int, seed: int) -> Int[Tensor, "resamples facts"]:
     """Facts drawn with replacement, as many as there are, again and again."""
-    generator = keyed_generator(seed, "attribution bootstrap")
+    generator = keyed_generator(seed, Purpose.FAITHFULNESS)
     return torch.from_numpy(generator.integers(n_facts, size=(resamples, n_facts)))
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from llm_anatomy.config.base import Unequal
 from llm_anatomy.model.run.alignment import align
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 # Why a fact has no counterfactual.
 ALONE = "no other fact of its length begins its answer otherwise"
@@ -99,7 +99,7 @@ def pair_facts(
             partners = equal or ([] if unequal == "skip_pair" else others)
             made = ALONE
             if partners:
-                draw = keyed_generator(seed, "attribution pairs", example).integers(len(partners))
+                draw = keyed_generator(seed, Purpose.PAIRS, example).integers(len(partners))
                 other, other_tokens, rival = partners[int(draw)]
                 made = FactPair(
                     str(example), str(other), tokens, other_tokens, int(answer), int(rival), unequal

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
 import pandas as pd
@@ -17,9 +18,9 @@ from llm_anatomy.attribution.experiment import (
     measured_curve,
     random_ranking,
 )
-from llm_anatomy.attribution.methods import UnitScoring, helpfulness
+from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
-from llm_anatomy.attribution.sites import Unit, all_units
+from llm_anatomy.attribution.sites import Unit, all_units, sites_of
 from llm_anatomy.attribution.vocabulary import defined, vocabulary_scores
 from llm_anatomy.config.attribution import (
     ActivationMethod,
@@ -30,7 +31,7 @@ from llm_anatomy.config.attribution import (
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables import attribution as tables
 from llm_anatomy.tables.core import TableSchema
 
@@ -116,8 +117,18 @@ class _KindStudy(NamedTuple):
     def rows(self, progress: Progress) -> dict[TableSchema, list[dict[str, Any]]]:
         """Rows of every table for one kind of units."""
         units, settings = all_units(self.decoder, self.kind), self.settings
+        # What is exchanged for what depends neither on the score nor on the facts that judge it.
+        noising = UnitScoring(
+            "attribution_patching",
+            baseline_of(
+                self.decoder, self.ranked, sites_of(units), settings.baseline, self.batch_tokens
+            ),
+            settings.positions,
+            settings.contrast,
+            settings.steps,
+        )
         rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in tables.TABLES}
-        scores = self._scores(units)
+        scores = self._scores(units, noising)
         # Sorted once: what is written, judged and exchanged goes by the same order.
         orders = {
             method: values.mean(0).argsort(descending=True, stable=True).tolist()
@@ -127,10 +138,8 @@ class _KindStudy(NamedTuple):
         rankings[RANDOM] = random_ranking(units, self.seed)
         drawn = resampled_facts(len(self.judged), settings.resamples, self.seed)
         judged: dict[str, JudgedCurve] = {}
-        # What is exchanged for what does not depend on the score that made the ranking.
-        scoring = _scoring(settings, "attribution_patching")
         for method, ranking in rankings.items():
-            curve = measured_curve(self.decoder, self.judged, ranking, scoring, self.batch_tokens)
+            curve = measured_curve(self.decoder, self.judged, ranking, noising, self.batch_tokens)
             judged[method] = JudgedCurve(curve, drawn)
             progress.advance()
         kind = {"kind": self.kind}
@@ -140,10 +149,12 @@ class _KindStudy(NamedTuple):
         rows[tables.DIFFERENCES] += area_differences(judged, kind)
         for method, order in orders.items():
             rows[tables.UNIT_SCORES] += self._best(method, units, scores[method], order)
-        self._exchange(units, scores, orders, rows)
+        self._exchange(units, scores, orders, noising, rows)
         return rows
 
-    def _scores(self, units: Sequence[Unit]) -> dict[str, Float[Tensor, "facts units"]]:
+    def _scores(
+        self, units: Sequence[Unit], noising: UnitScoring
+    ) -> dict[str, Float[Tensor, "facts units"]]:
         """Scores of the units by every method that has a number for them."""
         settings = self.settings
         of_vocabulary: list[VocabularyMethod] = [
@@ -166,8 +177,9 @@ class _KindStudy(NamedTuple):
             method for method in get_args(ActivationMethod) if method in settings.methods
         ]
         for method in by_activation:
+            scoring = replace(noising, method=method)
             found[method] = helpfulness(
-                self.decoder, self.ranked, units, _scoring(settings, method), self.batch_tokens
+                self.decoder, self.ranked, units, scoring, self.batch_tokens
             )
         return {method: found[method] for method in settings.methods if method in found}
 
@@ -193,6 +205,7 @@ class _KindStudy(NamedTuple):
         units: Sequence[Unit],
         scores: dict[str, Float[Tensor, "facts units"]],
         orders: dict[str, list[int]],
+        noising: UnitScoring,
         rows: dict[TableSchema, list[dict[str, Any]]],
     ) -> None:
         """Exchange the best units of every score and a sample of the others, one by one."""
@@ -203,9 +216,8 @@ class _KindStudy(NamedTuple):
         if not facts or not chosen:
             return
         exchanged = [units[number] for number in chosen]
-        # Every score is held against the same truth, noising.
-        scoring = _scoring(settings, "attribution_patching")
-        losses = effects_of_units(self.decoder, facts, exchanged, scoring, self.batch_tokens)
+        # Every score is held against the same truth.
+        losses = effects_of_units(self.decoder, facts, exchanged, noising, self.batch_tokens)
         rows[tables.EXACT_LOSSES] += [
             {
                 "kind": self.kind,
@@ -233,15 +245,9 @@ def sample_of_layers(units: Sequence[Unit], left_out: set[int], count: int, seed
     each = count // max(1, len(by_layer))
     drawn: set[int] = set()
     for layer, numbers in by_layer.items():
-        generator = keyed_generator(seed, "attribution sample", layer)
+        generator = keyed_generator(seed, Purpose.EXACT_SAMPLE, layer)
         drawn |= {numbers[int(place)] for place in generator.permutation(len(numbers))[:each]}
     return drawn
-
-
-def _scoring(settings: UnitAttribution, method: ActivationMethod) -> UnitScoring:
-    return UnitScoring(
-        method, settings.baseline, settings.positions, settings.contrast, settings.steps
-    )
 
 
 def _named(unit: Unit) -> dict[str, int]:

@@ -104,7 +104,7 @@ def written_by(fact: Fact, kind: UnitKind) -> Written:
         return Written(
             m,
             subvalues.ffn_norms,
-            _bases([columns.shape[1] for columns in subvalues.ffn], 1, m.device),
+            _bases(subvalues.widths, 1, m.device),
             lambda units: m[units][:, None] * subvalues.ffn_columns(units),
             lambda g: m * torch.cat([c.T @ own for c, own in zip(subvalues.ffn, g, strict=True)]),
         )

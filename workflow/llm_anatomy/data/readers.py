@@ -13,7 +13,7 @@ from pathlib import Path
 from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.columns import Row, check_columns, with_columns
-from llm_anatomy.data.json_rows import json_rows
+from llm_anatomy.data.json_rows import check_size, json_rows
 from llm_anatomy.data.lines import Lines, begins_like
 from llm_anatomy.data.values import shorten, suggest
 from llm_anatomy.errors import UserError
@@ -45,10 +45,13 @@ def read_rows(
     if dataset.file_suffix == ".parquet":
         rows = _parquet_rows(path, columns, optional)
     elif dataset.file_suffix in (".json", ".jsonl", ".ndjson"):
+        if dataset.file_suffix == ".json":
+            # Before a document of one line is read.
+            check_size(path.stat().st_size, str(path))
         rows = json_rows(Lines.of_file(path, dataset.encoding), dataset)
     else:
         rows = _csv_rows(path, dataset, columns)
-    yield from with_columns(rows, str(path), columns)
+    yield from with_columns(rows, str(path), columns, dataset.filter_columns)
 
 
 def read_lines(data: bytes, column: str, source: str, encoding: str = "utf-8") -> list[Row]:

@@ -13,6 +13,7 @@ its MLP output, and w the target token:
     coefficient_rank    |m| / rank_w(v)
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import get_args
 
@@ -24,7 +25,7 @@ from llm_anatomy.config.attribution import VocabularyMethod as Method
 from llm_anatomy.facts.importance import Fact, ffn_bounds, ffn_coefficients, ffn_increase
 from llm_anatomy.facts.readout import Readout, TargetToken
 from llm_anatomy.facts.search import CHUNK, Best, Evaluate, certified_best, exhaustive_best
-from llm_anatomy.facts.subvalues import Subvalues
+from llm_anatomy.facts.subvalues import Columns, Subvalues
 from llm_anatomy.model.run.readout import unembedding_of
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -46,7 +47,7 @@ class TokenRanks:
         self,
         subvalues: Subvalues,
         tokens: Sequence[int],
-        matrices: Sequence[Float[Tensor, "d_model _"]] | None = None,
+        matrices: Columns | None = None,
     ) -> None:
         self.tokens = sorted(set(tokens))
         unembedding = unembedding_of(subvalues.decoder)
@@ -55,7 +56,8 @@ class TokenRanks:
         for columns in subvalues.ffn if matrices is None else matrices:
             for vectors in columns.T.split(CHUNK):
                 readout = Readout(unembedding, vectors[0])
-                logits = readout.bs_values(vectors)
+                # Not a number is neither above another nor below it.
+                logits = unembedding.without_tokenless(readout.bs_values(vectors), math.nan)
                 own = logits[:, self.tokens].T[:, :, None]
                 above.append(torch.stack([(logits > row).sum(-1) for row in own]))
                 below.append(torch.stack([(logits < row).sum(-1) for row in own]))

@@ -88,9 +88,11 @@ def check_folder(folder: Path, name: str) -> None:
             "counts is unclear; move the adapter into a folder of its own and give that under "
             "'adapter', or remove it"
         )
-    check_unquantised(config, (), name)
+    check_unquantised(config, {}, name)
     files = weight_files(folder, name)
-    check_unquantised({}, (t for file in files for t in read_header(folder / file).tensors), name)
+    stored = [read_header(folder / file).tensors for file in files]
+    types = {tensor: str(entry["dtype"]) for own in stored for tensor, entry in own.items()}
+    check_unquantised({}, types, name)
     if not any((folder / file).exists() for file in TOKENIZERS):
         raise UserError(
             f"{where} has no tokenizer (such as tokenizer.json); save the model's tokenizer into "
