@@ -24,6 +24,8 @@ VocabularyMethod = Literal[
 UnitMethod = ActivationMethod | VocabularyMethod
 Baseline = Literal["counterfactual", "mean", "zero"]
 Positions = Literal["last", "all"]
+Corruption = Literal["noise", "swap"]
+Restored = Literal["state", "attention", "ffn"]
 
 
 class UnitAttribution(Settings):
@@ -88,4 +90,39 @@ class UnitAttribution(Settings):
     exact_top: int = Field(20, ge=0, description="Best units of every score that are exchanged.")
     exact_sample: int = Field(60, ge=0, description="Other units, the same number in every layer.")
     kept: int = Field(100, ge=1, description="Units of every score that are written.")
+    resamples: int = Field(1000, ge=1, description="Bootstrap resamples of the facts.")
+
+
+class Grids(Settings):
+    """Layers by positions of a relation's prompts: the logit lens, and causal tracing."""
+
+    relations: list[str] = Field(
+        ["capitals"],
+        description="Relations among `facts.relations` that grids are made of; [] leaves them out.",
+    )
+    max_facts: int | None = Field(
+        6, ge=1, description="Facts of a relation, the first of those studied; null takes all."
+    )
+    corruptions: list[Corruption] = Field(
+        ["noise", "swap"],
+        min_length=1,
+        description="How a run is corrupted before states are restored: by `noise` on the "
+        "subject, or by a `swap` for the counterfactual prompt, of equal length.",
+    )
+    samples: int = Field(3, ge=1, description="Draws of noise for every fact (ROME: 10).")
+    noise: float = Field(
+        3.0,
+        gt=0,
+        description="Standard deviation of the noise, in those of the entries of the first block's "
+        "input over the facts.",
+    )
+    restored: list[Restored] = Field(
+        ["state", "attention", "ffn"],
+        min_length=1,
+        description="What is restored at one position: the state behind a layer, or what "
+        "attention or the FFN adds.",
+    )
+    window: int = Field(
+        10, ge=1, description="Layers whose attention or FFN is restored together (ROME: 10)."
+    )
     resamples: int = Field(1000, ge=1, description="Bootstrap resamples of the facts.")
