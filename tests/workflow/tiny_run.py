@@ -105,12 +105,13 @@ CONFIGURATION = {
         "units": {
             "relations": ["capitals"],
             "max_facts": 6,
-            "methods": ["attribution_patching", "relevance_patching"],
+            "methods": ["attribution_patching", "log_prob_increase", "norm"],
             "exact_facts": 1,
             "exact_top": 2,
             "exact_sample": 4,
             "resamples": 20,
         },
+        "grids": {"relations": ["capitals"], "max_facts": 5, "samples": 1, "resamples": 20},
         "case_study": {"subject": "France", "contrasts": [" Rome"], "units": 2, "tokens": 2},
     },
 }

@@ -36,7 +36,7 @@ class UnitAttribution(Settings):
         description="Relations among `facts.relations` whose units are scored; [] leaves it out.",
     )
     max_facts: int | None = Field(
-        12,
+        10,
         ge=4,
         description="Facts of a relation, the first of those studied: half make the rankings, the "
         "others judge them; null takes all.",
