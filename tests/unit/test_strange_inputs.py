@@ -92,7 +92,8 @@ def test_a_configuration_that_cannot_be_meant(text: str, part: str) -> None:
 
 def test_what_may_be_a_truth_value_still_is_one() -> None:
     label = "{name: x, column: c, positive: [on]}"
-    values = yaml.safe_load(f"datasets: [{{name: d, path: d.csv, labels: [{label}]}}]")
+    datasets = f"[{{name: d, path: d.csv, labels: [{label}]}}]"
+    values = yaml.safe_load(f"{{studies: [neurons], datasets: {datasets}}}")
     (dataset,) = load_configuration(values, "mine.yaml").datasets
     assert dataset.labels[0].positive == [True]
 

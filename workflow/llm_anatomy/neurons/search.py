@@ -122,9 +122,9 @@ def find_concepts(
         placed = place_tokens(head, chosen[first], signs, nearest)
         for rank, (index, place) in enumerate(zip(first, placed, strict=True), 1):
             row = {"concept": concept.name, "rank": rank} | neurons[index] | place
-            token = int(weights.tokens[row.pop("nearest")])
-            text = vocabulary.text(token)
-            rows.append(row | {"token_id": token, "token": text, "best_rank": best[index]})
+            token = int(weights.tokens[int(row.pop("nearest"))])
+            row |= {"token_id": token, "token": vocabulary.text(token), "best_rank": best[index]}
+            rows.append(row)
     return ConceptNeurons(CONCEPTS.frame(rows), _spellings(vocabulary, search), len(reference))
 
 
