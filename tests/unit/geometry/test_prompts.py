@@ -11,6 +11,7 @@ from llm_anatomy.geometry.outcomes import train_scorer
 from llm_anatomy.geometry.prompts import build_prompts, prompts_of
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
 from llm_anatomy.statistics.folds import stratified_splits
+from llm_anatomy.statistics.random import Purpose
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
@@ -48,6 +49,7 @@ def test_controls_are_as_long_as_the_related_prefix() -> None:
             # Tokens may merge or lose an outer space when they are written as text.
             difference = lengths[control, step] - lengths["related", step]
             assert -3 <= difference <= 0, (control, step, difference)
+        assert lengths["random", step] == lengths["related", step]
     related = {p.step: p.prefix for p in prompts if p.condition == "related"}
     shuffled = {p.step: p.prefix for p in prompts if p.condition == "shuffled"}
     assert sorted(shuffled[2].replace(" ", "")) == sorted(related[2].replace(" ", ""))
@@ -96,7 +98,7 @@ def test_a_scorer_is_measured_inside_its_folds() -> None:
     scorer = train_scorer(texts, labels, seed=0)
     areas, pairs = [], []
     together = kept_together(len(texts), find_copies(texts, 0.8))
-    for train, test in stratified_splits(labels, together, 5, 0):
+    for train, test in stratified_splits(labels, together, 5, 0, Purpose.SCORER_FOLDS):
         fitted = clone(scorer.pipeline).fit([texts[i] for i in train], labels[train])
         scores = fitted.predict_proba([texts[i] for i in test])[:, 1]
         areas.append(roc_auc_score(labels[test], scores))

@@ -123,7 +123,7 @@ def test_few_labels_are_kept_group_by_group() -> None:
     texts = answers()
     folds = split_texts(texts, FOLDS, 0, "made").folds
     copies, truth = folds["copies"].to_numpy(), folds["truth"].to_numpy()
-    kept = keep_labels(truth, copies, 0.1, 0)
+    kept = keep_labels(truth, copies, 0.1, 0, 1)
     for number in np.unique(copies):
         assert len(np.unique(kept[copies == number])) == 1
     assert kept[truth].sum() == kept[~truth].sum() == 12

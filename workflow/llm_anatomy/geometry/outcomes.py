@@ -18,6 +18,7 @@ from llm_anatomy.config.geometry import AnswerScorer
 from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.folds import average_over_folds, stratified_splits
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import PROMPT_OUTCOMES, SCORERS
 
@@ -81,7 +82,7 @@ def train_scorer(
         ),
         LogisticRegression(class_weight="balanced", max_iter=1000, C=10.0),
     )
-    splits = stratified_splits(labels, together, FOLDS, seed)
+    splits = stratified_splits(labels, together, FOLDS, seed, Purpose.SCORER_FOLDS)
     out_of_fold = cross_val_predict(
         pipeline, list(texts), labels, cv=splits, method="predict_proba"
     )[:, 1]

@@ -161,7 +161,7 @@ def vocabulary_columns(
         "sign": np.tile(np.repeat(np.array([1, -1], np.int8), shape[2]), neurons),
         "rank": np.tile(np.arange(1, shape[2] + 1, dtype=np.int16), neurons * 2),
         "token_id": flat.astype(np.int32),
-        "token": pa.array([vocabulary.text(token) for token in flat.tolist()], pa.string()),
+        "token": vocabulary.column(flat),
         "logit": logits.flatten().cpu().numpy(),
         "probability": chances.flatten().cpu().numpy(),
     }

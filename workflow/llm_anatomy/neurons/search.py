@@ -31,7 +31,7 @@ from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.concepts import concept_tokens, spellings
 from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_vectors
 from llm_anatomy.progress import track
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import CONCEPT_TOKENS, CONCEPTS
 
 logger = logging.getLogger(__name__)
@@ -121,10 +121,10 @@ def find_concepts(
         signs, nearest = ([neurons[i][key] for i in first] for key in ("sign", "nearest"))
         placed = place_tokens(head, chosen[first], signs, nearest)
         for rank, (index, place) in enumerate(zip(first, placed, strict=True), 1):
-            row = {"concept": concept.name, "rank": rank} | neurons[index] | place
+            row: dict[str, Any] = {"concept": concept.name, "rank": rank} | neurons[index] | place
             token = int(weights.tokens[int(row.pop("nearest"))])
-            row |= {"token_id": token, "token": vocabulary.text(token), "best_rank": best[index]}
-            rows.append(row)
+            text = vocabulary.text(token)
+            rows.append(row | {"token_id": token, "token": text, "best_rank": best[index]})
     return ConceptNeurons(CONCEPTS.frame(rows), _spellings(vocabulary, search), len(reference))
 
 
@@ -174,7 +174,10 @@ def reference_words(
         # A vocabulary without words (bytes, characters): any token serves.
         words = [t for t, text in enumerate(vocabulary.texts) if text and t not in excluded]
         fragments = []
-    samples = ((words, seeded_generator(seed)), (fragments, seeded_generator(seed, 1)))
+    samples = (
+        (words, keyed_generator(seed, Purpose.REFERENCE_WORDS)),
+        (fragments, keyed_generator(seed, Purpose.REFERENCE_FRAGMENTS)),
+    )
     return sorted(
         tokens[index]
         for tokens, generator in samples

@@ -25,13 +25,14 @@ class ModelWeights:
 
     Args:
         folder: `results/models/{model}`, with `architecture.json` and `weights/`.
+        device: Where tensors go, straight from the file.
 
     Raises:
         UserError: A file or shard is missing.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "weights"
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self.folder, self.device = folder / "weights", device
         description = folder / "architecture.json"
         if not description.exists():
             raise UserError(
@@ -136,7 +137,7 @@ class ModelWeights:
         self._check_alone(name)
         file = self.folder / self.files[name]
         try:
-            with safe_open(file, framework="pt") as stored:
+            with safe_open(file, framework="pt", device=self.device) as stored:
                 tensor: Tensor = stored.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file}: the tensor '{name}' cannot be read ({error})") from error

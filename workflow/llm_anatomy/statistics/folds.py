@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 Split = tuple[ndarray, ndarray]
 
@@ -14,6 +14,7 @@ def assign_folds(
     copies: Int[ndarray, " labelled"],
     n_folds: int,
     seed: int,
+    purpose: Purpose,
 ) -> Int[ndarray, " labelled"]:
     """Fold in which each text is tested: classes in equal shares, sets of texts together.
 
@@ -23,7 +24,7 @@ def assign_folds(
     """
     _, member = np.unique(copies, return_inverse=True)
     sizes = np.stack([np.bincount(member[truth == v], minlength=member.max() + 1) for v in (0, 1)])
-    rng = seeded_generator(seed)
+    rng = keyed_generator(seed, purpose)
     order = rng.permutation(sizes.shape[1])
     order = order[np.argsort(-sizes[:, order].sum(0), kind="stable")]
     totals = np.maximum(sizes.sum(1), 1)
@@ -44,10 +45,14 @@ def assign_folds(
 
 
 def stratified_splits(
-    truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
+    truth: Bool[ndarray, " texts"],
+    copies: Int[ndarray, " texts"],
+    n_folds: int,
+    seed: int,
+    purpose: Purpose,
 ) -> list[Split]:
     """Seeded (train, test) positions with classes in equal shares and copies on one side."""
-    folds = assign_folds(truth, copies, n_folds, seed)
+    folds = assign_folds(truth, copies, n_folds, seed, purpose)
     return [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(n_folds)]
 
 
@@ -62,7 +67,7 @@ def inner_splits(
     possible = min(n_folds, sets)
     if possible < 2:
         return []
-    splits = stratified_splits(truth, copies, possible, seed)
+    splits = stratified_splits(truth, copies, possible, seed, Purpose.INNER_FOLDS)
     return [s for s in splits if all(_both(truth[part]) for part in s)]
 
 

@@ -12,6 +12,7 @@ from llm_anatomy.config.toxicity import Folds
 from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.folds import assign_folds
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.toxicity import DUPLICATES, LABELS
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def _label_folds(
             "label": label,
             "truth": truth,
             "copies": copies[rows],
-            "fold": assign_folds(truth, copies[rows], n_folds, seed),
+            "fold": assign_folds(truth, copies[rows], n_folds, seed, Purpose.FOLDS),
         }
     )
 

@@ -14,6 +14,7 @@ from llm_anatomy.config.toxicity import HardNegatives
 from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.folds import assign_folds
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.toxicity import HARD_NEGATIVES
 from llm_anatomy.toxicity.classifiers import baseline_recipe
 from llm_anatomy.toxicity.evaluate import (
@@ -148,5 +149,5 @@ def with_negatives(
     copies = kept_together(len(used), find_copies(used, similarity), [groups[row] for row in rows])
     own_ids = dict(zip(own.rows.tolist(), own.text_ids, strict=True))
     ids = [own_ids[row] if row < len(own_texts) else easy_ids[row - len(own_texts)] for row in rows]
-    folds = assign_folds(truth, copies, n_folds, seed)
+    folds = assign_folds(truth, copies, n_folds, seed, Purpose.NEGATIVES_FOLDS)
     return LabelledTexts(own.label, ids, rows, truth, folds, copies)
