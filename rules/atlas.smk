@@ -60,11 +60,25 @@ atlas_text_tables = lambda wildcards: [
     ),
 ]
 
+# What makes neurons fire, where a data set of texts is configured; neighbours always.
+atlas_context_tables = expand(
+    "results/neurons/{{model}}/{table}.parquet",
+    table=[
+        *(
+            ["contexts", "activity", "context_words"]
+            if hasattr(rules, "join_contexts")
+            else []
+        ),
+        *(["neighbours"] if hasattr(rules, "find_neighbours") else []),
+    ],
+)
+
 # Which study fills which part.
 ATLAS_PARTS = {
     part: study
     for part, study in {
         "neurons": "neurons",
+        **({"contexts": "neurons"} if atlas_context_tables else {}),
         "facts": "facts",
         "patching": "patching",
         "texts": "geometry",
@@ -90,6 +104,27 @@ rule atlas_neurons:
         settings=lambda wildcards: settings_json(model=wildcards.model),
     shell:
         stage_command("atlas_neurons")
+
+
+rule atlas_contexts:
+    """The texts on which every neuron of a model fires, token by token, and its neighbours."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        tables=atlas_context_tables,
+    output:
+        part=directory(f"{ATLAS}/contexts/{{model}}"),
+    log:
+        "logs/atlas_contexts/{model}.log",
+    benchmark:
+        "logs/benchmarks/atlas_contexts/{model}.tsv"
+    resources:
+        **planned("atlas_contexts", CONFIG),
+    params:
+        *stage_code("atlas_contexts"),
+        settings=lambda wildcards: settings_json(model=wildcards.model),
+    shell:
+        stage_command("atlas_contexts")
 
 
 rule atlas_facts:

@@ -1,6 +1,5 @@
 """The neurons of a model, as the atlas shows them: what they decode to, and what was measured."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,10 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from llm_anatomy.atlas.chunks import Chunk, columns, significant
+from llm_anatomy.atlas.layers import by_layer, layer_chunk
 from llm_anatomy.atlas.words import WordIndex
 from llm_anatomy.tables.collection import Collection
-from llm_anatomy.tables.core import TableSchema, read_pieces, read_provenance
+from llm_anatomy.tables.core import read_provenance
 from llm_anatomy.tables.neurons import (
     ACTIVATION,
     CLAMPING,
@@ -116,25 +116,6 @@ def layer_maps(tables: Collection, model: str, index: WordIndex) -> Iterator[Lay
         yield _layer_map(layer, tokens, numbers, index)
 
 
-def by_layer(
-    tables: Collection, schema: TableSchema, model: str, names: tuple[str, ...] | None
-) -> Iterator[tuple[int, pa.Table]]:
-    """Rows of a table whose layers stand one after the other, one layer at a time."""
-    waiting: list[pa.Table] = []
-    current = None
-    for piece in read_pieces(tables.path(schema, model=model), schema, names):
-        layers = piece.column("layer").to_numpy()
-        starts = [0, *(np.flatnonzero(np.diff(layers)) + 1).tolist(), len(layers)]
-        for start, stop in itertools.pairwise(starts):
-            if current is not None and layers[start] != current:
-                yield current, pa.concat_tables(waiting)
-                waiting = []
-            current = int(layers[start])
-            waiting.append(piece.slice(start, stop - start))
-    if current is not None:
-        yield current, pa.concat_tables(waiting)
-
-
 def _layer_map(layer: int, tokens: pa.Table, numbers: pa.Table, index: WordIndex) -> LayerMap:
     matrices = list(dict.fromkeys(numbers.column("matrix").to_pylist()))
     ends = _matrix_codes(tokens, matrices) * 2 + (tokens.column("sign").to_numpy() < 0)
@@ -180,7 +161,7 @@ def _blocks(layer: LayerMap, tokens: list[str], size: int) -> Iterator[Chunk]:
         rows = slice(start, start + size)
         codes, places = np.unique(layer.codes[rows], return_inverse=True)
         yield (
-            f"layer-{layer.layer:02d}-{number:04d}",
+            layer_chunk(layer.layer, number),
             {
                 "neurons": layer.neurons[rows].tolist(),
                 "tokens": [tokens[code] if code >= 0 else None for code in codes.tolist()],

@@ -21,9 +21,7 @@ def run(settings: NeuronPart, *, tables: tuple[Path, ...], part: Path) -> None:
     """Read the map and what was measured of neurons; write chunks by layer and by word."""
     collection = Collection(tables, TABLES)
     with atomic_folder(part) as folder:
-        write_part(
-            folder, f"neurons/{settings.model}", neuron_chunks(collection, settings.model)
-        )
+        write_part(folder, f"neurons/{settings.model}", neuron_chunks(collection, settings.model))
 
 
 if __name__ == "__main__":

@@ -57,31 +57,41 @@
   // Token by token: colour says how much of the neuron's strongest activation.
   function contextText(context, peak) {
     return h("p", { class: "context", dir: "auto" }, context.tokens.map((text, place) => {
-      const share = Math.max(-1, Math.min(1, context.values[place] / 100));
+      const share = Math.max(-1, Math.min(1, context.values[place] / peak));
       const colour = d3.color(LA.chart.PALETTE[share < 0 ? 3 : 0]);
       colour.opacity = Math.abs(share) * 0.6;
       return h("span", {
         class: place === context.strongest ? "tok strongest" : "tok",
-        title: `${LA.marked(text)}: ${LA.number((share * peak))}`, style: { "background-color": colour.toString() },
+        title: `${LA.marked(text)}: ${LA.number(context.values[place])}`, style: { "background-color": colour.toString() },
       }, text);
     }));
   }
 
+  // In words, whether what it fires on is what it decodes to.
+  function agreement(words) {
+    const said = words.filter((each) => each.verdict !== "neither");
+    if (!words.length) return null;
+    const name = (each) => `${each.matrix} (${each.end < 0 ? "−" : "+"} end, ${each.sign < 0 ? "negative" : "positive"} activations)`;
+    return LA.note(said.length
+      ? `The words that it decodes to and the texts it fires on ${said.map((each) => `${each.verdict} for ${name(each)}`).join("; ")}.`
+      : "Its decoded words are not what these texts have in common.");
+  }
+
   function contextSection(model, found) {
-    if (!found) return null;
-    const { contexts, activity, words } = found;
-    const sides = [["+1", "Where it is most positive"], ["-1", "Where it is most negative"]].map(([sign, title]) => {
-      const own = contexts.filter((each) => each.sign === Number(sign));
-      if (!own.length) return null;
-      return h("div", { class: "side" }, h("h3", {}, title), own.map((context) =>
-        h("div", { class: "fired" }, h("p", { class: "meta" }, `${LA.number(context.activation)} · `,
-          LA.link(`${context.dataset}, ${context.text_id}`, ["texts", model, context.dataset, context.text_id])),
-        contextText(context, Math.abs(context.peak)))));
-    });
+    if (!found?.contexts.length) return null;
+    const { contexts, activity, words, peak } = found;
+    const sides = [[1, "Where it is most positive"], [-1, "Where it is most negative"]].map(([sign, title]) => {
+      const own = contexts.filter((each) => each.sign === sign);
+      return own.length ? h("div", { class: "side" }, h("h3", {}, title), own.map((context) =>
+        h("div", { class: "fired" },
+          h("p", { class: "meta" }, `${LA.number(context.activation)} · `, LA.link(`${context.dataset}, ${context.text_id}`, ["texts", model, context.dataset, context.text_id])),
+          contextText(context, peak)))) : null;
+    }).filter(Boolean);
     return LA.section("Texts on which it fires",
-      activity ? LA.note(`Above zero on ${LA.percent(activity.density)} of ${activity.tokens.toLocaleString("en")} tokens; from ${LA.number(activity.minimum)} to ${LA.number(activity.maximum)}, mean ${LA.number(activity.mean)}, standard deviation ${LA.number(activity.std)}.`) : null,
-      h("div", { class: "sides" }, sides), words?.length ? h("p", { class: "note" }, "Do these texts hold the tokens that it decodes to? ", words.map((each) => `${each.matrix} ${each.end}: ${each.verdict}; `)) : null,
-      LA.source(`results/neurons/${model}/contexts.parquet`));
+      activity ? LA.note(`Above the threshold on ${LA.percent(activity.density)} of ${activity.tokens.toLocaleString("en")} tokens, below the negative one on ${LA.percent(activity.negative_density)}; from ${LA.number(activity.minimum)} to ${LA.number(activity.maximum)}, median ${LA.number(activity.q50)}, mean ${LA.number(activity.mean)}, standard deviation ${LA.number(activity.std)}.`) : null,
+      h("div", { class: "sides" }, sides), agreement(words),
+      LA.note("Blue: positive, orange: negative; the deeper, the closer to the neuron's strongest activation here. The underlined token is the strongest; hover for values."),
+      LA.source(`results/neurons/${model}/contexts.parquet`, `results/neurons/${model}/activity.parquet`));
   }
 
   function neighbourSection(model, neighbours) {
@@ -174,9 +184,13 @@
     const block = await LA.load(`contexts/${model}/layer-${String(layer).padStart(2, "0")}-${String(Math.floor(neuron / place.block)).padStart(4, "0")}`);
     const own = block.neurons[String(neuron)];
     if (!own) return null;
+    const contexts = own.contexts.map((context) => ({ ...context, tokens: context.tokens.map((code) => block.tokens[code]), dataset: index.datasets[context.dataset] }));
     return {
-      ...own,
-      contexts: own.contexts.map((context) => ({ ...context, tokens: context.tokens.map((code) => block.tokens[code]), dataset: index.datasets[context.dataset] })),
+      contexts,
+      peak: d3.max(contexts, (context) => Math.abs(context.activation)) || 1,
+      activity: own.activity ? LA.rows(own.activity)[0] : null,
+      words: own.words ? LA.rows(own.words) : [],
+      neighbours: own.neighbours ? LA.rows(own.neighbours) : [],
     };
   }
 
@@ -190,7 +204,7 @@
     const found = await contextsOf(run, model, layer, neuron);
     const last = index.layers.find((each) => each.layer === layer).neurons - 1;
     const step = (to, text) => (to < 0 || to > last ? h("span", { class: "muted" }, text) : LA.link(text, ["neuron", model, layer, to]));
-    const missing = [["contexts", found], ["a clamp curve", measured?.clamping]].filter(([, there]) => !there).map(([name]) => name);
+    const missing = [["contexts", found?.contexts.length], ["a clamp curve", measured?.clamping]].filter(([, there]) => !there).map(([name]) => name);
     page.append(...[
       h("p", { class: "crumbs" }, LA.link("Neurons", ["neurons", model]), " › ", LA.link(`layer ${layer}`, ["neurons", model], { browse: layer }), " › ", step(neuron - 1, "← previous"), " · ", step(neuron + 1, "next →")),
       h("h1", {}, `Layer ${layer}, neuron ${neuron}`), h("p", { class: "lead" }, model),
