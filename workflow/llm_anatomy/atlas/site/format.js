@@ -53,7 +53,7 @@ Object.assign(LA, (() => {
 
   // A labelled list to choose from; `options` are values or [value, text].
   function select(label, options, value, change) {
-    const list = h("select", { on: { change: (event) => change(event.target.value) } },
+    const list = h("select", { "aria-label": label, on: { change: (event) => change(event.target.value) } },
       options.map((option) => {
         const [key, text] = Array.isArray(option) ? option : [option, option];
         return h("option", { value: key, selected: String(key) === String(value) }, String(text));

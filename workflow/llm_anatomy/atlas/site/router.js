@@ -78,6 +78,11 @@ LA.router = (() => {
       item.parentElement.hidden = !run.parts.includes(item.dataset.part);
     }
     document.querySelector("nav a[data-view=models]").parentElement.hidden = run.models.length < 2;
+    // The address in the hash is the view's, so that this link may not set it.
+    document.querySelector("a.skip").addEventListener("click", (event) => {
+      event.preventDefault();
+      document.getElementById("main").focus();
+    });
     window.addEventListener("hashchange", show);
     await show();
   }

@@ -88,7 +88,7 @@
       h("p", { class: "lead" }, labels.join(" · ")),
       h("div", { class: "controls sticky" },
         document_.tokens ? LA.select("colour", Object.entries(MEASURES).filter(([name]) => name in document_), state.measure, (value) => change({ measure: value })) : null,
-        h("label", { class: "field grow" }, h("span", {}, "layer ", shown), h("input", { id: "layer", type: "range", min: "0", max: String(entry.layers - 1), value: state.layer, on: { input: (event) => change({ layer: event.target.value }) } })),
+        h("label", { class: "field grow" }, h("span", {}, "layer ", shown), h("input", { id: "layer", "aria-label": "layer", type: "range", min: "0", max: String(entry.layers - 1), value: state.layer, on: { input: (event) => change({ layer: event.target.value }) } })),
         Object.keys(list.labels).length ? LA.select("compare by", [["", "all texts"], ...Object.keys(list.labels)], state.label, (value) => change({ label: value })) : null),
       document_.tokens ? tokens : [h("p", { class: "text-tokens", dir: "auto" }, document_.text), LA.note("The atlas holds this text without its tokens' numbers; the traces table has them.")],
       document_.truncated ? LA.note("The text is longer; this is what the model read.") : null,
