@@ -1,12 +1,15 @@
 """A real Chromium, driven by Playwright; no download: the browser is the system's own."""
 
+import importlib.util
 import shutil
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.browser.made import write_atlas
+from tests.packages import install_packages
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Pictures of every view are kept here, as a run's artefacts.
@@ -22,9 +25,15 @@ def system_browser() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
+def browser(tmp_path_factory):
+    """Chromium; what drives it is installed for these tests alone, if it is not here already."""
+    if importlib.util.find_spec("playwright") is None:
+        folder = tmp_path_factory.mktemp("playwright")
+        install_packages(folder, "envs/browser.lock")
+        sys.path.insert(0, str(folder))
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
         started = running.chromium.launch(
             executable_path=system_browser(),
             # Root may not use the sandbox, and no page of these tests is a stranger's.
