@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 # How many mutants `make mutants` plants.
 SAMPLE ?= 300
-.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test browser-test assets mutants docs plan verify clean install
+.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test browser-test atlas-scale-test assets mutants docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -65,7 +65,10 @@ scale-test: $(INSTALLED) ## Twenty million tokens of 32 layers through the stage
 	$(BIN)/python -m pytest -s -m slow tests/scale
 
 browser-test: $(INSTALLED) ## Drive the atlas and the report with Chromium (as root: apt-get install chromium).
-	$(BIN)/python -m pytest -m slow tests/browser
+	$(BIN)/python -m pytest -m slow --ignore tests/browser/test_large.py tests/browser
+
+atlas-scale-test: $(INSTALLED) ## The atlas of 458,752 neurons in Chromium: time and memory.
+	$(BIN)/python -m pytest -s -m slow tests/browser/test_large.py
 
 assets: $(INSTALLED) ## Fetch the atlas's libraries again from npm, and check that they are the pinned ones.
 	$(BIN)/python -m llm_anatomy.cli.assets

@@ -6,7 +6,7 @@ const LA = (() => {
   const kept = new Map();
   let keptCharacters = 0;
   // Payload characters that stay in memory; documents take about eight times as much.
-  const MOST_KEPT = 12e6;
+  const MOST_KEPT = 8e6;
 
   async function inflate(payload) {
     const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
