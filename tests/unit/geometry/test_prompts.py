@@ -9,6 +9,7 @@ from llm_anatomy.geometry.correlation import correlate
 from llm_anatomy.geometry.outcomes import train_scorer
 from llm_anatomy.geometry.prompts import build_prompts, prompts_of
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
+from llm_anatomy.statistics.random import Purpose, library_seed
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -47,6 +48,7 @@ def test_controls_are_as_long_as_the_related_prefix() -> None:
             # Tokens may merge or lose an outer space when they are written as text.
             difference = lengths[control, step] - lengths["related", step]
             assert -3 <= difference <= 0, (control, step, difference)
+        assert lengths["random", step] == lengths["related", step]
     related = {p.step: p.prefix for p in prompts if p.condition == "related"}
     shuffled = {p.step: p.prefix for p in prompts if p.condition == "shuffled"}
     assert sorted(shuffled[2].replace(" ", "")) == sorted(related[2].replace(" ", ""))
@@ -94,7 +96,8 @@ def test_a_scorer_is_measured_inside_its_folds() -> None:
     texts = [" ".join(rng.choice(words[label], 3)) for label in labels.tolist()]
     scorer = train_scorer(texts, labels, seed=0)
     areas, pairs = [], []
-    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(texts, labels):
+    folds = StratifiedKFold(5, shuffle=True, random_state=library_seed(0, Purpose.SCORER_FOLDS))
+    for train, test in folds.split(texts, labels):
         fitted = clone(scorer.pipeline).fit([texts[i] for i in train], labels[train])
         scores = fitted.predict_proba([texts[i] for i in test])[:, 1]
         areas.append(roc_auc_score(labels[test], scores))

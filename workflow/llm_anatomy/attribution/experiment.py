@@ -30,7 +30,7 @@ from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.statistics.intervals import percentile_interval
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 TOPS = (10, 100)
 # Share of the behaviour at which a set of units counts as enough.
@@ -39,7 +39,7 @@ ENOUGH = 0.8
 
 def halves(pairs: Sequence[FactPair], seed: int) -> tuple[list[FactPair], list[FactPair]]:
     """The facts that rankings are made on, and those that they are judged on, at random."""
-    order = keyed_generator(seed, "attribution halves").permutation(len(pairs))
+    order = keyed_generator(seed, Purpose.HALVES).permutation(len(pairs))
     ranked = {int(row) for row in order[: (len(pairs) + 1) // 2]}
     return (
         [pair for row, pair in enumerate(pairs) if row in ranked],
@@ -120,7 +120,7 @@ def ranking_of(scores: Float[Tensor, "facts units"], units: Sequence[Unit]) -> l
 
 def random_ranking(units: Sequence[Unit], seed: int) -> list[Unit]:
     """All units in a random order: what any ranking must beat."""
-    order = keyed_generator(seed, "attribution random ranking").permutation(len(units))
+    order = keyed_generator(seed, Purpose.RANDOM_RANKING).permutation(len(units))
     return [units[number] for number in order]
 
 
@@ -206,5 +206,5 @@ def areas(
 
 
 def _resamples(n_facts: int, resamples: int, seed: int) -> list[Tensor]:
-    generator = keyed_generator(seed, "attribution bootstrap")
+    generator = keyed_generator(seed, Purpose.FAITHFULNESS)
     return [torch.from_numpy(generator.integers(n_facts, size=n_facts)) for _ in range(resamples)]

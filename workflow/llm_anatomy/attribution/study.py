@@ -25,7 +25,7 @@ from llm_anatomy.config.attribution import UnitAttribution, UnitKind
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables import attribution as tables
 from llm_anatomy.tables.core import TableSchema
 
@@ -194,7 +194,7 @@ def sample_of_layers(units: Sequence[Unit], left_out: set[int], count: int, seed
     each = count // max(1, len(by_layer))
     drawn: set[int] = set()
     for layer, numbers in by_layer.items():
-        generator = keyed_generator(seed, "attribution sample", layer)
+        generator = keyed_generator(seed, Purpose.EXACT_SAMPLE, layer)
         drawn |= {numbers[int(place)] for place in generator.permutation(len(numbers))[:each]}
     return drawn
 

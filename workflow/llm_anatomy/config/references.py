@@ -112,6 +112,7 @@ def check_neurons(neurons: NeuronsSettings, models: Sequence[str], datasets: Seq
         ("neurons.fine_tune.model", neurons.fine_tune.model, models),
         ("neurons.fine_tune.dataset", neurons.fine_tune.dataset, datasets),
         ("neurons.activation.dataset", neurons.activation.dataset, datasets),
+        *(("neurons.contexts.datasets", name, datasets) for name in neurons.contexts.datasets),
         *(
             ("neurons.comparison.pairs", name, models)
             for pair in neurons.comparison.pairs

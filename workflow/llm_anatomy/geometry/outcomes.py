@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from llm_anatomy.config.geometry import AnswerScorer
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.folds import average_over_folds
+from llm_anatomy.statistics.random import Purpose, library_seed
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import PROMPT_OUTCOMES, SCORERS
 
@@ -61,7 +62,9 @@ def train_scorer(texts: Sequence[str], labels: Bool[ndarray, " texts"], seed: in
         ),
         LogisticRegression(class_weight="balanced", max_iter=1000, C=10.0),
     )
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(
+        FOLDS, shuffle=True, random_state=library_seed(seed, Purpose.SCORER_FOLDS)
+    )
     splits = list(folds.split(texts, labels))
     out_of_fold = cross_val_predict(
         pipeline, list(texts), labels, cv=splits, method="predict_proba"

@@ -31,7 +31,7 @@ from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.concepts import concept_tokens, spellings
 from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_vectors
 from llm_anatomy.progress import track
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import CONCEPT_TOKENS, CONCEPTS
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,10 @@ def reference_words(
         # A vocabulary without words (bytes, characters): any token serves.
         words = [t for t, text in enumerate(vocabulary.texts) if text and t not in excluded]
         fragments = []
-    samples = ((words, seeded_generator(seed)), (fragments, seeded_generator(seed, 1)))
+    samples = (
+        (words, keyed_generator(seed, Purpose.REFERENCE_WORDS)),
+        (fragments, keyed_generator(seed, Purpose.REFERENCE_FRAGMENTS)),
+    )
     return sorted(
         tokens[index]
         for tokens, generator in samples

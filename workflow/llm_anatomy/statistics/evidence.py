@@ -38,6 +38,7 @@ CLAMPS = Least(4, "clamps of the concept's neuron")
 # "Always" and "never" of fewer answers have Wilson intervals wider than 0.3.
 ANSWERS = Least(10, "answers of every condition")
 CLAMPED_NEURONS = Least(30, "clamps of sampled neurons")
+FIRING_NEURONS = Least(100, "neurons with contexts")
 COMPARED_NEURONS = Least(100, "neurons compared")
 TIMED_MAPS = Least(1, "timed maps")
 # What a manipulation can take away, or a switch can turn: right answers that chance does not give.

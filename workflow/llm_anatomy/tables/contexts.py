@@ -197,5 +197,4 @@ TABLES: tuple[TableSchema, ...] = (
     ACTIVITY,
     CONTEXT_WORDS,
     CONTEXT_OVERLAP,
-    NEIGHBOURS,
 )

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from llm_anatomy.config.toxicity import Folds
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.toxicity import DUPLICATES, LABELS
 from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
 
@@ -156,6 +156,7 @@ def assign_folds(
     copies: Int[ndarray, " labelled"],
     n_folds: int,
     seed: int,
+    purpose: Purpose = Purpose.FOLDS,
 ) -> Int[ndarray, " labelled"]:
     """Fold in which each text is tested: classes in equal shares, copies together.
 
@@ -164,7 +165,7 @@ def assign_folds(
     """
     _, member = np.unique(copies, return_inverse=True)
     sizes = np.stack([np.bincount(member[truth == v], minlength=member.max() + 1) for v in (0, 1)])
-    rng = seeded_generator(seed)
+    rng = keyed_generator(seed, purpose)
     order = rng.permutation(sizes.shape[1])
     order = order[np.argsort(-sizes[:, order].sum(0), kind="stable")]
     totals = np.maximum(sizes.sum(1), 1)
@@ -188,7 +189,7 @@ def stratified_splits(
     truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
 ) -> list[Split]:
     """Seeded (train, test) positions with classes in equal shares and copies on one side."""
-    folds = assign_folds(truth, copies, n_folds, seed)
+    folds = assign_folds(truth, copies, n_folds, seed, Purpose.INNER_FOLDS)
     return [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(n_folds)]
 
 

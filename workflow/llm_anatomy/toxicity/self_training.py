@@ -14,7 +14,7 @@ from numpy import ndarray
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from llm_anatomy.config.toxicity import Classifiers, SelfTraining
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.toxicity.classifiers import Choice, logistic_regression, random_forest
 from llm_anatomy.toxicity.evaluate import (
     Call,
@@ -91,9 +91,11 @@ def train_on_few(
     ]
 
 
-def keep_labels(truth: Bool[ndarray, " train"], rate: float, seed: int) -> Bool[ndarray, " train"]:
-    """A stratified random share of the texts; at least one of each class."""
-    rng = seeded_generator(seed)
+def keep_labels(
+    truth: Bool[ndarray, " train"], rate: float, seed: int, fold: int
+) -> Bool[ndarray, " train"]:
+    """A stratified random share of a fold's training texts; at least one of each class."""
+    rng = keyed_generator(seed, Purpose.KEPT_LABELS, fold)
     labelled = np.zeros(len(truth), dtype=bool)
     for value in (False, True):
         rows = np.flatnonzero(truth == value)
@@ -121,7 +123,7 @@ def few_labels(
         train, test = texts.fold_split(fold)
         x, held_out = features.split(texts.rows[train], texts.rows[test])
         truth = texts.truth[train]
-        labelled = keep_labels(truth, rate, seed + fold)
+        labelled = keep_labels(truth, rate, seed, int(fold))
         counts.append(int(labelled.sum()))
         alone = _classifier(name, settings, classifiers, seed)
         alone.fit(x[labelled], truth[labelled])
