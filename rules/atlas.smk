@@ -60,17 +60,10 @@ atlas_text_tables = lambda wildcards: [
     ),
 ]
 
-# What makes neurons fire, where a data set of texts is configured; neighbours always.
+# What makes neurons fire, where a data set of texts is configured.
 atlas_context_tables = expand(
     "results/neurons/{{model}}/{table}.parquet",
-    table=[
-        *(
-            ["contexts", "activity", "context_words"]
-            if hasattr(rules, "join_contexts")
-            else []
-        ),
-        *(["neighbours"] if hasattr(rules, "find_neighbours") else []),
-    ],
+    table=["contexts", "activity", "context_words"] if CONTEXT_DATASETS else [],
 )
 
 # Which study fills which part.
