@@ -226,7 +226,7 @@ rule atlas:
     """The atlas: open results/atlas/index.html in a browser, from disk or from any web server."""
     input:
         project_files(package_files("atlas/site")),
-        project_files(package_files("atlas/vendor")),
+        project_files(package_files("report/vendor")),
         f"{ATLAS}/overview",
         [expand(f"{ATLAS}/{part}/{{model}}", model=MODELS) for part in ATLAS_PARTS],
     output:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from llm_anatomy.atlas.page import SCRIPTS, SITE, content_policy, page_html, write_assets
-from llm_anatomy.atlas.vendored import VENDOR, differences, libraries, vendored_files
+from llm_anatomy.report.vendored import VENDOR, differences, libraries, vendored_files
 
 
 def test_every_vendored_file_is_the_one_that_was_pinned():
@@ -16,7 +16,7 @@ def test_every_vendored_file_is_the_one_that_was_pinned():
 def test_a_changed_file_is_named(tmp_path, change):
     folder = tmp_path / "vendor"
     shutil.copytree(VENDOR, folder)
-    file = folder / vendored_files()[0]
+    file = folder / vendored_files("atlas")[0]
     if change == "missing":
         file.unlink()
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 
 from llm_anatomy.atlas.chunks import write_part
-from llm_anatomy.atlas.vendored import VENDOR, vendored_files
+from llm_anatomy.report.vendored import VENDOR, vendored_files
 
 SITE = Path(__file__).parent / "site"
 # In the order in which they are run: what others call comes first.
@@ -55,7 +55,7 @@ def page_html(models: Sequence[str], parts: Sequence[str]) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    vendored = vendored_files()
+    vendored = vendored_files("atlas")
     return environment.get_template("index.html.jinja").render(
         policy=content_policy(),
         models=models,
@@ -93,6 +93,6 @@ def write_assets(folder: Path, models: Sequence[str], parts: Sequence[str]) -> N
     for name in ("style.css", *(f"{script}.js" for script in SCRIPTS)):
         shutil.copyfile(SITE / name, folder / name)
     (folder / "vendor").mkdir()
-    for file in sorted(VENDOR.iterdir()):
-        shutil.copyfile(file, folder / "vendor" / file.name)
+    for name in vendored_files("atlas", licences=True):
+        shutil.copyfile(VENDOR / name, folder / "vendor" / name)
     write_part(folder, "assets", [("run", {"models": list(models), "parts": list(parts)})])

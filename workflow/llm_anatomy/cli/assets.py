@@ -1,6 +1,6 @@
 """Fetch the atlas's libraries again from npm: `python -m llm_anatomy.cli.assets`.
 
-What is fetched must be, byte for byte, what `atlas/vendor/vendored.json` pins.
+What is fetched must be, byte for byte, what `report/vendor/vendored.json` pins.
 """
 
 import subprocess
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_anatomy.artefacts.files import atomic_path
-from llm_anatomy.atlas.vendored import VENDOR, differences, libraries
 from llm_anatomy.errors import UserError
+from llm_anatomy.report.vendored import VENDOR, differences, libraries
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The libraries that the atlas's pages use: pinned, kept in the project, never changed here."""
+"""The libraries of the report and the atlas: pinned, kept in the project, never changed here."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ LIST = VENDOR / "vendored.json"
 
 
 def libraries() -> list[dict[str, Any]]:
-    """Every library: package, version, licence, where its licence lies, and its files.
+    """Every library: package, version, licence, what for, on which page, and its files.
 
     Of each file: its name here, its path in the npm package, its size in bytes and its SHA-256.
     """
@@ -19,13 +19,18 @@ def libraries() -> list[dict[str, Any]]:
     return found
 
 
-def vendored_files() -> list[str]:
-    """Names of scripts and styles, in the order in which they are loaded."""
+def vendored_files(page: str, licences: bool = False) -> list[str]:
+    """Names of a page's scripts and styles, in the order in which they are loaded.
+
+    Args:
+        page: `atlas` or `report`.
+        licences: Whether the licences are named, too.
+    """
     return [
         file["name"]
         for library in libraries()
         for file in library["files"]
-        if not file["name"].endswith("LICENSE")
+        if library["page"] == page and (licences or not file["name"].endswith("LICENSE"))
     ]
 
 
