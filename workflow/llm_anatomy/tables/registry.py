@@ -5,6 +5,7 @@ tables they read, and import those.
 """
 
 from llm_anatomy.tables import (
+    anatomy,
     attribution,
     claims,
     contexts,
@@ -19,6 +20,7 @@ from llm_anatomy.tables import (
 from llm_anatomy.tables.core import TableSchema
 
 _MODULES = (
+    anatomy,
     attribution,
     claims,
     contexts,
