@@ -150,7 +150,7 @@ def test_a_chat_template_that_raises_ends_the_prompts_with_a_sentence(loaded: Lo
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('Only user and assistant roles are supported') }}"
     raising = replace(loaded, tokenizer=tokenizer)
-    with pytest.raises(UserError, match="Only user and assistant roles are supported.*'chat'"):
+    with pytest.raises(UserError, match=r"Only user and assistant roles are supported.*'chat'"):
         ask(raising, conditions=["none"])
     prompts, _ = ask(raising, conditions=["none"], formats=["raw"])
     assert prompts["format"].tolist() == ["raw"]
