@@ -20,6 +20,7 @@ from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
+from llm_anatomy.config.contexts import Contexts, Neighbours
 from llm_anatomy.config.datasets import Part
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.config.geometry import InsertedText, PromptCategory
@@ -42,7 +43,10 @@ from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.activation import sample_texts
 from llm_anatomy.neurons.concepts import control_neurons
+from llm_anatomy.neurons.contexts import context_texts
 from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers
+from llm_anatomy.neurons.neighbours import neighbour_texts
+from llm_anatomy.neurons.overlap import LayerOverlap, overlap_table
 from llm_anatomy.neurons.sample import sample_neurons
 from llm_anatomy.neurons.search import reference_words
 from llm_anatomy.neurons.tuning import split_held
@@ -53,6 +57,7 @@ from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.summary import summarise_sweeps
 from llm_anatomy.patching.tasks import TaskItem, arithmetic_items
 from llm_anatomy.statistics import random
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables import facts as facts_tables
 from llm_anatomy.tables.facts import (
@@ -68,12 +73,15 @@ from llm_anatomy.tables.facts import (
 from llm_anatomy.tables.patching import FLOORS, SWEEPS
 from llm_anatomy.toxicity import latency
 from llm_anatomy.toxicity.classifiers import BoostingRecipe, random_forest
-from llm_anatomy.toxicity.folds import inner_splits, split_texts
+from llm_anatomy.toxicity.evaluate import LabelledTexts
+from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.maps import place_texts
 from llm_anatomy.toxicity.metrics import measure
+from llm_anatomy.toxicity.negatives import with_negatives
 from llm_anatomy.toxicity.self_training import keep_labels
 
 from tests.tiny import tiny_model, tiny_tokenizer
+from tests.unit.neurons.test_overlap import compared, random_layer
 from tests.unit.verdicts import at, collect
 
 PACKAGE = Path(llm_anatomy.__file__).parent
@@ -266,7 +274,7 @@ def test_libraries_that_draw_are_given_a_seed_of_a_purpose() -> None:
         for name, thing in imported_from_libraries()
         if {"random_state", "seed", "rng"} & parameters(thing)
     }
-    assert {"RandomForestClassifier", "StratifiedKFold", "TSNE"} < drawing
+    assert {"RandomForestClassifier", "TSNE"} < drawing
     seen = set()
     for module, node in calls():
         if (name := called(node)) in drawing - set(DRAW_NOTHING):
@@ -423,6 +431,13 @@ def outer_folds(world: Drawn, seed: int) -> list[int]:
     )
 
 
+def negatives_folds(world: Drawn, seed: int) -> list[int]:
+    own = LabelledTexts("bad", TEXTS, np.arange(40), TRUTH[:40], np.arange(40) % 4, np.arange(40))
+    easy = [f"other {text}" for text in TEXTS]
+    found = with_negatives(own, TEXTS, easy, easy, [None] * 80, "both", 1.0, 4, seed)
+    return [int(fold) for fold in found.folds]
+
+
 def inner_folds(world: Drawn, seed: int) -> list[list[int]]:
     return [test.tolist() for _, test in inner_splits(TRUTH, np.arange(60), 3, seed)]
 
@@ -547,6 +562,14 @@ def faithfulness(world: Drawn, seed: int) -> list[Any]:
     return [*(row["low"] for row in rows), areas(curve, 40, seed, {})["cpr_low"]]
 
 
+def own_texts() -> dict[str, pd.DataFrame]:
+    return {"a": pd.DataFrame({"text_id": [str(n) for n in range(40)], "text": TEXTS})}
+
+
+def words_and_contexts(seed: int) -> LayerOverlap:
+    return compared(*random_layer(0), seed=seed)[1]
+
+
 DRAWS: dict[Purpose, Draw] = {
     Purpose.DATA_SAMPLE: lambda world, seed: lowest(items(), 9, seed)[0],
     Purpose.PASSAGES: passages,
@@ -557,6 +580,7 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.SCORER_FOLDS: scorer_folds,
     Purpose.GEOMETRY_CLAIMS: claims_on_dimension,
     Purpose.FOLDS: outer_folds,
+    Purpose.NEGATIVES_FOLDS: negatives_folds,
     Purpose.INNER_FOLDS: inner_folds,
     Purpose.FOREST: lambda world, seed: (
         random_forest(1, 3, seed).fit(VALUES, TRUTH).predict_proba(VALUES).tolist()
@@ -565,7 +589,9 @@ DRAWS: dict[Purpose, Draw] = {
         BoostingRecipe((0.1,), 5).path(VALUES, TRUTH, VALUES, [0.1], seed).tolist()
     ),
     Purpose.METRICS: metrics,
-    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(TRUTH, 0.3, seed, 1).tolist(),
+    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(
+        TRUTH, np.arange(60), 0.3, seed, 1
+    ).tolist(),
     Purpose.MAPPED_TEXTS: mapped_texts,
     Purpose.TSNE: embedded,
     Purpose.TIMED_TEXTS: timed_texts,
@@ -577,6 +603,18 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.ACTIVATION_TEXTS: lambda world, seed: sample_texts(
         world.tokenizer, TEXTS, Activation(texts=4), seed
     )[0],
+    Purpose.CONTEXT_TEXTS: lambda world, seed: (
+        context_texts(world.model, own_texts(), Contexts(tokens=300), seed).text_ids
+    ),
+    Purpose.SHUFFLED_WORDS: lambda world, seed: [
+        values.tolist() for values in words_and_contexts(seed).shuffles.values()
+    ],
+    Purpose.CONTEXT_OVERLAP: lambda world, seed: overlap_table(
+        [words_and_contexts(seed)], 40, seed
+    )["low"].tolist(),
+    Purpose.NEIGHBOUR_TEXTS: lambda world, seed: (
+        neighbour_texts(world.model, own_texts(), Neighbours(tokens=300), seed).text_ids
+    ),
     Purpose.TUNING_TEXTS: lambda world, seed: split_held([[n] for n in range(30)], seed),
     Purpose.PATCHING_SAMPLE: sampled_examples,
     Purpose.ARITHMETIC: arithmetic,

@@ -23,7 +23,7 @@ from llm_anatomy.attribution.faithfulness import (
     distance,
     faithfulness_curve,
 )
-from llm_anatomy.attribution.methods import UnitScoring, baseline_of, counterfactual, metric_of
+from llm_anatomy.attribution.methods import UnitScoring, counterfactual, metric_of
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.sites import Unit, sites_of
 from llm_anatomy.model.parts.architecture import Decoder
@@ -60,10 +60,9 @@ def effects_of_units(
     """
     replay = Replay(decoder)
     sites = sites_of(units)
-    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     losses = torch.empty(len(pairs), len(units), dtype=torch.float64)
     for row, pair in enumerate(pairs):
-        others = mean or counterfactual(decoder, [pair], sites)
+        others = scoring.exchanged_for or counterfactual(decoder, [pair], sites)
         losses[row] = -exact_effects(
             replay,
             torch.tensor(pair.tokens, device=decoder.device),
@@ -140,12 +139,11 @@ def measured_curve(
     if not pairs:
         raise ValueError("a curve needs at least one fact")
     sites = sites_of(ranking)
-    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     parts: list[FaithfulnessCurve] = []
     rows: list[int] = []
     for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
         chosen = [pairs[row] for row in batch.rows]
-        others = mean or counterfactual(decoder, chosen, sites)
+        others = scoring.exchanged_for or counterfactual(decoder, chosen, sites)
         metric = metric_of(chosen, scoring.contrast, decoder.device)
         parts.append(
             faithfulness_curve(

@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-tokens",
         type=int,
         default=DEFAULTS.batch_tokens,
-        help="most padded tokens in one pass; 1 scores texts one at a time",
+        help="most padded tokens in one pass (default: 2048, on a card by its free memory); 1 "
+        "scores texts one at a time",
     )
     return parser
 
@@ -122,7 +123,7 @@ def _score(options: argparse.Namespace) -> None:
 
     precision = Precision(dtype=provenance["dtype"], quantisation=provenance["quantisation"])
     loaded = load_model(model, precision, compute)
-    scores = score_texts(loaded, detector, given.texts, compute.batch_tokens)
+    scores = score_texts(loaded, detector, given.texts, loaded.batch_tokens)
     flags = [f"flag_{label}" for label in detector.labels]
     for number, fault in enumerate(given.faults):
         if fault:
