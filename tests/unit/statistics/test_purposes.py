@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -206,6 +207,47 @@ def test_no_generator_is_made_elsewhere() -> None:
                 assert "random" not in {alias.name for alias in node.names}, file
             if isinstance(node, ast.ImportFrom):
                 assert node.module not in ("random", "numpy.random", "torch.random"), file
+
+
+SEEDED = ("settings.seed", "seed")
+
+
+def given_seed(node: ast.Call, function: Any) -> str | None:
+    """What a call hands on as the parameter `seed`; none where it leaves it out."""
+    for word in node.keywords:
+        if word.arg == "seed":
+            return ast.unparse(word.value)
+    place = list(inspect.signature(function).parameters).index("seed")
+    if any(isinstance(each, ast.Starred) for each in node.args[: place + 1]):
+        # How many arguments a star stands for is not written there.
+        return next((word for each in node.args if (word := ast.unparse(each)) in SEEDED), None)
+    return ast.unparse(node.args[place]) if place < len(node.args) else None
+
+
+def test_a_stage_hands_its_seed_to_whatever_draws() -> None:
+    """A constant, or a default that nobody overrides, would be the same draws for every seed."""
+    handed = 0
+    for file in sorted((PACKAGE / "stages").glob("*.py")):
+        module = import_module(f"llm_anatomy.stages.{file.stem}")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            function = getattr(module, node.func.id, None)
+            if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters:
+                assert given_seed(node, function) in SEEDED, (file, node.lineno)
+                handed += 1
+    assert handed > 15
+
+
+def test_rules_give_stages_the_seed_of_the_configuration() -> None:
+    rules = sorted((PACKAGE.parents[1] / "rules").glob("*.smk"))
+    given = [
+        value
+        for file in rules
+        for value in re.findall(r"\bseed=([^,)\s]+)", file.read_text(encoding="utf-8"))
+    ]
+    assert len(given) > 15
+    assert set(given) == {"CONFIG.seed"}
 
 
 def imported_from_libraries() -> Iterator[tuple[str, Any]]:
