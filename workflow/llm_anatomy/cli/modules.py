@@ -28,6 +28,7 @@ FOLDERS = {
     "figures": "Tables in, figures and captions out; one module per study.",
     "report": "Figures, tables and claims as one page.",
     "stages": "One module per rule: it reads, makes one call and writes.",
+    "notebook": "A run's results, and a model without a run, in a notebook.",
     "cli": "Commands for people, and the generated pages.",
 }
 

@@ -1,7 +1,7 @@
 """The vocabulary map: every neuron of a layer's matrices as tokens, in table form."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -55,9 +55,10 @@ class Mapper:
             )
         self.decoder = HeadDecoder(head, settings.top_k, screen=settings.screen == "bfloat16")
 
-    def decode(self, layer: int, matrix: Matrix) -> Decoded:
-        """Both ends of every neuron of one matrix of one layer."""
-        return self.decoder.decode(self._vectors(layer, matrix))
+    def decode(self, layer: int, matrix: Matrix, neurons: Sequence[int] | None = None) -> Decoded:
+        """Both ends of every neuron of one matrix of one layer, or of some of them."""
+        vectors = self._vectors(layer, matrix)
+        return self.decoder.decode(vectors if neurons is None else vectors[list(neurons)])
 
     def _vectors(self, layer: int, matrix: Matrix) -> Float[Tensor, "neurons d_model"]:
         vectors = self.weights.vectors(layer, matrix).to(self.device).float()
