@@ -277,12 +277,12 @@ def score(
     """
     import logging
 
-    from llm_anatomy.cli.score import Scoring
+    from llm_anatomy.cli.score import ScoreOptions
     from llm_anatomy.cli.score import score as score_texts
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     score_texts(
-        Scoring(
+        ScoreOptions(
             detector=detector,
             model=model,
             texts=texts,

@@ -35,7 +35,7 @@ DEFAULTS = Compute()
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoreOptions:
     """What is scored, by what, and where the scores go: the options of `llm-anatomy score`."""
 
     detector: Path
@@ -51,7 +51,7 @@ class Scoring:
     batch_tokens: int
 
 
-def score(options: Scoring) -> None:
+def score(options: ScoreOptions) -> None:
     """Read texts, score them and write the scores.
 
     Raises:
@@ -68,7 +68,7 @@ def score(options: Scoring) -> None:
         raise UserError(sentence) from error
 
 
-def _compute(options: Scoring) -> Compute:
+def _compute(options: ScoreOptions) -> Compute:
     try:
         return Compute(
             device=options.device, threads=options.threads, batch_tokens=options.batch_tokens
@@ -81,7 +81,7 @@ def _compute(options: Scoring) -> Compute:
         ) from error
 
 
-def _score(options: Scoring) -> None:
+def _score(options: ScoreOptions) -> None:
     compute = _compute(options)
     detector = load_detector(options.detector)
     provenance = detector.description["provenance"]
@@ -139,7 +139,7 @@ class _Input:
     faults: list[str]
 
 
-def _read_input(options: Scoring) -> _Input:
+def _read_input(options: ScoreOptions) -> _Input:
     """Rows or lines from 1, in order; what an intake would set aside stays, with its fault."""
     source, column, id_column = options.texts, options.column, options.id
     shown = _shown(source)
