@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 # How many mutants `make mutants` plants.
 SAMPLE ?= 300
-.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test wheel-test scale-test mutants docs plan verify clean install
+.PHONY: help run test lint unit quick site slurm-test quantised-test s3-test resume-test wheel-test scale-test mutants docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -42,6 +42,18 @@ lint: $(INSTALLED) ## Check style, types and the workflow's form.
 unit: $(INSTALLED) ## Run the tests.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/workflow
 	$(BIN)/python -m pytest tests/workflow
+
+# Where `main` is not at hand: `make quick BASE=origin/main`.
+BASE ?= main
+
+quick: $(INSTALLED) ## Check style and types, and run the unit tests of what differs from BASE (main).
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	chosen="$$($(BIN)/python -m tests.quick $(BASE))" && test -z "$$chosen" || $(BIN)/python -m pytest $$chosen
+
+site: $(INSTALLED) ## Build the documentation site into site/; a warning is an error.
+	$(PIP) install -q --no-deps -r envs/docs.lock
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: $(CURDIR)/site/index.html"
 
 slurm-test: $(INSTALLED) ## Run on a real SLURM (as root: apt-get install slurm-wlm munge).
 	$(BIN)/python -m pytest -m slow tests/slurm
@@ -82,7 +94,7 @@ verify: $(INSTALLED) ## Check every result against results/manifest.json.
 	$(COMMAND) verify
 
 clean: ## Remove results, logs and caches; keep .venv.
-	rm -rf results/[!R]* logs .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf results/[!R]* logs site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 install: $(INSTALLED) ## Make .venv with the locked packages.
 
