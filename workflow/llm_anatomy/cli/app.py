@@ -261,8 +261,12 @@ def score(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     batch_tokens: Annotated[
-        int, typer.Option(help="Most padded tokens in one pass; 1 scores one text at a time.")
-    ] = 2048,
+        int | None,
+        typer.Option(
+            help="Most padded tokens in one pass; 1 scores one text at a time. [default: 2048, on "
+            "a card by its free memory]"
+        ),
+    ] = None,
 ) -> None:
     """Score new texts with a saved detector.
 

@@ -31,7 +31,6 @@ from llm_anatomy.toxicity.detector import IN_RANGE, check_model, load_detector
 logger = logging.getLogger(__name__)
 
 STANDARD = "-"
-DEFAULTS = Compute()
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class ScoreOptions:
     output: str
     device: str
     threads: int
-    batch_tokens: int
+    batch_tokens: int | None
 
 
 def score(options: ScoreOptions) -> None:
@@ -106,7 +105,7 @@ def _score(options: ScoreOptions) -> None:
 
     precision = Precision(dtype=provenance["dtype"], quantisation=provenance["quantisation"])
     loaded = load_model(model, precision, compute)
-    scores = score_texts(loaded, detector, given.texts, compute.batch_tokens)
+    scores = score_texts(loaded, detector, given.texts, loaded.batch_tokens)
     flags = [f"flag_{label}" for label in detector.labels]
     for number, fault in enumerate(given.faults):
         if fault:

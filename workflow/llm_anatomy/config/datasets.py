@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.labels import Filter, Label
 from llm_anatomy.config.models import NAME_PATTERN
+from llm_anatomy.config.templates import ColumnsTemplate, placeholders
 
 TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains", "refusals"]
 RelationBuiltin = Literal["capitals", "languages", "currencies", "continents", "months", "numbers"]
@@ -17,6 +18,8 @@ PROMPT_ROLES = ("request", "related", "unrelated")
 # Keys that only some kinds of data sets read.
 KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
     "text": ("texts", "prompts"),
+    "template": ("texts",),
+    "group": ("texts",),
     "id": ("texts", "relation", "qa", "articles", "inserts"),
     "labels": ("texts",),
     "balance": ("texts",),
@@ -119,6 +122,18 @@ class Dataset(Settings):
 
     text: str = Field(
         "text", description="Column with the text, for `texts` and `prompts`.", min_length=1
+    )
+    template: ColumnsTemplate | None = Field(
+        None,
+        description="Text made of several columns in place of `text`, such as `{prompt} {answer}`: "
+        "a name in braces stands for the cell of that column. Rows that lack one are set aside.",
+    )
+    group: str | None = Field(
+        None,
+        description="Column that says which texts belong together, for `texts`: a prompt with "
+        "several answers, an author, a thread. A group is in one fold and is drawn as a whole; a "
+        "text without a value is on its own.",
+        min_length=1,
     )
     id: str | None = Field(
         None,
@@ -260,15 +275,20 @@ class Dataset(Settings):
                     f"the data set '{self.name}' has the builtin '{self.builtin}', which "
                     f"needs kind: {right}"
                 )
-            if self.labels or self.filters:
+            if self._own_columns:
                 raise ValueError(
                     f"the data set '{self.name}' is builtin and brings its labels and rows; "
-                    "'labels' and 'filters' belong to 'path' and 'hub'"
+                    f"'{self._own_columns}' belongs to 'path' and 'hub'"
                 )
-        if self.parts and (self.labels or self.filters or self.kind == "relation"):
+        if self.parts and (self._own_columns or self.kind == "relation"):
             raise ValueError(
                 f"the data set '{self.name}' mixes 'parts', which bring their labels and rows; "
-                "'labels', 'filters' and kind: relation do not go with them"
+                f"'{self._own_columns or 'kind: relation'}' does not go with them"
+            )
+        if self.template and self.text != "text":
+            raise ValueError(
+                f"the data set '{self.name}' has 'text' and 'template', which say the same in two "
+                "ways; leave one of them out"
             )
         if self.kind == "relation" and (self.labels or self.balance):
             raise ValueError(
@@ -295,6 +315,17 @@ class Dataset(Settings):
         return self
 
     @property
+    def _own_columns(self) -> str:
+        """The first key that reads columns of a user's source; empty without any."""
+        keys = ("labels", "filters", "template", "group")
+        return next((key for key in keys if getattr(self, key)), "")
+
+    @property
+    def text_columns(self) -> list[str]:
+        """The columns that a text is made of."""
+        return placeholders(self.template) if self.template else [self.text]
+
+    @property
     def answers_column(self) -> str:
         """The column with the accepted answers of questions."""
         return self.answers or "answers"
@@ -304,6 +335,11 @@ class Dataset(Settings):
         """Whether texts bring labels, as far as the configuration says."""
         mixed = any(part.positive or part.negative for part in self.parts)
         return bool(self.builtin or self.labels or mixed)
+
+    @property
+    def filter_columns(self) -> list[str]:
+        """Columns whose cells decide which rows are read."""
+        return [rule.column for rule in self.filters]
 
     @property
     def file_suffix(self) -> str:

@@ -60,7 +60,7 @@ def load(
     device: str = "cpu",
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     threads: int = 1,
-    batch_tokens: int = 2048,
+    batch_tokens: int | None = None,
 ) -> "Model":
     """Load a model: checked, its parts found and proven, as before every study.
 
@@ -71,7 +71,8 @@ def load(
         device: `cpu`, `cuda` or `cuda:N`.
         dtype: How numbers are computed.
         threads: CPU threads.
-        batch_tokens: Most padded tokens in one forward pass.
+        batch_tokens: Most padded tokens in one forward pass; 2048 when left out, on a card by its
+            free memory.
 
     Raises:
         UserError: The model is missing, damaged, no decoder, too large or out of reach.
@@ -79,7 +80,7 @@ def load(
     precision = Precision(dtype=dtype)
     compute = Compute(device=device, threads=threads, batch_tokens=batch_tokens)
     folder, held = prepared(source, revision, precision, compute)
-    return Model(folder, load_model(folder / RECORD, precision, compute), compute, held)
+    return Model(folder, load_model(folder / RECORD, precision, compute), held)
 
 
 class Model:
@@ -96,10 +97,9 @@ class Model:
         self,
         folder: Path,
         loaded: LoadedModel,
-        compute: Compute,
         held: tempfile.TemporaryDirectory[str] | None = None,
     ) -> None:
-        self.folder, self.loaded, self.compute = folder, loaded, compute
+        self.folder, self.loaded = folder, loaded
         # Links to the weights, which the neurons are read from.
         self._held = held
         self.facts = Facts(self)
@@ -156,7 +156,7 @@ class Facts:
             _ANY_FACT,
             settings,
             seed=0,
-            batch_tokens=model.compute.batch_tokens,
+            batch_tokens=model.loaded.batch_tokens,
         )
         if not len(result.frames[fact_tables.FACTS]):
             outcome = ", ".join(result.outcomes)
@@ -312,7 +312,7 @@ class Patching:
             picked,
             layers=layers,
             seed=seed,
-            batch_tokens=model.compute.batch_tokens,
+            batch_tokens=model.loaded.batch_tokens,
         )
 
 
@@ -343,7 +343,7 @@ class Geometry:
         frame = pd.DataFrame({"text_id": [str(k) for k in range(len(texts))], "text": list(texts)})
         settings = Extraction(max_length=max_length, state_layers=[])
         read = extract_activations(
-            model.loaded, frame, settings, model.compute.batch_tokens, "texts"
+            model.loaded, frame, settings, model.loaded.batch_tokens, "texts"
         )
         with tempfile.TemporaryDirectory() as folder:
             traces = Path(folder) / "traces.parquet"

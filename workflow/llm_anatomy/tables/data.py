@@ -15,6 +15,14 @@ TEXTS = TableSchema(
             "text", pa.string(), "The text, unchanged; studies cut it by tokens and count that."
         ),
         Column(
+            "group",
+            pa.string(),
+            "What the text belongs to, such as a prompt, an author or a thread; there where the "
+            "data set names a column of groups, and missing where a row has none.",
+            nullable=True,
+            pattern="group",
+        ),
+        Column(
             "label_{name}",
             pa.bool_(),
             "Whether the label applies; missing where the source does not say.",

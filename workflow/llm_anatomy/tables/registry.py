@@ -5,8 +5,10 @@ tables they read, and import those.
 """
 
 from llm_anatomy.tables import (
+    anatomy,
     attribution,
     claims,
+    contexts,
     data,
     fact_case,
     facts,
@@ -17,7 +19,19 @@ from llm_anatomy.tables import (
 )
 from llm_anatomy.tables.core import TableSchema
 
-_MODULES = (attribution, claims, data, fact_case, facts, geometry, neurons, patching, toxicity)
+_MODULES = (
+    anatomy,
+    attribution,
+    claims,
+    contexts,
+    data,
+    fact_case,
+    facts,
+    geometry,
+    neurons,
+    patching,
+    toxicity,
+)
 
 ALL_TABLES: dict[str, TableSchema] = {
     schema.name: schema

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 from llm_anatomy.config.toxicity import Folds
-from llm_anatomy.toxicity.duplicates import banding, copy_sets, find_copies, normalised
+from llm_anatomy.data.duplicates import banding, find_copies, kept_together, normalised
 from pydantic import ValidationError
 
 WORDS = [a + b for a in ("riv", "sto", "mus", "gard", "pla", "bro") for b in ("er", "ne", "ic")]
@@ -84,7 +84,7 @@ def test_a_template_of_unlike_texts_does_not_hide_a_pair():
 
 def test_thousands_of_equal_texts_are_one_set_in_no_time():
     texts = [f"the same template of a text with a number {n % 7}" for n in range(600)]
-    assert len(np.unique(copy_sets(600, find_copies(texts, 0.5)))) == 1
+    assert len(np.unique(kept_together(600, find_copies(texts, 0.5)))) == 1
 
 
 def test_a_similarity_that_is_not_found_is_not_accepted():

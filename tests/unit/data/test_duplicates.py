@@ -3,7 +3,7 @@
 import random
 
 import numpy as np
-from llm_anatomy.toxicity.duplicates import copy_sets, find_copies, normalised
+from llm_anatomy.data.duplicates import find_copies, kept_together, normalised
 
 WORDS = [f"{a}{b}" for a in ("riv", "sto", "mus", "gard") for b in ("er", "ne", "ic", "en")]
 
@@ -51,7 +51,7 @@ def test_case_width_and_spaces_do_not_hide_a_copy():
 
 def test_chains_of_copies_are_one_set():
     texts = sample_texts()
-    sets = copy_sets(len(texts), find_copies(texts, 0.8))
+    sets = kept_together(len(texts), find_copies(texts, 0.8))
     for i, j in brute_force(texts, 0.8):
         assert sets[i] == sets[j]
     assert len(np.unique(sets)) > 40
@@ -59,6 +59,6 @@ def test_chains_of_copies_are_one_set():
 
 def test_many_equal_texts_are_one_set():
     texts = ["the same template text"] * 100 + ["another text altogether"]
-    sets = copy_sets(101, find_copies(texts, 0.8))
+    sets = kept_together(101, find_copies(texts, 0.8))
     assert len(np.unique(sets[:100])) == 1
     assert sets[100] != sets[0]

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int, UInt64
 from numpy import ndarray
 from numpy.lib.stride_tricks import sliding_window_view
 
 SHINGLE = 5
+GROUP = "group"
 # Fewest bands, and most hash functions of a band and of all bands together.
 LEAST_BANDS, MOST_ROWS, MOST_HASHES = 24, 4, 512
 # Largest share of the pairs just at the threshold that no band finds.
@@ -113,12 +115,35 @@ def banding(similarity: float) -> tuple[int, int]:
     return max(LEAST_BANDS, needed), rows
 
 
-def copy_sets(n_texts: int, pairs: Iterable[Copies]) -> Int[ndarray, " texts"]:
-    """Number of the set that each text belongs to; chains of copies are one set."""
+def kept_together(
+    n_texts: int, pairs: Iterable[Copies], groups: Sequence[str | None] = ()
+) -> Int[ndarray, " texts"]:
+    """Number of the set that each text belongs to: what must stand on one side of every split.
+
+    Copies of each other are in one set, and so are texts of one group. Chains are one set: with
+    every copy of one of its texts a group takes in the groups of that copy.
+
+    Args:
+        n_texts: Number of texts.
+        pairs: Their copies.
+        groups: What each belongs to, such as a prompt; None where nothing is said. Empty: nothing
+            is said of any.
+    """
     sets = _Sets(n_texts)
     for pair in pairs:
         sets.join(pair.first, pair.second)
+    first: dict[str, int] = {}
+    for text, group in enumerate(groups):
+        if group is not None:
+            sets.join(first.setdefault(group, text), text)
     return np.unique([sets.root(text) for text in range(n_texts)], return_inverse=True)[1]
+
+
+def given_groups(texts: pd.DataFrame) -> list[str | None]:
+    """What each text of a dataset's table belongs to; None where nothing is said."""
+    if GROUP not in texts.columns:
+        return [None] * len(texts)
+    return [None if pd.isna(group) else str(group) for group in texts[GROUP]]
 
 
 class _Sets:
