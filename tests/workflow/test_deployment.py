@@ -1,5 +1,6 @@
 """Another workflow takes this one in by `module`, as `snakedeploy` writes it."""
 
+import re
 import subprocess
 import sys
 
@@ -59,6 +60,18 @@ def test_plans_the_whole_run_with_its_own_configuration(finished, deployed):
     for rule in ("prepare_model", "sweep_layers", "report", "write_manifest"):
         assert f": {rule}: " in said
     assert "smollm2" not in said
+
+
+def test_its_default_target_is_everything(finished, deployed):
+    asked, default = (
+        snakemake(finished, deployed, "--dry-run", "--quiet", "host", *target)
+        for target in (["everything"], [])
+    )
+    assert default.returncode == 0
+    jobs = [
+        re.findall(r"^total +(\d+)$", done.stdout, re.MULTILINE)[-1] for done in (asked, default)
+    ]
+    assert jobs[0] == jobs[1]
 
 
 def test_makes_a_table_there(finished, deployed):

@@ -15,7 +15,8 @@ from llm_anatomy.config.read import read_configuration
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.config.shipped import pipeline_folder
 from llm_anatomy.errors import UserError
-from llm_anatomy.plan.resources import known_shape
+from llm_anatomy.plan.jobs import list_jobs
+from llm_anatomy.plan.resources import known_shape, need_of
 
 LEAST_PYTHON = (3, 11)
 # A process with torch and transformers and the default model, with room (docs/plan.md).
@@ -67,6 +68,7 @@ def examine(files: Sequence[Path]) -> Iterator[Finding]:
     yield from _device(configuration)
     if configuration is not None:
         yield from _models(configuration, files)
+        yield _largest_job(configuration, files)
 
 
 def _python() -> Finding:
@@ -97,7 +99,7 @@ def _packages() -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("ok", "processor", f"{cores} cores")
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    memory = _memory_gb()
     if memory < LEAST_MEMORY_GB:
         yield Finding("note", "memory", f"{memory:.1f} GB; a default run needs {LEAST_MEMORY_GB}")
     else:
@@ -109,6 +111,10 @@ def _machine() -> Iterator[Finding]:
         yield Finding("note", "disk", f"{free:.1f} GB free in {Path.cwd()}; a run needs a few")
     else:
         yield Finding("ok", "disk", f"{free:.0f} GB free in {Path.cwd()}")
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def _optional() -> Iterator[Finding]:
@@ -156,3 +162,22 @@ def _models(configuration: Configuration, files: Sequence[Path]) -> Iterator[Fin
         else:
             found = f"prepared, {shape.parameters / 1e6:.0f} million parameters"
         yield Finding("ok", f"model {model.name}", found)
+
+
+def _largest_job(configuration: Configuration, files: Sequence[Path]) -> Finding:
+    """Whether the run's jobs fit into this machine, as far as its models are known."""
+    try:
+        jobs = list_jobs(["--configfile", *map(str, files)])
+    except UserError as error:
+        return Finding("fault", "plan", str(error))
+    needs = [(need_of(job.rule, job.wildcards, configuration), job) for job in jobs]
+    known = [(need.memory_mb / 1000, job) for need, job in needs if need is not None]
+    if not known:
+        return Finding("note", "plan", f"{len(jobs)} jobs; llm-anatomy plan says what they need")
+    largest, job = max(known, key=lambda pair: pair[0])
+    waiting = len(jobs) - len(known)
+    more = f"; {waiting} more are known once a model is prepared" if waiting else ""
+    found = f"{len(jobs)} jobs, the largest ({job.rule}) with {largest:.1f} GB{more}"
+    if largest > _memory_gb():
+        return Finding("fault", "plan", f"{found}: this machine has {_memory_gb():.1f} GB")
+    return Finding("ok", "plan", found)
