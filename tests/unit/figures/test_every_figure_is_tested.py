@@ -14,9 +14,10 @@ STUDIES = (
     "contexts",
     "facts",
     "geometry",
-    "toxicity",
-    "patching",
     "neurons",
+    "patching",
+    "steering",
+    "toxicity",
 )
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}

@@ -44,6 +44,7 @@ from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.activation import sample_texts
 from llm_anatomy.neurons.concepts import control_neurons
 from llm_anatomy.neurons.contexts import context_texts
+from llm_anatomy.neurons.directions import held_out_auc, permuted_direction, random_direction
 from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers
 from llm_anatomy.neurons.neighbours import neighbour_texts
 from llm_anatomy.neurons.overlap import LayerOverlap, overlap_table
@@ -614,6 +615,15 @@ DRAWS: dict[Purpose, Draw] = {
     )["low"].tolist(),
     Purpose.NEIGHBOUR_TEXTS: lambda world, seed: (
         neighbour_texts(world.model, own_texts(), Neighbours(tokens=300), seed).text_ids
+    ),
+    Purpose.RANDOM_DIRECTIONS: lambda world, seed: random_direction(
+        torch.from_numpy(SCORES), seed, "dog"
+    ).tolist(),
+    Purpose.PERMUTED_LABELS: lambda world, seed: permuted_direction(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
+    ).tolist(),
+    Purpose.DIRECTION_HALVES: lambda world, seed: held_out_auc(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
     ),
     Purpose.TUNING_TEXTS: lambda world, seed: split_held([[n] for n in range(30)], seed),
     Purpose.PATCHING_SAMPLE: sampled_examples,

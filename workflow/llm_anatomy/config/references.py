@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Sequence
 
 from llm_anatomy.config.datasets import Dataset, Kind
+from llm_anatomy.config.directions import DEFAULT_TARGETS, Directions
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import GeometrySettings, PromptDimension
 from llm_anatomy.config.neurons import NeuronsSettings
@@ -111,6 +112,13 @@ def check_toxicity(toxicity: ToxicitySettings, texts: Sequence[str]) -> None:
                 f"the key 'toxicity.{key}' names the dataset '{name}', and the text "
                 f"datasets of the configuration are {', '.join(texts)}"
             )
+
+
+def check_directions(directions: Directions, texts: Sequence[str]) -> None:
+    """Data sets that a user's own directions name are configured; defaults may lack theirs."""
+    for number, target in enumerate(directions.targets):
+        if target.dataset and target not in DEFAULT_TARGETS:
+            check_texts(f"neurons.directions.targets[{number}].dataset", target.dataset, texts)
 
 
 def check_neurons(neurons: NeuronsSettings, models: Sequence[str], datasets: Sequence[str]) -> None:

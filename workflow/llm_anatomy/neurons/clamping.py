@@ -8,7 +8,7 @@ vanishes where act(W_gate x) is near 0; a clamp of `activation` does not.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,15 @@ class Clamp:
     neurons: Int[Tensor, " rows"]
     values: Float[Tensor, " rows"]
     mask: Bool[Tensor, "rows tokens"]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return len(self.neurons)
+
+    def applied(self, decoder: Decoder) -> AbstractContextManager[None]:
+        """See `clamped`."""
+        return clamped(decoder, self)
 
 
 def sites_of(decoder: Decoder, sites: list[Site]) -> list[Site]:
