@@ -7,8 +7,12 @@ whole configuration calls them (`config.root`), so that a mistake ends a run bef
 import difflib
 from collections.abc import Sequence
 
+<<<<<<< HEAD
 from llm_anatomy.config.datasets import Dataset, Kind
 from llm_anatomy.config.directions import DEFAULT_TARGETS, Directions
+=======
+from llm_anatomy.config.datasets import FACT_KINDS, Dataset, Kind
+>>>>>>> attribution
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import GeometrySettings, PromptDimension
 from llm_anatomy.config.neurons import NeuronsSettings
@@ -67,7 +71,8 @@ def check_named_data(
         for number, relation in enumerate(facts.relations):
             named.append((f"facts.relations[{number}].relation", "relation", relation.relation))
     for key, kind, name in named:
-        known = [dataset.name for dataset in datasets if dataset.kind == kind]
+        kinds = FACT_KINDS if kind == "relation" else (kind,)
+        known = [dataset.name for dataset in datasets if dataset.kind in kinds]
         if name is not None and name not in known:
             what = "relation" if kind == "relation" else f"data set of kind '{kind}'"
             raise ValueError(

@@ -84,6 +84,8 @@ class Purpose(StrEnum):
     RANDOM_RANKING = "random ranking of units"
     EXACT_SAMPLE = "units whose effect is computed exactly"
     FAITHFULNESS = "bootstrap of faithfulness"
+    TRACING_NOISE = "noise on subjects"
+    TRACING_EFFECTS = "bootstrap of indirect effects"
 
 
 def keyed_generator(
