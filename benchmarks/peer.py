@@ -2,8 +2,8 @@
 
     PEER_PYTHON benchmarks/peer.py transformer_lens WEIGHTS_FOLDER WORK.pt
 
-Nothing of this project is imported here. Every line on standard input is the name of a way; the answer
-is its processor seconds.
+Nothing of this project is imported here. Every line on standard input is the name of a way; the
+answer is its processor seconds.
 """
 
 import sys
@@ -70,8 +70,12 @@ def transformer_lens(folder: Path, work: dict[str, Any]) -> dict[str, Callable[[
 def nnsight(folder: Path, work: dict[str, Any]) -> dict[str, Callable[[], object]]:
     """Nnsight 0.8: gate, up and the output of every layer, saved in one trace."""
     from nnsight import LanguageModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = LanguageModel(str(folder), device_map="cpu", dispatch=True, dtype=torch.float32)
+    model = LanguageModel(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+    )
 
     def trace() -> None:
         for ids in work["batches"]:
