@@ -7,12 +7,8 @@ whole configuration calls them (`config.root`), so that a mistake ends a run bef
 import difflib
 from collections.abc import Sequence
 
-<<<<<<< HEAD
-from llm_anatomy.config.datasets import Dataset, Kind
-from llm_anatomy.config.directions import DEFAULT_TARGETS, Directions
-=======
 from llm_anatomy.config.datasets import FACT_KINDS, Dataset, Kind
->>>>>>> attribution
+from llm_anatomy.config.directions import DEFAULT_TARGETS, Directions
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import GeometrySettings, PromptDimension
 from llm_anatomy.config.neurons import NeuronsSettings
