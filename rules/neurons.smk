@@ -193,6 +193,33 @@ rule compare_contexts:
         stage_command("compare_contexts")
 
 
+rule find_neighbours:
+    """The neurons most like every neuron, by weights and by activations on texts."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        texts=expand("results/data/{dataset}.parquet", dataset=CONTEXT_DATASETS),
+    output:
+        neighbours="results/neurons/{model}/neighbours.parquet",
+    log:
+        "logs/find_neighbours/{model}.log",
+    benchmark:
+        "logs/benchmarks/find_neighbours/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("find_neighbours", CONFIG),
+    params:
+        *stage_code("find_neighbours"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            neighbours=NEURONS.neighbours,
+            datasets=CONTEXT_DATASETS,
+        ),
+    shell:
+        stage_command("find_neighbours")
+
+
 rule find_concepts:
     """The most specific neurons of every configured concept, from the weights alone."""
     input:
@@ -343,6 +370,7 @@ NEURON_TABLES = expand(
         "validation",
         "sign_tests",
         "edits",
+        "neighbours",
         *(["activation"] if NEURON_DATASET else []),
         *(
             ["contexts", "activity", "context_words", "context_overlap"]

@@ -19,6 +19,7 @@ from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
+from llm_anatomy.config.contexts import Contexts, Neighbours
 from llm_anatomy.config.datasets import Part
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.config.geometry import InsertedText, PromptCategory
@@ -41,7 +42,10 @@ from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.activation import sample_texts
 from llm_anatomy.neurons.concepts import control_neurons
+from llm_anatomy.neurons.contexts import context_texts
 from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers
+from llm_anatomy.neurons.neighbours import neighbour_texts
+from llm_anatomy.neurons.overlap import LayerOverlap, overlap_table
 from llm_anatomy.neurons.sample import sample_neurons
 from llm_anatomy.neurons.search import reference_words
 from llm_anatomy.neurons.tuning import split_held
@@ -73,6 +77,7 @@ from llm_anatomy.toxicity.metrics import measure
 from llm_anatomy.toxicity.self_training import keep_labels
 
 from tests.tiny import tiny_model, tiny_tokenizer
+from tests.unit.neurons.test_overlap import compared, random_layer
 from tests.unit.verdicts import at, collect
 
 PACKAGE = Path(llm_anatomy.__file__).parent
@@ -505,6 +510,14 @@ def faithfulness(world: Drawn, seed: int) -> list[Any]:
     return [*(row["low"] for row in rows), areas(curve, 40, seed, {})["cpr_low"]]
 
 
+def own_texts() -> dict[str, pd.DataFrame]:
+    return {"a": pd.DataFrame({"text_id": [str(n) for n in range(40)], "text": TEXTS})}
+
+
+def words_and_contexts(seed: int) -> LayerOverlap:
+    return compared(*random_layer(0), seed=seed)[1]
+
+
 DRAWS: dict[Purpose, Draw] = {
     Purpose.DATA_SAMPLE: lambda world, seed: lowest(items(), 9, seed)[0],
     Purpose.PASSAGES: passages,
@@ -535,6 +548,18 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.ACTIVATION_TEXTS: lambda world, seed: sample_texts(
         world.tokenizer, TEXTS, Activation(texts=4), seed
     )[0],
+    Purpose.CONTEXT_TEXTS: lambda world, seed: (
+        context_texts(world.model, own_texts(), Contexts(tokens=300), seed).text_ids
+    ),
+    Purpose.SHUFFLED_WORDS: lambda world, seed: [
+        values.tolist() for values in words_and_contexts(seed).shuffles.values()
+    ],
+    Purpose.CONTEXT_OVERLAP: lambda world, seed: overlap_table(
+        [words_and_contexts(seed)], 40, seed
+    )["low"].tolist(),
+    Purpose.NEIGHBOUR_TEXTS: lambda world, seed: (
+        neighbour_texts(world.model, own_texts(), Neighbours(tokens=300), seed).text_ids
+    ),
     Purpose.TUNING_TEXTS: lambda world, seed: split_held([[n] for n in range(30)], seed),
     Purpose.PATCHING_SAMPLE: sampled_examples,
     Purpose.ARITHMETIC: arithmetic,

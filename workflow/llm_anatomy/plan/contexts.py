@@ -41,6 +41,26 @@ def compare_contexts(job: Job) -> Work:
     return Work("tables", held_mb=100 + held, minutes=neurons * contexts.shuffles / 5e6)
 
 
+def find_neighbours(job: Job) -> Work:
+    """Products of all pairs of a layer, or of the model; a pair is a product with a vector."""
+    shape, neighbours = job.model, job.configuration.neurons.neighbours
+    neurons = shape.n_layers * shape.n_neurons
+    others = neurons if neighbours.scope == "model" else shape.n_neurons
+    features = shape.n_matrices * shape.d_model + neighbours.tokens
+    # In vectors through the head, whose products have the same form.
+    vectors = neurons * others * features / (shape.vocab_size * shape.d_model)
+    rows = neurons * (shape.n_matrices + 1) * neighbours.count
+    return Work(
+        "model",
+        loads_model=True,
+        body_tokens=neighbours.tokens,
+        head_vectors=vectors,
+        batch_tokens=job.batch_tokens,
+        held_mb=(4 * neurons * neighbours.tokens + 100 * rows) / MB,
+        output_mb=rows * 16 / MB,
+    )
+
+
 def _contexts_mb(job: Job) -> float:
     """Memory of the contexts of a model."""
     shape, contexts = job.model, job.configuration.neurons.contexts

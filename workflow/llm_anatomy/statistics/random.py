@@ -53,6 +53,10 @@ class Purpose(StrEnum):
     SAMPLED_NEURONS = "sampled neurons of a layer"
     ACTIVATION_TEXTS = "texts that neurons fire on"
     TUNING_TEXTS = "order of a fine-tune's texts"
+    CONTEXT_TEXTS = "texts whose contexts are kept"
+    SHUFFLED_WORDS = "words exchanged among neurons"
+    CONTEXT_OVERLAP = "bootstrap of words against contexts"
+    NEIGHBOUR_TEXTS = "texts over which activations are correlated"
     # Patching.
     PATCHING_SAMPLE = "examples of a task"
     ARITHMETIC = "order of generated questions"
