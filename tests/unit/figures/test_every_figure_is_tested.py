@@ -12,6 +12,7 @@ STUDIES = (
     "anatomy",
     "attribution",
     "contexts",
+    "fact_lists",
     "facts",
     "geometry",
     "toxicity",
