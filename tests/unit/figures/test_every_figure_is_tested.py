@@ -16,6 +16,7 @@ STUDIES = (
     "facts",
     "geometry",
     "toxicity",
+    "toxicity_scores",
     "patching",
     "neurons",
 )

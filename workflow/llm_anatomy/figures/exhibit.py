@@ -232,8 +232,13 @@ def read_exhibits(folder: Path) -> StudyExhibits:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} or a figure beside it is missing or damaged ({error}); remake it with: "
-            f"{remake_command(f'conclude_{folder.name}', folder)}"
+            f"{remake_command(figure_rule(folder), folder)}"
         ) from error
+
+
+def figure_rule(folder: Path) -> str:
+    """The rule that makes a folder of figures."""
+    return "summarise_layers" if folder.name == "anatomy" else f"conclude_{folder.name}"
 
 
 def _read_beside(item: dict[str, Any] | None) -> Beside | None:
