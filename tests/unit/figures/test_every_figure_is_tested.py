@@ -12,12 +12,14 @@ STUDIES = (
     "anatomy",
     "attribution",
     "contexts",
+    "fact_lists",
     "facts",
     "geometry",
     "neurons",
     "patching",
     "steering",
     "toxicity",
+    "toxicity_scores",
 )
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}
