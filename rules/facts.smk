@@ -284,7 +284,7 @@ rule conclude_facts:
                 "results/facts/{model}/{relation}/{table}.parquet",
                 model=MODELS,
                 relation=FACT_RELATIONS,
-                table=["facts", "curve", "neuron_importance"],
+                table=["facts", "intake", "curve", "neuron_importance"],
             ),
             expand(
                 "results/facts/{model}/{table}.parquet",

@@ -38,6 +38,10 @@ context_parts = lambda table: (
     )
 )
 
+# The concepts whose texts are configured, and the data sets that they name.
+STEERED = NEURONS.directions.targets_among([dataset.name for dataset in CONFIG.texts])
+STEERED_DATASETS = sorted({target.dataset for target in STEERED if target.dataset})
+
 # What clamps, favourites and edits depend on.
 clamp_settings = lambda wildcards: (
     settings_json(
@@ -193,6 +197,33 @@ rule compare_contexts:
         stage_command("compare_contexts")
 
 
+rule find_neighbours:
+    """The neurons most like every neuron, by weights and by activations on texts."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        texts=expand("results/data/{dataset}.parquet", dataset=CONTEXT_DATASETS),
+    output:
+        neighbours="results/neurons/{model}/neighbours.parquet",
+    log:
+        "logs/find_neighbours/{model}.log",
+    benchmark:
+        "logs/benchmarks/find_neighbours/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("find_neighbours", CONFIG),
+    params:
+        *stage_code("find_neighbours"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            neighbours=NEURONS.neighbours,
+            datasets=CONTEXT_DATASETS,
+        ),
+    shell:
+        stage_command("find_neighbours")
+
+
 rule find_concepts:
     """The most specific neurons of every configured concept, from the weights alone."""
     input:
@@ -241,6 +272,38 @@ rule clamp_neurons:
         settings=clamp_settings,
     shell:
         stage_command("clamp_neurons")
+
+
+rule steer_directions:
+    """What the model says while a concept's direction is added or projected out, beside clamps."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        concepts="results/neurons/{model}/concepts.parquet",
+        texts=expand("results/data/{dataset}.parquet", dataset=STEERED_DATASETS),
+    output:
+        directions="results/neurons/{model}/directions.parquet",
+        steering="results/neurons/{model}/steering.parquet",
+        equal_fluency="results/neurons/{model}/equal_fluency.parquet",
+    log:
+        "logs/steer_directions/{model}.log",
+    benchmark:
+        "logs/benchmarks/steer_directions/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("steer_directions", CONFIG),
+    params:
+        *stage_code("steer_directions"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            named=NEURONS.search.concepts,
+            directions=NEURONS.directions,
+            held_text=NEURONS.clamping.held_text,
+            datasets=STEERED_DATASETS,
+        ),
+    shell:
+        stage_command("steer_directions")
 
 
 rule validate_neurons:
@@ -343,6 +406,8 @@ NEURON_TABLES = expand(
         "validation",
         "sign_tests",
         "edits",
+        "neighbours",
+        *(["directions", "steering", "equal_fluency"] if STEERED else []),
         *(["activation"] if NEURON_DATASET else []),
         *(
             ["contexts", "activity", "context_words", "context_overlap"]

@@ -73,6 +73,19 @@ CONFIGURATION = {
         "validation": {"neurons_per_layer": 2},
         "activation": {"texts": 4, "max_tokens": 8, "neurons_per_layer": 2, "top_positions": 3},
         "contexts": {"tokens": 400, "max_length": 12, "count": 2, "before": 2, "shards": 2},
+        "neighbours": {"count": 2, "tokens": 200, "max_length": 8},
+        "directions": {
+            "targets": [
+                {
+                    "concept": "city",
+                    "prompt": "The capital is",
+                    "dataset": "remarks",
+                    "label": "angry",
+                }
+            ],
+            "doses": [1.0],
+            "values": [2.0],
+        },
         "fine_tune": {"steps": 2, "batch": 2, "max_tokens": 8},
         "edit": {"concepts": ["city"], "rows": [1]},
     },

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -19,6 +20,7 @@ from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
+from llm_anatomy.config.contexts import Contexts, Neighbours
 from llm_anatomy.config.datasets import Part
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.config.geometry import InsertedText, PromptCategory
@@ -41,7 +43,11 @@ from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.activation import sample_texts
 from llm_anatomy.neurons.concepts import control_neurons
+from llm_anatomy.neurons.contexts import context_texts
+from llm_anatomy.neurons.directions import held_out_auc, permuted_direction, random_direction
 from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers
+from llm_anatomy.neurons.neighbours import neighbour_texts
+from llm_anatomy.neurons.overlap import LayerOverlap, overlap_table
 from llm_anatomy.neurons.sample import sample_neurons
 from llm_anatomy.neurons.search import reference_words
 from llm_anatomy.neurons.tuning import split_held
@@ -76,6 +82,7 @@ from llm_anatomy.toxicity.negatives import with_negatives
 from llm_anatomy.toxicity.self_training import keep_labels
 
 from tests.tiny import tiny_model, tiny_tokenizer
+from tests.unit.neurons.test_overlap import compared, random_layer
 from tests.unit.verdicts import at, collect
 
 PACKAGE = Path(llm_anatomy.__file__).parent
@@ -201,6 +208,47 @@ def test_no_generator_is_made_elsewhere() -> None:
                 assert "random" not in {alias.name for alias in node.names}, file
             if isinstance(node, ast.ImportFrom):
                 assert node.module not in ("random", "numpy.random", "torch.random"), file
+
+
+SEEDED = ("settings.seed", "seed")
+
+
+def given_seed(node: ast.Call, function: Any) -> str | None:
+    """What a call hands on as the parameter `seed`; none where it leaves it out."""
+    for word in node.keywords:
+        if word.arg == "seed":
+            return ast.unparse(word.value)
+    place = list(inspect.signature(function).parameters).index("seed")
+    if any(isinstance(each, ast.Starred) for each in node.args[: place + 1]):
+        # How many arguments a star stands for is not written there.
+        return next((word for each in node.args if (word := ast.unparse(each)) in SEEDED), None)
+    return ast.unparse(node.args[place]) if place < len(node.args) else None
+
+
+def test_a_stage_hands_its_seed_to_whatever_draws() -> None:
+    """A constant, or a default that nobody overrides, would be the same draws for every seed."""
+    handed = 0
+    for file in sorted((PACKAGE / "stages").glob("*.py")):
+        module = import_module(f"llm_anatomy.stages.{file.stem}")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            function = getattr(module, node.func.id, None)
+            if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters:
+                assert given_seed(node, function) in SEEDED, (file, node.lineno)
+                handed += 1
+    assert handed > 15
+
+
+def test_rules_give_stages_the_seed_of_the_configuration() -> None:
+    rules = sorted((PACKAGE.parents[1] / "rules").glob("*.smk"))
+    given = [
+        value
+        for file in rules
+        for value in re.findall(r"\bseed=([^,)\s]+)", file.read_text(encoding="utf-8"))
+    ]
+    assert len(given) > 15
+    assert set(given) == {"CONFIG.seed"}
 
 
 def imported_from_libraries() -> Iterator[tuple[str, Any]]:
@@ -515,6 +563,14 @@ def faithfulness(world: Drawn, seed: int) -> list[Any]:
     return [*(row["low"] for row in rows), areas(curve, 40, seed, {})["cpr_low"]]
 
 
+def own_texts() -> dict[str, pd.DataFrame]:
+    return {"a": pd.DataFrame({"text_id": [str(n) for n in range(40)], "text": TEXTS})}
+
+
+def words_and_contexts(seed: int) -> LayerOverlap:
+    return compared(*random_layer(0), seed=seed)[1]
+
+
 DRAWS: dict[Purpose, Draw] = {
     Purpose.DATA_SAMPLE: lambda world, seed: lowest(items(), 9, seed)[0],
     Purpose.PASSAGES: passages,
@@ -548,6 +604,27 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.ACTIVATION_TEXTS: lambda world, seed: sample_texts(
         world.tokenizer, TEXTS, Activation(texts=4), seed
     )[0],
+    Purpose.CONTEXT_TEXTS: lambda world, seed: (
+        context_texts(world.model, own_texts(), Contexts(tokens=300), seed).text_ids
+    ),
+    Purpose.SHUFFLED_WORDS: lambda world, seed: [
+        values.tolist() for values in words_and_contexts(seed).shuffles.values()
+    ],
+    Purpose.CONTEXT_OVERLAP: lambda world, seed: overlap_table(
+        [words_and_contexts(seed)], 40, seed
+    )["low"].tolist(),
+    Purpose.NEIGHBOUR_TEXTS: lambda world, seed: (
+        neighbour_texts(world.model, own_texts(), Neighbours(tokens=300), seed).text_ids
+    ),
+    Purpose.RANDOM_DIRECTIONS: lambda world, seed: random_direction(
+        torch.from_numpy(SCORES), seed, "dog"
+    ).tolist(),
+    Purpose.PERMUTED_LABELS: lambda world, seed: permuted_direction(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
+    ).tolist(),
+    Purpose.DIRECTION_HALVES: lambda world, seed: held_out_auc(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
+    ),
     Purpose.TUNING_TEXTS: lambda world, seed: split_held([[n] for n in range(30)], seed),
     Purpose.PATCHING_SAMPLE: sampled_examples,
     Purpose.ARITHMETIC: arithmetic,

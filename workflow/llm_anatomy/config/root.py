@@ -85,6 +85,7 @@ class Configuration(Settings):
         references.check_toxicity(self.toxicity, texts)
         if "neurons" in self.studies:
             references.check_neurons(self.neurons, self.model_names, self.dataset_names)
+            references.check_directions(self.neurons.directions, texts)
         return self
 
     @property

@@ -14,7 +14,7 @@ from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.columns import Row, check_columns, with_columns
 from llm_anatomy.data.json_rows import check_size, json_rows
-from llm_anatomy.data.lines import Lines, begins_like
+from llm_anatomy.data.lines import Lines, begins_like, is_gzipped
 from llm_anatomy.data.values import shorten, suggest
 from llm_anatomy.errors import UserError
 
@@ -80,6 +80,10 @@ def check_readable(path: Path, name: str) -> None:
     """
     if path.is_dir():
         raise UserError(f"the data set '{name}': {path} is a folder; name one file in it")
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            f"the data set '{name}': {path} is a link to {path.readlink()}, where there is no file"
+        )
     if not path.exists():
         near = (
             suggest(path.name, sorted(p.name for p in path.parent.iterdir()))
@@ -184,7 +188,8 @@ def _parquet_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -
     except (pa.ArrowException, OSError) as error:
         if shortage_of(error):
             raise
-        reason = f"it is {what}" if (what := begins_like(path)) else _first(error)
+        what = "gzipped; unpack it" if is_gzipped(path) else begins_like(path)
+        reason = f"it is {what}" if what else _first(error)
         raise UserError(f"{path} is not a readable Parquet file ({reason})") from error
     known = file.schema_arrow.names
     check_columns(str(path), known, columns)

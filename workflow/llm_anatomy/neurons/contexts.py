@@ -27,7 +27,7 @@ from llm_anatomy.neurons.reading import ReadTexts, choose_texts, tokens_in_row
 from llm_anatomy.neurons.sites import run_watched
 from llm_anatomy.neurons.strongest import Strongest
 from llm_anatomy.progress import Progress
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.contexts import ACTIVITY, ACTIVITY_PART, CONTEXTS_PART
 from llm_anatomy.tables.core import TableSchema
 
@@ -127,7 +127,7 @@ def context_texts(
     """
     longest = readable_tokens(loaded.decoder.config, settings.max_length)
     shortest = settings.first_positions + 1
-    key, generator = "neurons.contexts.tokens", seeded_generator(seed)
+    key, generator = "neurons.contexts.tokens", keyed_generator(seed, Purpose.CONTEXT_TEXTS)
     return choose_texts(loaded.tokenizer, texts, settings.tokens, longest, shortest, generator, key)
 
 

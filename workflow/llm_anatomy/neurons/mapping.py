@@ -1,7 +1,7 @@
 """The vocabulary map: every neuron of a layer's matrices as tokens, in table form."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -57,9 +57,10 @@ class Mapper:
             )
         self.decoder = HeadDecoder(head, settings.top_k, screen=settings.screen == "bfloat16")
 
-    def decode(self, layer: int, matrix: Matrix) -> Decoded:
-        """Both ends of every neuron of one matrix of one layer."""
-        decoded = self.decoder.decode(self._vectors(layer, matrix))
+    def decode(self, layer: int, matrix: Matrix, neurons: Sequence[int] | None = None) -> Decoded:
+        """Both ends of every neuron of one matrix of one layer, or of some of them."""
+        vectors = self._vectors(layer, matrix)
+        decoded = self.decoder.decode(vectors if neurons is None else vectors[list(neurons)])
         return replace(
             decoded,
             positive=replace(decoded.positive, ids=self.tokens[decoded.positive.ids]),

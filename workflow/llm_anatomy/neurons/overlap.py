@@ -21,7 +21,7 @@ from numpy import ndarray
 from llm_anatomy.config.contexts import Contexts
 from llm_anatomy.config.mlp import Site
 from llm_anatomy.statistics.intervals import bootstrap_weights, percentile_interval
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.contexts import CONTEXT_OVERLAP, CONTEXT_WORDS
 
 SIGNS = (1, -1)
@@ -99,7 +99,7 @@ def compare_layer(
     shares = {cell: _share(decoded[cell[:2]], tokens[cell.sign][cell.place]) for cell in cells}
     sums = {cell: np.zeros(neurons) for cell in cells}
     means: dict[Cell, list[float]] = {cell: [] for cell in cells}
-    generator = seeded_generator(seed, layer)
+    generator = keyed_generator(seed, Purpose.SHUFFLED_WORDS, layer)
     for _ in range(settings.shuffles):
         other = another(neurons, generator)
         for cell in cells:
@@ -121,8 +121,8 @@ def overlap_table(layers: Sequence[LayerOverlap], resamples: int, seed: int) -> 
     """
     rows: list[dict[str, Any]] = []
     for one in layers:
-        rows += _rows(one.layer, [one], resamples, seeded_generator(seed, one.layer, 1))
-    rows += _rows(None, layers, resamples, seeded_generator(seed, len(layers), 1))
+        rows += _rows(one.layer, [one], resamples, seed)
+    rows += _rows(None, layers, resamples, seed)
     return CONTEXT_OVERLAP.frame(rows)
 
 
@@ -138,7 +138,7 @@ def _rows(
     layer: int | None,
     layers: Sequence[LayerOverlap],
     resamples: int,
-    generator: np.random.Generator,
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows of one layer, or of several together."""
     cells = list(layers[0].shares)
@@ -148,6 +148,8 @@ def _rows(
     values = np.nan_to_num(np.concatenate([shares, shares - shuffled], 1))
     present = np.concatenate([there, there], 1).astype(np.float64)
     drawn = []
+    of = "all" if layer is None else layer
+    generator = keyed_generator(seed, Purpose.CONTEXT_OVERLAP, of)
     for weights in bootstrap_weights(np.arange(len(values)), resamples, generator):
         with np.errstate(invalid="ignore"):
             drawn.append(weights @ values / (weights @ present))

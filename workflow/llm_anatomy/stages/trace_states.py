@@ -25,7 +25,7 @@ def run(settings: GridStage, *, model: Path, facts: Path, results: tuple[Path, .
     compute = compute_settings()
     loaded = load_model(model, settings.precision, compute)
     study = trace_states(
-        loaded, read_table(facts, FACTS), settings.grids, settings.seed, compute.batch_tokens
+        loaded, read_table(facts, FACTS), settings.grids, settings.seed, loaded.batch_tokens
     )
     provenance = loaded.provenance | {
         "seed": settings.seed,

@@ -54,6 +54,13 @@ class Purpose(StrEnum):
     SAMPLED_NEURONS = "sampled neurons of a layer"
     ACTIVATION_TEXTS = "texts that neurons fire on"
     TUNING_TEXTS = "order of a fine-tune's texts"
+    CONTEXT_TEXTS = "texts whose contexts are kept"
+    SHUFFLED_WORDS = "words exchanged among neurons"
+    CONTEXT_OVERLAP = "bootstrap of words against contexts"
+    NEIGHBOUR_TEXTS = "texts over which activations are correlated"
+    RANDOM_DIRECTIONS = "random directions in place of a concept's"
+    PERMUTED_LABELS = "labels permuted among texts"
+    DIRECTION_HALVES = "texts that make a direction and texts that test it"
     # Patching.
     PATCHING_SAMPLE = "examples of a task"
     ARITHMETIC = "order of generated questions"

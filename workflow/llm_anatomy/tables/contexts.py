@@ -183,7 +183,7 @@ NEIGHBOURS = TableSchema(
             "`activation`: Pearson correlation of what enters the down projection, over sampled "
             "tokens.",
         ),
-        Column("rank", pa.int16(), "1 is the largest; equal ones by layer and neuron."),
+        Column("rank", pa.int16(), "1 is the largest."),
         Column("other_layer", pa.int16(), "Layer of the neighbour."),
         Column("other_neuron", pa.int32(), "The neighbour within its layer."),
         Column("similarity", pa.float32(), "Cosine or correlation, with its sign."),
@@ -197,4 +197,5 @@ TABLES: tuple[TableSchema, ...] = (
     ACTIVITY,
     CONTEXT_WORDS,
     CONTEXT_OVERLAP,
+    NEIGHBOURS,
 )

@@ -5,10 +5,12 @@ tables they read, and import those.
 """
 
 from llm_anatomy.tables import (
+    anatomy,
     attribution,
     claims,
     contexts,
     data,
+    directions,
     fact_case,
     facts,
     geometry,
@@ -20,10 +22,12 @@ from llm_anatomy.tables import (
 from llm_anatomy.tables.core import TableSchema
 
 _MODULES = (
+    anatomy,
     attribution,
     claims,
     contexts,
     data,
+    directions,
     fact_case,
     facts,
     geometry,

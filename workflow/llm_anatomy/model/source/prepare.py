@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llm_anatomy.artefacts.files import atomic_folder, sha256_file
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
@@ -85,7 +87,7 @@ def prepare(
         decoder = resolve(model)
         if adapter is not None:
             origin = merged(origin, adapter, target, decoder, source.name)
-        check_finite(target, source.name)
+        check_finite(target, source.name, getattr(torch, precision.dtype))
         decoder = with_tokens(decoder, vocabulary(target, source, decoder.head.out_features))
         architecture = architecture_json(decoder, target)
         record = provenance(source, origin, target, count_parameters(model))

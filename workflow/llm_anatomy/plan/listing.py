@@ -1,20 +1,11 @@
-"""Print what a run will need, job by job: `python -m llm_anatomy.plan --configfile mine.yaml`.
+"""What a run will need, job by job, as text. Nothing is run and no weight is loaded."""
 
-Nothing is run and no weight is loaded.
-"""
-
-import argparse
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from llm_anatomy.config.file import check_file
-from llm_anatomy.config.load import load_configuration
+from llm_anatomy.config.read import read_configuration
 from llm_anatomy.config.root import Configuration
-from llm_anatomy.errors import UserError
 from llm_anatomy.plan.jobs import PlannedJob, list_jobs, shape_of
 from llm_anatomy.plan.needs import Need
 from llm_anatomy.plan.resources import need_of
@@ -24,25 +15,22 @@ HEADER = ("rule", "wildcards", "memory", "card", "operations", "output", "time")
 UNKNOWN = "known once the model is prepared"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the plan; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m llm_anatomy.plan", description=__doc__)
-    parser.add_argument("--configfile", type=Path, default=Path("config/config.yaml"))
-    parser.add_argument("targets", nargs="*", help="rules or files; everything when left out")
-    options = parser.parse_args(arguments)
-    try:
-        check_file(options.configfile)
-        values = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
-        configuration = load_configuration(values, str(options.configfile))
-        asked = [*options.targets, "--configfile", str(options.configfile)]
-        jobs, left = list_jobs(asked), list_jobs(asked, done_too=False)
-        shapes = {source.name: shape_of(source) for source in configuration.models}
-    except UserError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 1
+def plan_of(files: Sequence[Path], targets: Sequence[str] = ()) -> str:
+    """The plan of a configuration, or of some of its targets.
+
+    Args:
+        files: The configuration files; later ones win.
+        targets: Rules or files; everything when left out.
+
+    Raises:
+        UserError: The configuration or a target is wrong, or a model is out of reach.
+    """
+    configuration = read_configuration(files)
+    asked = [*targets, "--configfile", *map(str, files)]
+    jobs, left = list_jobs(asked), list_jobs(asked, done_too=False)
+    shapes = {source.name: shape_of(source) for source in configuration.models}
     known = {name: shape for name, shape in shapes.items() if shape is not None}
-    sys.stdout.write(plan_text(jobs, configuration, known, left))
-    return 0
+    return plan_text(jobs, configuration, known, left)
 
 
 def plan_text(
@@ -104,7 +92,7 @@ def _totals(needs: Sequence[Need | None], n_jobs: int) -> list[str]:
     if unknown:
         lines.append(
             f"{unknown} jobs wait for a model's configuration: make it with "
-            "snakemake results/models/NAME/provenance.json and plan again."
+            "llm-anatomy run results/models/NAME/provenance.json and plan again."
         )
     return lines
 
@@ -115,7 +103,3 @@ def _minutes(minutes: float) -> str:
 
 def _size(megabytes: float) -> str:
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{max(megabytes, 1):.0f} MB"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
