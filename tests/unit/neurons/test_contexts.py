@@ -77,7 +77,7 @@ def naive_values(decoder, texts, site):
     return values
 
 
-def naive_contexts(values, texts, settings):
+def naive_contexts(values, texts, settings, words=WORDS):
     """Sort all texts of every neuron by what they reach; ties by their order."""
     rows = []
     for layer, per_text in sorted(values.items()):
@@ -104,9 +104,9 @@ def naive_contexts(values, texts, settings):
                             "text_id": texts.text_ids[text],
                             "position": position,
                             "token_id": ids[position],
-                            "token": WORDS[ids[position]],
-                            "before": "".join(WORDS[ids[at]] for at in window if at < position),
-                            "after": "".join(WORDS[ids[at]] for at in window if at > position),
+                            "token": words[ids[position]],
+                            "before": "".join(words[ids[at]] for at in window if at < position),
+                            "after": "".join(words[ids[at]] for at in window if at > position),
                             "start": start,
                             "token_ids": [ids[at] for at in window],
                             "values": [per_text[text][at, neuron] for at in window],
