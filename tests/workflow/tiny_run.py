@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.tiny import save_tiny_model
+from tests.tiny import INITIALS, WORDS, save_tiny_model
 
 COUNTRIES = {
     "France": "Paris",
@@ -131,7 +131,8 @@ CONFIGURATION = {
 
 def write_tiny_run(folder: Path, name: str = "tiny.yaml") -> None:
     """Write the model folder, both CSV files and the configuration that names them."""
-    save_tiny_model(folder / "tiny-model")
+    # Answers that all begin with one token would leave no two facts to exchange.
+    save_tiny_model(folder / "tiny-model", words=(*WORDS, *INITIALS))
     rows = ["remark,angry"]
     for angry, beginnings in ((0, CALM), (1, ANGRY)):
         rows += [f'"{start} {end}",{angry}' for start in beginnings for end in ENDINGS]

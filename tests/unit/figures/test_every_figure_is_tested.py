@@ -9,14 +9,17 @@ import pytest
 
 FIGURES = Path(llm_anatomy.figures.__path__[0])
 STUDIES = (
+    "anatomy",
     "attribution",
     "contexts",
+    "fact_lists",
     "facts",
     "geometry",
     "neurons",
     "patching",
     "steering",
     "toxicity",
+    "toxicity_scores",
 )
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -57,6 +58,7 @@ from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.summary import summarise_sweeps
 from llm_anatomy.patching.tasks import TaskItem, arithmetic_items
 from llm_anatomy.statistics import random
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables import facts as facts_tables
 from llm_anatomy.tables.facts import (
@@ -72,9 +74,11 @@ from llm_anatomy.tables.facts import (
 from llm_anatomy.tables.patching import FLOORS, SWEEPS
 from llm_anatomy.toxicity import latency
 from llm_anatomy.toxicity.classifiers import BoostingRecipe, random_forest
-from llm_anatomy.toxicity.folds import inner_splits, split_texts
+from llm_anatomy.toxicity.evaluate import LabelledTexts
+from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.maps import place_texts
 from llm_anatomy.toxicity.metrics import measure
+from llm_anatomy.toxicity.negatives import with_negatives
 from llm_anatomy.toxicity.self_training import keep_labels
 
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -206,6 +210,47 @@ def test_no_generator_is_made_elsewhere() -> None:
                 assert node.module not in ("random", "numpy.random", "torch.random"), file
 
 
+SEEDED = ("settings.seed", "seed")
+
+
+def given_seed(node: ast.Call, function: Any) -> str | None:
+    """What a call hands on as the parameter `seed`; none where it leaves it out."""
+    for word in node.keywords:
+        if word.arg == "seed":
+            return ast.unparse(word.value)
+    place = list(inspect.signature(function).parameters).index("seed")
+    if any(isinstance(each, ast.Starred) for each in node.args[: place + 1]):
+        # How many arguments a star stands for is not written there.
+        return next((word for each in node.args if (word := ast.unparse(each)) in SEEDED), None)
+    return ast.unparse(node.args[place]) if place < len(node.args) else None
+
+
+def test_a_stage_hands_its_seed_to_whatever_draws() -> None:
+    """A constant, or a default that nobody overrides, would be the same draws for every seed."""
+    handed = 0
+    for file in sorted((PACKAGE / "stages").glob("*.py")):
+        module = import_module(f"llm_anatomy.stages.{file.stem}")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            function = getattr(module, node.func.id, None)
+            if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters:
+                assert given_seed(node, function) in SEEDED, (file, node.lineno)
+                handed += 1
+    assert handed > 15
+
+
+def test_rules_give_stages_the_seed_of_the_configuration() -> None:
+    rules = sorted((PACKAGE.parents[1] / "rules").glob("*.smk"))
+    given = [
+        value
+        for file in rules
+        for value in re.findall(r"\bseed=([^,)\s]+)", file.read_text(encoding="utf-8"))
+    ]
+    assert len(given) > 15
+    assert set(given) == {"CONFIG.seed"}
+
+
 def imported_from_libraries() -> Iterator[tuple[str, Any]]:
     """What the package imports from scikit-learn, SciPy and seaborn, by its name there."""
     for file in PACKAGE.rglob("*.py"):
@@ -230,7 +275,7 @@ def test_libraries_that_draw_are_given_a_seed_of_a_purpose() -> None:
         for name, thing in imported_from_libraries()
         if {"random_state", "seed", "rng"} & parameters(thing)
     }
-    assert {"RandomForestClassifier", "StratifiedKFold", "TSNE"} < drawing
+    assert {"RandomForestClassifier", "TSNE"} < drawing
     seen = set()
     for module, node in calls():
         if (name := called(node)) in drawing - set(DRAW_NOTHING):
@@ -387,6 +432,13 @@ def outer_folds(world: Drawn, seed: int) -> list[int]:
     )
 
 
+def negatives_folds(world: Drawn, seed: int) -> list[int]:
+    own = LabelledTexts("bad", TEXTS, np.arange(40), TRUTH[:40], np.arange(40) % 4, np.arange(40))
+    easy = [f"other {text}" for text in TEXTS]
+    found = with_negatives(own, TEXTS, easy, easy, [None] * 80, "both", 1.0, 4, seed)
+    return [int(fold) for fold in found.folds]
+
+
 def inner_folds(world: Drawn, seed: int) -> list[list[int]]:
     return [test.tolist() for _, test in inner_splits(TRUTH, np.arange(60), 3, seed)]
 
@@ -529,6 +581,7 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.SCORER_FOLDS: scorer_folds,
     Purpose.GEOMETRY_CLAIMS: claims_on_dimension,
     Purpose.FOLDS: outer_folds,
+    Purpose.NEGATIVES_FOLDS: negatives_folds,
     Purpose.INNER_FOLDS: inner_folds,
     Purpose.FOREST: lambda world, seed: (
         random_forest(1, 3, seed).fit(VALUES, TRUTH).predict_proba(VALUES).tolist()
@@ -537,7 +590,9 @@ DRAWS: dict[Purpose, Draw] = {
         BoostingRecipe((0.1,), 5).path(VALUES, TRUTH, VALUES, [0.1], seed).tolist()
     ),
     Purpose.METRICS: metrics,
-    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(TRUTH, 0.3, seed, 1).tolist(),
+    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(
+        TRUTH, np.arange(60), 0.3, seed, 1
+    ).tolist(),
     Purpose.MAPPED_TEXTS: mapped_texts,
     Purpose.TSNE: embedded,
     Purpose.TIMED_TEXTS: timed_texts,

@@ -36,8 +36,9 @@ class VocabularyMap(Settings):
     top_k: int = Field(10, ge=1, description="Tokens kept at each end of every neuron's logits.")
     screen: Literal["none", "bfloat16"] = Field(
         "none",
-        description="`bfloat16` finds candidates in bfloat16, ranks them in float32: about twice "
-        "as fast where the processor multiplies bfloat16; `none` computes all in float32.",
+        description="`bfloat16` finds candidates in bfloat16, ranks them in float32: up to twice "
+        "as fast on a processor that multiplies bfloat16; `none` computes all in float32. On a "
+        "card with Triton logits are float32 either way, at bfloat16's speed.",
     )
     parts: int = Field(
         1,

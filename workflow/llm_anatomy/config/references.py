@@ -7,7 +7,7 @@ whole configuration calls them (`config.root`), so that a mistake ends a run bef
 import difflib
 from collections.abc import Sequence
 
-from llm_anatomy.config.datasets import Dataset, Kind
+from llm_anatomy.config.datasets import FACT_KINDS, Dataset, Kind
 from llm_anatomy.config.directions import DEFAULT_TARGETS, Directions
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import GeometrySettings, PromptDimension
@@ -17,10 +17,17 @@ from llm_anatomy.config.toxicity import ToxicitySettings
 
 
 def check_distinct(names: Sequence[str], what: str) -> None:
-    """Every entry of a list has a name of its own."""
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two entries are named '{twice}'; give every {what} its own name")
+    """Every entry of a list has a name of its own, on disks that do not tell cases apart too."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other == name and names.count(name) > 1:
+            raise ValueError(f"two entries are named '{name}'; give every {what} its own name")
+        if other != name:
+            raise ValueError(
+                f"two entries are named '{other}' and '{name}', which are one folder on disks that "
+                f"do not tell upper from lower case; give every {what} its own name"
+            )
 
 
 def check_texts(key: str, name: str, known: Sequence[str]) -> None:
@@ -60,7 +67,8 @@ def check_named_data(
         for number, relation in enumerate(facts.relations):
             named.append((f"facts.relations[{number}].relation", "relation", relation.relation))
     for key, kind, name in named:
-        known = [dataset.name for dataset in datasets if dataset.kind == kind]
+        kinds = FACT_KINDS if kind == "relation" else (kind,)
+        known = [dataset.name for dataset in datasets if dataset.kind in kinds]
         if name is not None and name not in known:
             what = "relation" if kind == "relation" else f"data set of kind '{kind}'"
             raise ValueError(

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config import references
 from llm_anatomy.config.base import Compute, Precision, Settings
-from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
+from llm_anatomy.config.datasets import DEFAULT_DATASETS, FACT_KINDS, Dataset
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import AnswerScorer, GeometrySettings
 from llm_anatomy.config.models import DEFAULT_MODELS, Chat, ModelSource
@@ -121,8 +121,8 @@ class Configuration(Settings):
 
     @property
     def relation_names(self) -> list[str]:
-        """Names of the relations."""
-        return [dataset.name for dataset in self.datasets if dataset.kind == "relation"]
+        """Names of the relations, and of the prompts that studies take like them."""
+        return [dataset.name for dataset in self.datasets if dataset.kind in FACT_KINDS]
 
     @property
     def scorers(self) -> list[AnswerScorer]:

@@ -40,8 +40,9 @@ def mixed_texts(
         kept = _kept(part, tables[part.dataset])
         passages = None if part.insert is None else tables[part.insert]["text"].to_numpy()
         origin = part.dataset if part.insert is None else f"{part.dataset}+{part.insert}"
-        for text_id, text, keep in zip(
-            tables[part.dataset]["text_id"], tables[part.dataset]["text"], kept, strict=True
+        table = tables[part.dataset]
+        for text_id, text, group, keep in zip(
+            table["text_id"], table["text"], _groups(part, table), kept, strict=True
         ):
             number += 1
             intake.read()
@@ -54,7 +55,7 @@ def mixed_texts(
                 which = keyed_generator(seed, Purpose.PASSAGES, index, place)
                 where = keyed_generator(seed, Purpose.PASSAGE_PLACES, index, place)
                 text = insert_at_word(text, passages[int(which.integers(len(passages)))], where)
-            yield Candidate(number, place, f"{index + 1}-{place}", text, labels)
+            yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group)
 
 
 def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
@@ -66,6 +67,13 @@ def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
     where = breaks[int(rng.integers(len(breaks)))]
     before, after = text[:where].rstrip(" "), text[where:].lstrip(" ")
     return " ".join(piece for piece in (before, passage, after) if piece)
+
+
+def _groups(part: Part, table: pd.DataFrame) -> list[str | None]:
+    """Groups under the name of their data set: those of two data sets are not the same."""
+    if "group" not in table.columns:
+        return [None] * len(table)
+    return [None if pd.isna(group) else f"{part.dataset}/{group}" for group in table["group"]]
 
 
 def _kept(part: Part, table: pd.DataFrame) -> list[bool]:

@@ -45,7 +45,7 @@ def run(
     index = ConceptIndex(settings.named, vocabulary, read_table(concepts, CONCEPTS))
     tables = {n: read_table(p, TEXTS) for n, p in zip(settings.datasets, texts, strict=True)}
     loaded = load_model(model, settings.precision, compute)
-    budget = compute.batch_tokens
+    budget = loaded.batch_tokens
     found = steer_concepts(loaded, index, tables, asked, settings.held_text, seed, budget)
     provenance = loaded.provenance | {"seed": seed, "site": asked.site}
     write_table(directions, DIRECTIONS, found.directions, provenance)

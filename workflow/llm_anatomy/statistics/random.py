@@ -37,6 +37,7 @@ class Purpose(StrEnum):
     GEOMETRY_CLAIMS = "bootstrap of geometry's claims"
     # Toxicity.
     FOLDS = "test folds of texts"
+    NEGATIVES_FOLDS = "test folds of a label with other negatives"
     INNER_FOLDS = "inner folds of texts"
     FOREST = "random forests"
     BOOSTING = "boosted trees"
@@ -83,6 +84,8 @@ class Purpose(StrEnum):
     RANDOM_RANKING = "random ranking of units"
     EXACT_SAMPLE = "units whose effect is computed exactly"
     FAITHFULNESS = "bootstrap of faithfulness"
+    TRACING_NOISE = "noise on subjects"
+    TRACING_EFFECTS = "bootstrap of indirect effects"
 
 
 def keyed_generator(

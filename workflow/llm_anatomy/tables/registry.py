@@ -5,6 +5,7 @@ tables they read, and import those.
 """
 
 from llm_anatomy.tables import (
+    anatomy,
     attribution,
     claims,
     contexts,
@@ -13,6 +14,7 @@ from llm_anatomy.tables import (
     fact_case,
     facts,
     geometry,
+    grids,
     neurons,
     patching,
     toxicity,
@@ -20,6 +22,7 @@ from llm_anatomy.tables import (
 from llm_anatomy.tables.core import TableSchema
 
 _MODULES = (
+    anatomy,
     attribution,
     claims,
     contexts,
@@ -28,6 +31,7 @@ _MODULES = (
     fact_case,
     facts,
     geometry,
+    grids,
     neurons,
     patching,
     toxicity,

@@ -21,10 +21,10 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.utils.class_weight import compute_sample_weight
 
 from llm_anatomy.config.toxicity import ClassifierName, Classifiers
+from llm_anatomy.statistics.folds import Split
 from llm_anatomy.statistics.random import Purpose, library_seed
 from llm_anatomy.toxicity.detector import Logistic
 from llm_anatomy.toxicity.features import Dense, FeatureSet, Tfidf
-from llm_anatomy.toxicity.folds import Split
 from llm_anatomy.toxicity.metrics import ranking_metrics
 
 MAX_NEWTON_WIDTH = 256
