@@ -8,7 +8,16 @@ import llm_anatomy.figures
 import pytest
 
 FIGURES = Path(llm_anatomy.figures.__path__[0])
-STUDIES = ("anatomy", "attribution", "contexts", "facts", "geometry", "toxicity", "patching", "neurons")
+STUDIES = (
+    "anatomy",
+    "attribution",
+    "contexts",
+    "facts",
+    "geometry",
+    "toxicity",
+    "patching",
+    "neurons",
+)
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}
 
