@@ -3,6 +3,7 @@
 # Runs on every text dataset that has labels; a dataset without any takes no part.
 TOXICITY = CONFIG.toxicity
 LABELLED = CONFIG.labelled_datasets
+COMPARED = TOXICITY.compared(LABELLED)
 HUB_CLASSIFIERS = [classifier.name for classifier in TOXICITY.baselines.hub_classifiers]
 
 
@@ -36,7 +37,12 @@ HUB_METRICS = expand(
     dataset=LABELLED,
     classifier=HUB_CLASSIFIERS,
 )
-OTHER_TABLES = toxicity_tables("early_exit", LABELLED[:1]) + [
+OTHER_TABLES = [
+    *toxicity_tables("early_exit", LABELLED[:1]),
+    *toxicity_tables("detectors/detectors", COMPARED),
+    *toxicity_tables("detectors/operating_points", COMPARED),
+    *toxicity_tables("detectors/reliability", COMPARED),
+] + [
     f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
     for model in MODELS
     for pair in CONFIG.hard_negatives
@@ -102,6 +108,52 @@ rule detect_toxicity:
         ),
     shell:
         stage_command("detect_toxicity")
+
+
+rule compare_detectors:
+    """Detectors beside each other: thresholds, calibration and cost; asks the model every text."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        texts="results/data/{dataset}.parquet",
+        folds="results/toxicity/folds/{dataset}/folds.parquet",
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
+        states=shard_files("states"),
+        traces=shard_files("traces"),
+        predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
+        choices="results/toxicity/{model}/{dataset}/choices.parquet",
+    output:
+        detectors="results/toxicity/{model}/{dataset}/detectors/detectors.parquet",
+        operating_points="results/toxicity/{model}/{dataset}/detectors/operating_points.parquet",
+        reliability="results/toxicity/{model}/{dataset}/detectors/reliability.parquet",
+        answer_tokens="results/toxicity/{model}/{dataset}/detectors/answer_tokens.parquet",
+    log:
+        "logs/compare_detectors/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/compare_detectors/{model}/{dataset}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("compare_detectors", CONFIG),
+    params:
+        *stage_code("compare_detectors"),
+        settings=lambda wildcards: settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            chat=CONFIG.chat(wildcards.model),
+            include_bos=CONFIG.geometry.spline_features.include_bos,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            baselines=TOXICITY.baselines.model_dump(
+                mode="json", exclude={"hub_classifiers"}
+            ),
+            scoring=TOXICITY.scoring,
+            comparison=TOXICITY.detector_comparison.model_dump(
+                mode="json", exclude={"datasets"}
+            ),
+        ),
+    shell:
+        stage_command("compare_detectors")
 
 
 rule probe_features:
@@ -305,6 +357,7 @@ rule conclude_toxicity:
             models=MODELS,
             datasets=LABELLED,
             hub_classifiers=HUB_CLASSIFIERS,
+            compared=COMPARED,
             comparisons=[(pair.dataset, pair.easy) for pair in CONFIG.hard_negatives],
         ),
     shell:

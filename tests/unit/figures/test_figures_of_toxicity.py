@@ -205,6 +205,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exhibi
         datasets=["zeta", "alpha"],
         hub_classifiers=["public"],
         comparisons=[("zeta", "alpha")],
+        compared=[],
     )
     yield by_title(toxicity_figures(tables, scope))
     plt.close("all")

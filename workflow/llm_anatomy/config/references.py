@@ -86,8 +86,16 @@ def check_study_data(
         )
 
 
-def check_toxicity(toxicity: ToxicitySettings, texts: Sequence[str]) -> None:
+def check_toxicity(
+    toxicity: ToxicitySettings, texts: Sequence[str], labelled: Sequence[str]
+) -> None:
     """Data sets that the user's own comparisons name are configured; defaults may lack theirs."""
+    for name in toxicity.detector_comparison.datasets:
+        if name not in labelled:
+            raise ValueError(
+                f"the key 'toxicity.detector_comparison.datasets' names '{name}', and the "
+                f"datasets with labels are {', '.join(labelled) or 'none'}"
+            )
     named = [
         *(
             ("hard_negatives", name)

@@ -5,7 +5,7 @@ Solve Toxicity Detection and Generation" (arXiv 2312.01648), sections on detecti
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ ClassifierName = Literal["logistic_regression", "random_forest", "gradient_boost
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+MethodName = Literal[
+    "first_token", "attention_probe", "max_probe", "spline_and_state", "spline_extended"
+]
 BaselineName = Literal["length", "tfidf", "mean_state", "last_state", "intrinsic_dimension"]
 
 
@@ -244,6 +247,64 @@ class Transfer(Settings):
     )
 
 
+class Comparison(Settings):
+    """Detectors beside each other, with thresholds, calibration and cost."""
+
+    datasets: list[str] = Field(
+        [],
+        description="Labelled data sets on which detectors are compared; the first that is "
+        "configured when left out.",
+    )
+    max_labels: int = Field(
+        1,
+        ge=1,
+        description="Most labels of a dataset that are tried, those with most positive texts "
+        "first.",
+    )
+    methods: list[MethodName] = Field(
+        list(get_args(MethodName)),
+        description="Detectors beside the spline features and `baselines`: a sparse model on the "
+        "first token of the model's own answer (MULI); attention-pooled and max-pooled probes on "
+        "token states; spline features and mean state together; further statistics of the same "
+        "traces, which are not the paper's.",
+    )
+    max_length: int = Field(
+        1024,
+        ge=1,
+        description="Tokens of a text that the model is asked with, for `first_token` and the "
+        "probes; the rest is cut.",
+    )
+    depth: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Layer whose token states the probes read, as a share of the model's depth.",
+    )
+    penalties: list[Share] = Field(
+        [0.5, 0.25, 0.1],
+        min_length=1,
+        description="Penalties of `first_token` that inner folds choose from, as shares of the "
+        "least one that leaves every token without a weight.",
+    )
+    probe_penalties: list[Positive] = Field(
+        [3e-3, 1e-1],
+        min_length=1,
+        description="L2 penalties of the probes that inner folds choose from.",
+    )
+    steps: int = Field(60, ge=1, description="Steps of the optimiser that trains a probe.")
+    false_positive_rates: list[Share] = Field(
+        [0.001, 0.01, 0.05],
+        min_length=1,
+        description="Rates of false positives that thresholds are set for.",
+    )
+    bins: int = Field(10, ge=2, description="Bins of the reliability curve, of equal count.")
+
+    @property
+    def asks(self) -> bool:
+        """Whether the model is asked the texts, as some detectors need."""
+        return bool({"first_token", "attention_probe", "max_probe"} & set(self.methods))
+
+
 class DetectorSettings(Settings):
     """The detector that is kept for use."""
 
@@ -278,6 +339,9 @@ class ToxicitySettings(Settings):
     transfer: list[Transfer] = Field(
         [], description="Given splits: train on one dataset, test on another."
     )
+    detector_comparison: Comparison = Field(
+        default_factory=Comparison, description="Which detector to use, and what it would do."
+    )
     detector: DetectorSettings = Field(
         default_factory=DetectorSettings, description="The detector that is kept."
     )
@@ -295,6 +359,10 @@ class ToxicitySettings(Settings):
             if same is not None:
                 raise ValueError(f"'{key}' compares '{same[0]}' with itself; name two datasets")
         return self
+
+    def compared(self, labelled: Sequence[str]) -> list[str]:
+        """The labelled data sets on which detectors are compared."""
+        return self.detector_comparison.datasets or list(labelled[:1])
 
     def hard_negatives_among(self, datasets: Sequence[str]) -> list[HardNegatives]:
         """The comparisons of negatives whose data sets are both among these."""

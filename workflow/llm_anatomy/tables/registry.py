@@ -8,6 +8,7 @@ from llm_anatomy.tables import (
     attribution,
     claims,
     data,
+    detectors,
     fact_case,
     facts,
     geometry,
@@ -17,7 +18,18 @@ from llm_anatomy.tables import (
 )
 from llm_anatomy.tables.core import TableSchema
 
-_MODULES = (attribution, claims, data, fact_case, facts, geometry, neurons, patching, toxicity)
+_MODULES = (
+    attribution,
+    claims,
+    data,
+    detectors,
+    fact_case,
+    facts,
+    geometry,
+    neurons,
+    patching,
+    toxicity,
+)
 
 ALL_TABLES: dict[str, TableSchema] = {
     schema.name: schema
