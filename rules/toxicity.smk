@@ -42,6 +42,8 @@ OTHER_TABLES = [
     *toxicity_tables("detectors/detectors", COMPARED),
     *toxicity_tables("detectors/operating_points", COMPARED),
     *toxicity_tables("detectors/reliability", COMPARED),
+    *toxicity_tables("detectors/subgroups", COMPARED),
+    *expand("results/toxicity/{model}/shift.parquet", model=MODELS),
 ] + [
     f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
     for model in MODELS
@@ -127,7 +129,9 @@ rule compare_detectors:
         detectors="results/toxicity/{model}/{dataset}/detectors/detectors.parquet",
         operating_points="results/toxicity/{model}/{dataset}/detectors/operating_points.parquet",
         reliability="results/toxicity/{model}/{dataset}/detectors/reliability.parquet",
+        subgroups="results/toxicity/{model}/{dataset}/detectors/subgroups.parquet",
         answer_tokens="results/toxicity/{model}/{dataset}/detectors/answer_tokens.parquet",
+        kept=directory("results/toxicity/{model}/{dataset}/detectors/kept"),
     log:
         "logs/compare_detectors/{model}/{dataset}.log",
     benchmark:
@@ -139,6 +143,7 @@ rule compare_detectors:
         *stage_code("compare_detectors"),
         settings=lambda wildcards: settings_json(
             seed=CONFIG.seed,
+            dataset=wildcards.dataset,
             precision=CONFIG.precision,
             chat=CONFIG.chat(wildcards.model),
             include_bos=CONFIG.geometry.spline_features.include_bos,
@@ -246,6 +251,39 @@ rule transfer_detector:
         ),
     shell:
         stage_command("transfer_detector")
+
+
+rule shift_detectors:
+    """Train on each labelled dataset, test on every other that has the same label."""
+    input:
+        texts=expand("results/data/{dataset}.parquet", dataset=LABELLED),
+        folds=fold_tables("folds"),
+        features=expand(
+            "results/geometry/{model}/{dataset}/spline_features.parquet",
+            dataset=LABELLED,
+            allow_missing=True,
+        ),
+    output:
+        shift="results/toxicity/{model}/shift.parquet",
+    log:
+        "logs/shift_detectors/{model}.log",
+    benchmark:
+        "logs/benchmarks/shift_detectors/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("shift_detectors", CONFIG),
+    params:
+        *stage_code("shift_detectors"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            datasets=LABELLED,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            scoring=TOXICITY.scoring,
+            same=TOXICITY.shift.same,
+        ),
+    shell:
+        stage_command("shift_detectors")
 
 
 rule fetch_classifier:

@@ -5,9 +5,23 @@ from collections.abc import Iterator
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from llm_anatomy.figures.detectors import detector_figures, detectors, reliability
+from llm_anatomy.figures.detectors import (
+    detector_figures,
+    detectors,
+    reliability,
+    shift,
+    shift_figures,
+    subgroups,
+)
 from llm_anatomy.figures.exhibit import PALETTE, Exhibit
-from llm_anatomy.tables.detectors import DETECTORS, OPERATING_POINTS, RELIABILITY
+from llm_anatomy.tables.detectors import (
+    DETECTORS,
+    OPERATING_POINTS,
+    RELIABILITY,
+    SHIFT,
+    SUBGROUPS,
+)
+from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 
 from tests.unit.figures.drawn import (
@@ -15,6 +29,7 @@ from tests.unit.figures.drawn import (
     colour,
     draws,
     error_bars,
+    image,
     panels,
     points,
     rows_shown,
@@ -37,6 +52,41 @@ RATES = (0.001, 0.01)
 # Positives found of 200 and false alarms of 400, for each rate.
 FOUND = [(3 + i, 40 + 10 * i) for i in range(len(METHODS))]
 FALSE = [(i % 2, 3 + i) for i in range(len(METHODS))]
+
+
+# Column, group, areas of `spline` and `first_token` within it, their false alarms.
+GROUPS = [
+    ("length", "2 to 5 tokens", (0.55, 0.7), (0.02, 0.04)),
+    ("length", "6 to 9 tokens", (0.8, None), (0.11, 0.03)),
+    ("mentions", "women", (0.6, 0.65), (0.2, None)),
+]
+SHIFTED = {"spline": [[0.9, 0.6], [0.7, 0.8]], "tfidf": [[0.95, 0.52], [None, 0.85]]}
+
+
+def grouped() -> Iterator[dict[str, object]]:
+    own = {"label": "bad", "wanted_rate": 0.05}
+    for index, number in enumerate((0, 3)):
+        features, classifier = METHODS[number][:2]
+        for column, group, areas, alarms in GROUPS:
+            alarm = alarms[index]
+            ends = {} if alarm is None else {"false_positive_low": alarm - 0.01}
+            ends |= {} if alarm is None else {"false_positive_high": alarm + 0.02}
+            row = {"feature_set": features, "classifier": classifier, "column": column}
+            row |= {"group": group, "subgroup_auc": areas[index], "false_positive_rate": alarm}
+            yield own | row | ends
+    yield own | row | {"label": "rare", "group": "other", "subgroup_auc": 0.1}
+
+
+def shifted() -> Iterator[dict[str, object]]:
+    for label in ("bad", "alone"):
+        for features, matrix in SHIFTED.items():
+            for train, values in zip(("a", "b"), matrix, strict=True):
+                for test, value in zip(("a", "b"), values, strict=True):
+                    own = {"label": label, "feature_set": features, "train": train, "test": test}
+                    if value is not None and (label == "bad" or train == test == "a"):
+                        left = {"n_left_out": 3 if train != test else 0}
+                        yield own | left | {"metric": "roc_auc", "value": value}
+                        yield own | {"metric": "average_precision", "value": 0.1}
 
 
 def study() -> Iterator[Made]:
@@ -79,12 +129,14 @@ def study() -> Iterator[Made]:
     yield Made(DETECTORS, metrics, owner)
     yield Made(OPERATING_POINTS, operating, owner)
     yield Made(RELIABILITY, bins, owner)
+    yield Made(SUBGROUPS, list(grouped()), owner)
+    yield Made(SHIFT, list(shifted()), {"model": "m"})
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exhibit]]:
     tables = collection(tmp_path_factory.mktemp("detectors"), study())
-    yield by_title(detector_figures(tables, "m", "zeta"))
+    yield by_title((*detector_figures(tables, "m", "zeta"), *shift_figures(tables, "m")))
     plt.close("all")
 
 
@@ -162,3 +214,52 @@ def test_every_detector_has_a_panel_of_probability_and_share(shown: dict[str, Ex
         "Calibration is off by 0.020 on average for spline and 0.070 for spline and mean state, "
         "where chance alone gives 0.030 to 0.035."
     ) in exhibit.caption
+
+
+def cells(panel: Axes) -> list[list[float | None]]:
+    """A heat map's cells, None where there is no number, and the numbers written on it."""
+    found = [[None if np.isnan(value) else value for value in row] for row in image(panel)]
+    written = [f"{value:.2f}" for row in found for value in row if value is not None]
+    assert [text.get_text() for text in panel.texts] == written
+    return found
+
+
+@draws(subgroups)
+@says(subgroups)
+def test_groups_stand_beside_all_texts(shown: dict[str, Exhibit]) -> None:
+    exhibit = shown["Inside groups of texts"]
+    (panel,) = panels(exhibit)
+    assert [text.get_text() for text in panel.get_yticklabels()] == [
+        "spline",
+        "first answer token, sparse",
+    ]
+    assert [text.get_text() for text in panel.get_xticklabels()] == [
+        "all texts",
+        *(f"{column}: {group}" for column, group, *_ in GROUPS),
+    ]
+    assert cells(panel) == [[0.80, 0.55, 0.8, 0.6], [0.84, 0.7, None, 0.65]]
+    assert (
+        "At the threshold for 5% false alarms over all texts, most fall on mentions: women, by "
+        "spline: 20.0% (19.0% to 22.0%)."
+    ) in exhibit.caption
+    rows = rows_shown(exhibit, filled(SUBGROUPS, grouped()))
+    assert set(rows["group"]) == {group for _, group, *_ in GROUPS}
+
+
+@draws(shift)
+@says(shift)
+def test_data_sets_are_crossed_where_they_share_a_label(shown: dict[str, Exhibit]) -> None:
+    assert "Trained here, tested there: alone" not in shown
+    exhibit = shown["Trained here, tested there: bad"]
+    left, right = panels(exhibit)
+    assert (left.get_title(), right.get_title()) == ("spline", "TF-IDF")
+    assert cells(left) == SHIFTED["spline"]
+    assert cells(right) == SHIFTED["tfidf"]
+    assert (left.get_xlabel(), left.get_ylabel()) == ("tested on", "trained on")
+    assert [text.get_text() for text in left.get_xticklabels()] == ["a", "b"]
+    assert (
+        "Spline features reach 0.850 at home and 0.650 away, at worst 0.600. Copies and groups "
+        "that both sides share are left out (3 texts at most)."
+    ) in exhibit.caption
+    rows = rows_shown(exhibit, filled(SHIFT, shifted()))
+    assert rows["value"].tolist() == [0.9, 0.6, 0.7, 0.8]

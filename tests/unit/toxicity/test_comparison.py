@@ -43,6 +43,11 @@ from sklearn.metrics import roc_auc_score
 from tests.unit.toxicity.tables import write_inputs
 
 N, VOCAB, WIDTH = 150, 60, 12
+ABOUT = {
+    "dataset": "made",
+    "seed": 0,
+    "provenance": {"model": "tiny", "weights_sha256": "a" * 64},
+}
 COMMON = {
     "seed": 0,
     "folds": Folds(),
@@ -90,7 +95,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, ComparisonSe
     given_ = Inputs(spline, folds, others, further, before.predictions, before.choices, asked)
     comparison = Comparison(penalties=[0.5, 0.2], steps=150, probe_penalties=[0.01])
     asked_for = ComparisonSettings(comparison=comparison, **COMMON)
-    return given_, asked_for, compare_detectors(given_, asked_for)
+    return given_, asked_for, compare_detectors(given_, asked_for, ABOUT)
 
 
 def of(table: pd.DataFrame, metric: str) -> "pd.Series[float]":
@@ -194,8 +199,8 @@ def test_reliability_bins_hold_every_text_once(made: tuple) -> None:
 
 def test_threads_change_no_number_and_no_model_is_asked_where_none_is_needed(made: tuple) -> None:
     given_, asked_for, result = made
-    again = compare_detectors(given_, asked_for, threads=2)
-    for name in ("detectors", "operating_points", "reliability", "answer_tokens"):
+    again = compare_detectors(given_, asked_for, ABOUT, threads=2)
+    for name in ("detectors", "operating_points", "reliability", "subgroups", "answer_tokens"):
         pd.testing.assert_frame_equal(getattr(result, name), getattr(again, name))
     assert asked_for.comparison.asks
     assert not Comparison(methods=["spline_extended", "spline_and_state"]).asks

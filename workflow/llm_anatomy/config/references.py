@@ -90,10 +90,14 @@ def check_toxicity(
     toxicity: ToxicitySettings, texts: Sequence[str], labelled: Sequence[str]
 ) -> None:
     """Data sets that the user's own comparisons name are configured; defaults may lack theirs."""
-    for name in toxicity.detector_comparison.datasets:
-        if name not in labelled:
+    for key, names in (
+        ("detector_comparison.datasets", toxicity.detector_comparison.datasets),
+        ("shift.same", list(toxicity.shift.same)),
+    ):
+        name = next((name for name in names if name not in labelled), None)
+        if name is not None:
             raise ValueError(
-                f"the key 'toxicity.detector_comparison.datasets' names '{name}', and the "
+                f"the key 'toxicity.{key}' names '{name}', and the "
                 f"datasets with labels are {', '.join(labelled) or 'none'}"
             )
     named = [

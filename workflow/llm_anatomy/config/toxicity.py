@@ -280,8 +280,15 @@ class Comparison(Settings):
         le=1,
         description="Layer whose token states the probes read, as a share of the model's depth.",
     )
+    answer_tokens: int | None = Field(
+        2048,
+        ge=1,
+        description="Tokens that `first_token` looks at, those which the training texts make "
+        "likeliest to begin an answer; all of the vocabulary when null (the paper), which takes "
+        "far longer.",
+    )
     penalties: list[Share] = Field(
-        [0.5, 0.25, 0.1],
+        [0.3, 0.1, 0.03],
         min_length=1,
         description="Penalties of `first_token` that inner folds choose from, as shares of the "
         "least one that leaves every token without a weight.",
@@ -291,7 +298,7 @@ class Comparison(Settings):
         min_length=1,
         description="L2 penalties of the probes that inner folds choose from.",
     )
-    steps: int = Field(60, ge=1, description="Steps of the optimiser that trains a probe.")
+    steps: int = Field(40, ge=1, description="Steps of the optimiser that trains a probe.")
     false_positive_rates: list[Share] = Field(
         [0.001, 0.01, 0.05],
         min_length=1,
@@ -303,6 +310,16 @@ class Comparison(Settings):
     def asks(self) -> bool:
         """Whether the model is asked the texts, as some detectors need."""
         return bool({"first_token", "attention_probe", "max_probe"} & set(self.methods))
+
+
+class Shift(Settings):
+    """Train on one labelled data set, test on another: all pairs with a label in common."""
+
+    same: dict[str, str] = Field(
+        {},
+        description="For each data set, the label that counts as the same thing in all of them, "
+        "such as `{tweets: offensive, comments: toxic}`; labels of the same name when left out.",
+    )
 
 
 class DetectorSettings(Settings):
@@ -341,6 +358,9 @@ class ToxicitySettings(Settings):
     )
     detector_comparison: Comparison = Field(
         default_factory=Comparison, description="Which detector to use, and what it would do."
+    )
+    shift: Shift = Field(
+        default_factory=Shift, description="Which labels of several data sets are the same."
     )
     detector: DetectorSettings = Field(
         default_factory=DetectorSettings, description="The detector that is kept."

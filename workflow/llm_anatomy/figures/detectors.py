@@ -6,10 +6,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
-from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, Exhibit
+from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
 from llm_anatomy.tables.collection import Collection
-from llm_anatomy.tables.detectors import DETECTORS, OPERATING_POINTS, RELIABILITY
+from llm_anatomy.tables.detectors import DETECTORS, OPERATING_POINTS, RELIABILITY, SHIFT, SUBGROUPS
 
 NAMES = {
     "first_token": "first answer token",
@@ -28,7 +29,7 @@ COLUMNS = 4
 
 
 def detector_figures(tables: Collection, model: str, dataset: str) -> Iterator[Exhibit]:
-    """Both exhibits of one model and dataset, on the label with most positive texts."""
+    """The exhibits of one model and dataset, on the label with most positive texts."""
     owner = {"model": model, "dataset": dataset}
     metrics, points, bins = (
         tables.frame(schema, **owner) for schema in (DETECTORS, OPERATING_POINTS, RELIABILITY)
@@ -42,6 +43,114 @@ def detector_figures(tables: Collection, model: str, dataset: str) -> Iterator[E
         chance = metrics[metrics["metric"] == "calibration_error_by_chance"]
         path = tables.path(RELIABILITY, **owner)
         yield reliability(bins, errors, chance, about, f"{model}-{dataset}", path)
+    groups = tables.frame(SUBGROUPS, **owner)
+    groups = groups[groups["label"] == label]
+    if len(groups):
+        areas = metrics[metrics["metric"] == "roc_auc"]
+        path = tables.path(SUBGROUPS, **owner)
+        yield subgroups(groups, areas, about, f"{model}-{dataset}", path)
+
+
+def shift_figures(tables: Collection, model: str) -> Iterator[Exhibit]:
+    """Where detectors trained on one data set stand on another; none where no label is shared."""
+    table = tables.frame(SHIFT, model=model)
+    for label, own in table[table["metric"] == "roc_auc"].groupby("label", sort=False):
+        if own["test"].nunique() > 1:
+            yield shift(own, model, str(label), tables.path(SHIFT, model=model))
+
+
+def shift(areas: pd.DataFrame, model: str, label: str, table: Path) -> Exhibit:
+    """ROC-AUC by training and test data set, one panel for every feature set."""
+    features = list(dict.fromkeys(areas["feature_set"]))
+    names = list(dict.fromkeys([*areas["train"], *areas["test"]]))
+    figure, axes = plt.subplots(
+        1,
+        len(features),
+        figsize=(FULL_WIDTH, 1.2 + 0.45 * len(names)),
+        sharey=True,
+        squeeze=False,
+    )
+    for axis, feature in zip(axes[0], features, strict=True):
+        own = areas[areas["feature_set"] == feature]
+        cells = own.pivot_table(index="train", columns="test", values="value")
+        _heat(axis, cells.reindex(index=names, columns=names))
+        axis.set(title=_readable(feature), xlabel="tested on")
+    axes[0][0].set_ylabel("trained on")
+    spline = areas[areas["feature_set"] == features[0]]
+    home = spline[spline["train"] == spline["test"]]["value"]
+    away = spline[spline["train"] != spline["test"]]["value"]
+    caption = (
+        f"{model}, label {label}: ROC-AUC of detectors trained on one data set and tested on "
+        f"another; on the diagonal out of fold. {_readable(features[0]).capitalize()} features "
+        f"reach {home.mean():.3f} at home and {away.mean():.3f} away, at worst {away.min():.3f}. "
+        f"Copies and groups that both sides share are left out ({areas['n_left_out'].max()} texts "
+        "at most)."
+    )
+    return Exhibit(
+        f"Trained here, tested there: {label}",
+        caption,
+        f"shift-{model}-{label}.png",
+        table,
+        ("train", "test", "feature_set", "value", "low", "high", "n_train", "n_test"),
+        tuple(int(i) for i in spline.index),
+        drawn=figure,
+    )
+
+
+def subgroups(
+    groups: pd.DataFrame, areas: pd.DataFrame, about: str, names: str, table: Path
+) -> Exhibit:
+    """ROC-AUC within every group of texts, for every detector, beside that of all texts."""
+    own = groups.assign(name=_names(groups), group=groups["column"] + ": " + groups["group"])
+    order = dict.fromkeys(own["group"])
+    cells = own.pivot_table(
+        index="name", columns="group", values="subgroup_auc", sort=False, dropna=False
+    ).reindex(columns=list(order))
+    whole = pd.Series(areas["value"].to_numpy(float), _names(areas))
+    cells.insert(0, "all texts", whole.reindex(cells.index))
+    figure, axis = plt.subplots(figsize=(FULL_WIDTH, 1.4 + 0.3 * len(cells)))
+    _heat(axis, cells)
+    axis.tick_params(axis="x", rotation=30)
+    known = own[own["false_positive_rate"].notna()]
+    caption = (
+        f"{about}. ROC-AUC within groups of texts, inside test folds; groups with fewer than 20 "
+        "texts of a class have none. "
+    )
+    if len(known):
+        worst = known.sort_values("false_positive_rate", kind="stable").iloc[-1]
+        caption += (
+            f"At the threshold for {worst['wanted_rate']:.0%} false alarms over all texts, most "
+            f"fall on {worst['group']}, by {worst['name']}: {worst['false_positive_rate']:.1%} "
+            f"({worst['false_positive_low']:.1%} to {worst['false_positive_high']:.1%}). "
+        )
+    caption += "A detector that only learned a text's length tells nothing within a third of them."
+    return Exhibit(
+        "Inside groups of texts",
+        caption,
+        f"subgroups-{names}.png",
+        table,
+        (
+            *("feature_set", "classifier", "column", "group", "n_texts", "n_positive"),
+            *("subgroup_auc", "bpsn_auc", "bnsp_auc", "false_positive_rate", "true_positive_rate"),
+        ),
+        tuple(int(i) for i in own.index),
+        drawn=figure,
+    )
+
+
+def _heat(axis: Axes, cells: pd.DataFrame) -> None:
+    """Cells between 0.5 and 1, each with its number."""
+    axis.imshow(cells.to_numpy(float), vmin=0.5, vmax=1, cmap=SEQUENTIAL, aspect="auto")
+    axis.set_xticks(range(cells.shape[1]), [str(name) for name in cells.columns])
+    axis.set_yticks(range(len(cells)), [str(name) for name in cells.index])
+    for (row, column), value in np.ndenumerate(cells.to_numpy(float)):
+        if not np.isnan(value):
+            ink = "black" if value > 0.75 else "white"
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, size=7)
+
+
+def _readable(feature_set: str) -> str:
+    return NAMES.get(feature_set, feature_set.replace("_", " "))
 
 
 def detectors(
@@ -97,7 +206,7 @@ def detectors(
 def advice(metrics: pd.DataFrame) -> str:
     """Which detector to use, and what the spline features add to it."""
     areas = metrics[metrics["metric"] == "roc_auc"].reset_index(drop=True)
-    best = areas.loc[areas["value"].idxmax()]
+    best = areas.iloc[int(areas["value"].to_numpy(float).argmax())]
     close = areas[areas["value"] >= best["low"]]
     cheap = close.sort_values(["pass_share", "value"], ascending=[True, False]).iloc[0]
     said = (
@@ -189,5 +298,4 @@ def _names(rows: pd.DataFrame) -> list[str]:
 
 
 def _name(row: "pd.Series[str]") -> str:
-    features = NAMES.get(row["feature_set"], row["feature_set"].replace("_", " "))
-    return features + CLASSIFIERS[row["classifier"]]
+    return _readable(row["feature_set"]) + CLASSIFIERS[row["classifier"]]

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm_anatomy.figures.detectors import detector_figures
+from llm_anatomy.figures.detectors import detector_figures, shift_figures
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TableSchema
@@ -77,6 +77,7 @@ def toxicity_figures(tables: Collection, scope: ToxicityScope) -> Iterator[Exhib
             yield negatives(tables.frame(HARD_NEGATIVES, **owner), easy, subject)
         for dataset in scope.compared:
             yield from detector_figures(tables, model, dataset)
+        yield from shift_figures(tables, model)
         owner = {"model": model, "dataset": first}
         subject = Subject(model, first, tables.path(EARLY_EXIT, **owner))
         yield early_exit(tables.frame(EARLY_EXIT, **owner), tables.frame(METRICS, **owner), subject)

@@ -1,6 +1,7 @@
 """Compare detectors of a label: thresholds, calibration and cost beside the ranking."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,19 +18,22 @@ from llm_anatomy.tables.detectors import (
     DETECTORS,
     OPERATING_POINTS,
     RELIABILITY,
+    SUBGROUPS,
 )
 from llm_anatomy.tables.geometry import INTRINSIC_DIMENSION, SPLINE_FEATURES
 from llm_anatomy.tables.toxicity import CHOICES, FOLDS, PREDICTIONS
-from llm_anatomy.toxicity.asking import ask
+from llm_anatomy.toxicity.asking import Asked, ask, asking_record
 from llm_anatomy.toxicity.compared import compare_detectors
 from llm_anatomy.toxicity.comparison import ComparisonSettings, Inputs
 from llm_anatomy.toxicity.detection import OtherFeatures, needed_states
 from llm_anatomy.toxicity.extended import further_features
+from llm_anatomy.toxicity.keeping import write_kept
 
 
 class CompareStage(ComparisonSettings):
     """What this stage reads of the configuration."""
 
+    dataset: str
     precision: Precision
     chat: Chat
     include_bos: bool
@@ -50,17 +54,13 @@ def run(
     detectors: Path,
     operating_points: Path,
     reliability: Path,
+    subgroups: Path,
     answer_tokens: Path,
+    kept: Path,
 ) -> None:
     """Read features and earlier scores, ask the model; write what each detector is worth."""
     strings, compute = read_table(texts, TEXTS), compute_settings()
-    asked = None
-    if settings.comparison.asks:
-        loaded = load_model(model, settings.precision, compute)
-        words = Vocabulary(model.parent / "weights").texts
-        asked = ask(
-            loaded, strings, settings.chat, settings.comparison, words, compute.batch_tokens
-        )
+    asked, chat = _asked(settings, model, strings)
     spline = read_table(spline_features, SPLINE_FEATURES)
     inputs = Inputs(
         spline,
@@ -71,12 +71,29 @@ def run(
         read_table(choices, CHOICES),
         asked,
     )
-    result = compare_detectors(inputs, settings, compute.threads)
-    provenance = read_provenance(spline_features) | {"toxicity": settings.model_dump(mode="json")}
-    write_table(detectors, DETECTORS, result.detectors, provenance)
-    write_table(operating_points, OPERATING_POINTS, result.operating_points, provenance)
-    write_table(reliability, RELIABILITY, result.reliability, provenance)
-    write_table(answer_tokens, ANSWER_TOKENS, result.answer_tokens, provenance)
+    provenance = read_provenance(spline_features)
+    about = {"dataset": settings.dataset, "seed": settings.seed, "provenance": provenance} | chat
+    result = compare_detectors(inputs, settings, about, compute.threads)
+    recorded = provenance | {"toxicity": settings.model_dump(mode="json")}
+    write_table(detectors, DETECTORS, result.detectors, recorded)
+    write_table(operating_points, OPERATING_POINTS, result.operating_points, recorded)
+    write_table(reliability, RELIABILITY, result.reliability, recorded)
+    write_table(subgroups, SUBGROUPS, result.subgroups, recorded)
+    write_table(answer_tokens, ANSWER_TOKENS, result.answer_tokens, recorded)
+    write_kept(kept, result.kept, result.cards())
+
+
+def _asked(
+    settings: CompareStage, model: Path, texts: pd.DataFrame
+) -> tuple[Asked | None, dict[str, Any]]:
+    """What the model says of the texts, and how it was asked; nothing where no detector asks."""
+    if not settings.comparison.asks:
+        return None, {}
+    compute = compute_settings()
+    loaded = load_model(model, settings.precision, compute)
+    words = Vocabulary(model.parent / "weights").texts
+    how = settings.chat, settings.comparison, words, compute.batch_tokens
+    return ask(loaded, texts, *how), asking_record(loaded.tokenizer, settings.chat)
 
 
 def _others(

@@ -111,6 +111,66 @@ RELIABILITY = TableSchema(
     ),
 )
 
+SUBGROUPS = TableSchema(
+    "toxicity/subgroups",
+    f"{_PLACE}/subgroups.parquet",
+    "compare_detectors",
+    "One detector, label and group of texts (Borkan et al. 2019): a third of the texts by their "
+    "length, or a value of a column of subgroups; with fewer than 20 texts of a class no number",
+    (
+        _FEATURE_SET,
+        _CLASSIFIER,
+        _LABEL,
+        Column("column", pa.string(), "`length`, or the data set's column of subgroups"),
+        Column("group", pa.string(), "The third of the lengths, or the value"),
+        Column("n_texts", pa.int32(), "Texts of the group", "texts"),
+        Column("n_positive", pa.int32(), "Positive texts among them", "texts"),
+        Column(
+            "subgroup_auc",
+            pa.float64(),
+            "ROC-AUC within the group; all areas rank inside test folds",
+            nullable=True,
+        ),
+        Column("subgroup_low", pa.float64(), "Lower end of its bootstrap interval", nullable=True),
+        Column("subgroup_high", pa.float64(), "Upper end", nullable=True),
+        Column(
+            "bpsn_auc",
+            pa.float64(),
+            "ROC-AUC of positives outside and negatives of the group; low: false alarms on it",
+            nullable=True,
+        ),
+        Column(
+            "bnsp_auc",
+            pa.float64(),
+            "ROC-AUC of negatives outside and positives of the group; low: misses in it",
+            nullable=True,
+        ),
+        Column(
+            "wanted_rate", pa.float64(), "Rate of false positives that the threshold is set for"
+        ),
+        Column(
+            "false_positive_rate",
+            pa.float64(),
+            "Share of the group's negatives above the threshold of all texts",
+            "share",
+            nullable=True,
+        ),
+        Column(
+            "false_positive_low", pa.float64(), "Lower end of its exact interval", nullable=True
+        ),
+        Column("false_positive_high", pa.float64(), "Upper end", nullable=True),
+        Column(
+            "true_positive_rate",
+            pa.float64(),
+            "Share of the group's positives above it",
+            "share",
+            nullable=True,
+        ),
+        Column("true_positive_low", pa.float64(), "Lower end of its exact interval", nullable=True),
+        Column("true_positive_high", pa.float64(), "Upper end", nullable=True),
+    ),
+)
+
 ANSWER_TOKENS = TableSchema(
     "toxicity/answer_tokens",
     f"{_PLACE}/answer_tokens.parquet",
@@ -130,4 +190,40 @@ ANSWER_TOKENS = TableSchema(
     ),
 )
 
-TABLES: tuple[TableSchema, ...] = (DETECTORS, OPERATING_POINTS, RELIABILITY, ANSWER_TOKENS)
+SHIFT = TableSchema(
+    "toxicity/shift",
+    "results/toxicity/{model}/shift.parquet",
+    "shift_detectors",
+    "One training data set, test data set with the same label, feature set and metric; on the "
+    "diagonal out of fold",
+    (
+        Column("train", pa.string(), "Data set that the detector is trained on"),
+        Column("test", pa.string(), "Data set that it is tested on"),
+        Column("label", pa.string(), "The label of the training data"),
+        Column("test_label", pa.string(), "The label of the test data"),
+        Column("feature_set", pa.string(), "`spline`, `length` or `tfidf`"),
+        Column("classifier", pa.string(), "`logistic_regression`"),
+        Column("metric", pa.string(), "As in `metrics`"),
+        Column("value", pa.float64(), "The metric; on the diagonal inside test folds"),
+        _LOW,
+        _HIGH,
+        Column("n_train", pa.int32(), "Training texts; on the diagonal per fold", "texts"),
+        Column("n_test", pa.int32(), "Test texts", "texts"),
+        Column("n_positive", pa.int32(), "Positive texts among them", "texts"),
+        Column(
+            "n_left_out",
+            pa.int32(),
+            "Test texts left out, as copies of training texts or of their groups",
+            "texts",
+        ),
+    ),
+)
+
+TABLES: tuple[TableSchema, ...] = (
+    DETECTORS,
+    OPERATING_POINTS,
+    RELIABILITY,
+    SUBGROUPS,
+    ANSWER_TOKENS,
+    SHIFT,
+)

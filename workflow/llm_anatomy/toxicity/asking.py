@@ -26,7 +26,7 @@ from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import Batch, equal_length_batches
 from llm_anatomy.model.run.hooks import first_tensor, hooked
 from llm_anatomy.model.run.loading import LoadedModel
-from llm_anatomy.model.run.prompts import chat_ids, has_chat, raw_ids
+from llm_anatomy.model.run.prompts import chat_ids, chat_provenance, has_chat, raw_ids
 from llm_anatomy.model.run.readout import computing_type, unembedding_of
 from llm_anatomy.progress import Progress
 from llm_anatomy.toxicity.first_token import answer_features
@@ -62,6 +62,7 @@ class Readings:
         lengths: Tokens of each text.
         behind: Tokens that the template writes behind each text.
         cut: Whether a text lost its end.
+        tokens: Token ids of each text.
     """
 
     logits: Float[ndarray, "texts vocab"]
@@ -69,6 +70,7 @@ class Readings:
     lengths: Int[ndarray, " texts"]
     behind: Int[ndarray, " texts"]
     cut: list[bool]
+    tokens: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,14 @@ def ask(
         layer,
         words,
     )
+
+
+def asking_record(tokenizer: Any, chat: Chat) -> dict[str, Any]:
+    """How a model is asked, as a kept detector says it: the settings, and the template's record."""
+    return {
+        "chat": chat.model_dump(mode="json"),
+        "chat_record": chat_provenance(tokenizer, chat),
+    }
 
 
 def state_layer(depth: float, n_layers: int) -> int:
@@ -206,7 +216,8 @@ def read_prompts(
                     own = slice(offsets[row], offsets[row + 1])
                     states[own] = of_tokens[place, : lengths[row]]
                     progress.advance(int(lengths[row]))
-    return Readings(logits, states, lengths, template, [prompt.cut for prompt in asked])
+    cut, tokens = [prompt.cut for prompt in asked], [prompt.text for prompt in asked]
+    return Readings(logits, states, lengths, template, cut, tokens)
 
 
 class _Reader:

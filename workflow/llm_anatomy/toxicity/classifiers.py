@@ -23,7 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from llm_anatomy.config.toxicity import ClassifierName, Classifiers
 from llm_anatomy.toxicity.detector import Logistic
 from llm_anatomy.toxicity.features import Dense, FeatureSet, Tfidf
-from llm_anatomy.toxicity.first_token import SparseRecipe
+from llm_anatomy.toxicity.first_token import FirstToken, SparseRecipe
 from llm_anatomy.toxicity.folds import Split
 from llm_anatomy.toxicity.metrics import ranking_metrics
 from llm_anatomy.toxicity.token_probes import PooledRecipe, TokenStates
@@ -95,7 +95,7 @@ class BoostingRecipe:
 
 
 Recipe = LogisticRecipe | ForestRecipe | BoostingRecipe | SparseRecipe | PooledRecipe
-Features = FeatureSet | TokenStates
+Features = FeatureSet | TokenStates | FirstToken
 
 
 def classifier_recipe(name: ClassifierName, settings: Classifiers) -> Recipe:

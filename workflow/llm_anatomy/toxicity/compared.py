@@ -1,6 +1,6 @@
 """The tables of a comparison of detectors, from its contenders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ from llm_anatomy.tables.detectors import (
     DETECTORS,
     OPERATING_POINTS,
     RELIABILITY,
+    SUBGROUPS,
 )
-from llm_anatomy.toxicity.asking import Asked
 from llm_anatomy.toxicity.comparison import (
     BOTH,
     FIRST_TOKEN,
@@ -31,9 +31,10 @@ from llm_anatomy.toxicity.comparison import (
     Inputs,
     contenders,
 )
+from llm_anatomy.toxicity.detector import Detector, Logistic
 from llm_anatomy.toxicity.evaluate import LabelledTexts, TableRow, measured_rows
-from llm_anatomy.toxicity.features import Dense
-from llm_anatomy.toxicity.first_token import sparse_fits
+from llm_anatomy.toxicity.inputs import aligned_texts
+from llm_anatomy.toxicity.keeping import card, kept_detectors
 from llm_anatomy.toxicity.metrics import ranking_metrics
 from llm_anatomy.toxicity.operating import (
     brier,
@@ -43,44 +44,68 @@ from llm_anatomy.toxicity.operating import (
     negatives_needed,
     reliability,
 )
+from llm_anatomy.toxicity.subgroups import Members, column_groups, length_groups, subgroup_rows
 
 SHOWN_TOKENS = 20
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The comparison, as in the tables of these names."""
+    """The comparison, as in the tables of these names, and the detectors that are kept."""
 
     detectors: pd.DataFrame
     operating_points: pd.DataFrame
     reliability: pd.DataFrame
+    subgroups: pd.DataFrame
     answer_tokens: pd.DataFrame
+    kept: dict[str, Detector]
+
+    def cards(self) -> dict[str, str]:
+        """The card of every kept detector, by its file's name."""
+        tables = self.detectors, self.operating_points, self.subgroups
+        return {name: card(detector, *tables) for name, detector in self.kept.items()}
 
 
-def compare_detectors(inputs: Inputs, settings: ComparisonSettings, threads: int = 1) -> Compared:
+def compare_detectors(
+    inputs: Inputs,
+    settings: ComparisonSettings,
+    description: Mapping[str, Any],
+    threads: int = 1,
+) -> Compared:
     """Train, calibrate and measure every detector on the same folds.
 
     Args:
         inputs: The tables that detectors are made from.
         settings: Detectors, classifiers and metrics.
+        description: What kept detectors belong to: model, data set, chat.
         threads: Fits that run at once; they change no number.
 
     Raises:
         UserError: A text is not in a table; the tables belong to different data.
     """
     found = contenders(inputs, settings, threads)
-    bins = settings.comparison.bins
+    bins, asked = settings.comparison.bins, inputs.asked
+    kept = {} if asked is None else kept_detectors(found, asked, settings, description)
+    members = text_groups(inputs.others.texts, inputs.spline_features)
     return Compared(
         DETECTORS.frame(row for one in found for row in _metrics(one, found, settings)),
         OPERATING_POINTS.frame(row for one in found for row in _points(one, settings)),
         RELIABILITY.frame(row for one in found for row in _bins(one, bins)),
+        SUBGROUPS.frame(row for one in found for row in subgroup_rows(one, members, settings)),
         ANSWER_TOKENS.frame(
             row
-            for one in found
-            if one.result.features == FIRST_TOKEN and inputs.asked is not None
-            for row in _tokens(one, inputs.asked, settings)
+            for label in (kept[FIRST_TOKEN].labels if FIRST_TOKEN in kept else ())
+            for row in _tokens(kept[FIRST_TOKEN], label, asked.words if asked else [])
         ),
+        kept,
     )
+
+
+def text_groups(texts: pd.DataFrame, spline_features: pd.DataFrame) -> Members:
+    """Thirds of the lengths, and the data set's own subgroups, by rows of the spline features."""
+    aligned = aligned_texts(texts, list(spline_features["text_id"]))
+    lengths = spline_features["n_tokens"].to_numpy(dtype=np.int64)
+    return [*length_groups(lengths), *column_groups(aligned)]
 
 
 def _named(one: Contender) -> TableRow:
@@ -220,23 +245,19 @@ def _bins(one: Contender, bins: int) -> Iterator[TableRow]:
         }
 
 
-def _tokens(one: Contender, asked: Asked, settings: ComparisonSettings) -> Iterator[TableRow]:
-    """The readable part of the sparse model: trained on all texts, at the folds' median penalty."""
-    texts, features = one.result.texts, one.result.choices[0].features
-    assert isinstance(features, Dense)
-    share = float(np.median([choice.value for choice in one.result.choices]))
-    x, _ = features.split(texts.rows, texts.rows[:1])
-    path = [value for value in sorted(settings.comparison.penalties, reverse=True) if value > share]
-    iterations, seed = settings.classifiers.max_iter, settings.seed
-    weights = sparse_fits(x, texts.truth, [*path, share], iterations, seed)[-1].weights
-    order = np.argsort(-weights, kind="stable")
-    shown = [i for i in order[:SHOWN_TOKENS] if weights[i] > 0]
-    shown += [i for i in order[::-1][:SHOWN_TOKENS][::-1] if weights[i] < 0]
-    for token in shown:
+def _tokens(detector: Detector, label: str, words: Sequence[str | None]) -> Iterator[TableRow]:
+    """The readable part of the sparse model: the largest weights of either sign."""
+    trained = detector.labels[label].classifier
+    assert isinstance(trained, Logistic)
+    tokens = detector.description["training"][label]["tokens"]
+    order = np.argsort(-trained.weights, kind="stable")
+    shown = [i for i in order[:SHOWN_TOKENS] if trained.weights[i] > 0]
+    shown += [i for i in order[::-1][:SHOWN_TOKENS][::-1] if trained.weights[i] < 0]
+    for place in shown:
         yield {
-            "label": texts.label,
-            "token": asked.words[token] or "",
-            "token_id": int(token),
-            "weight": float(weights[token]),
-            "n_used": int(np.count_nonzero(weights)),
+            "label": label,
+            "token": words[tokens[place]] or "",
+            "token_id": tokens[place],
+            "weight": float(trained.weights[place]),
+            "n_used": len(tokens),
         }

@@ -26,7 +26,7 @@ from llm_anatomy.toxicity.evaluate import (
 )
 from llm_anatomy.toxicity.extended import NAME as EXTENDED
 from llm_anatomy.toxicity.features import Dense, FeatureSet, spline_set
-from llm_anatomy.toxicity.first_token import SparseRecipe
+from llm_anatomy.toxicity.first_token import FirstToken, SparseRecipe
 from llm_anatomy.toxicity.inputs import SplineTable, rows_of, spline_table
 from llm_anatomy.toxicity.operating import Operated, operate
 from llm_anatomy.toxicity.token_probes import PooledRecipe, TokenStates
@@ -183,7 +183,8 @@ def _new_sets(
     order = rows_of(spline.text_ids, asked.text_ids, "data/texts")
     if FIRST_TOKEN in comparison.methods:
         sparse = SparseRecipe(tuple(comparison.penalties), settings.classifiers.max_iter)
-        sets.append((Dense(FIRST_TOKEN, asked.features[order]), sparse))
+        likely = comparison.answer_tokens
+        sets.append((FirstToken(FIRST_TOKEN, asked.features[order], likely), sparse))
     states = TokenStates(TOKEN_STATES, asked.tokens.of(order))
     for pooling in ("attention", "max"):
         if f"{pooling}_probe" in comparison.methods:

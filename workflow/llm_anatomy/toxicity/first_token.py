@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from llm_anatomy.toxicity.detector import Logistic
+from llm_anatomy.toxicity.features import mean_and_scale
 
 # A token outside the solution may break its condition by this share: the solver's own tolerance.
 SLACK = 1e-2
@@ -45,6 +46,43 @@ def answer_features(logits: Float[ndarray, "texts vocab"]) -> Float[ndarray, "te
         found[rows, most] = largest
         features[start : start + CHUNK] = found
     return features
+
+
+@dataclass(frozen=True)
+class FirstToken:
+    """f* of the tokens that the training texts make likeliest, standardised with these texts.
+
+    Attributes:
+        name: The feature set.
+        values: f* of every token.
+        most: How many tokens are looked at, those of largest mean f* over the training texts; None
+            for all. The labels have no part in the choice.
+    """
+
+    name: str
+    values: Float[ndarray, "texts vocab"]
+    most: int | None
+
+    def variants(self) -> tuple["FirstToken", ...]:
+        """The features themselves: nothing about them is chosen by labels."""
+        return (self,)
+
+    def split(
+        self, train: Int[ndarray, " train"], test: Int[ndarray, " test"]
+    ) -> tuple[Float[ndarray, "train tokens"], Float[ndarray, "test tokens"]]:
+        """Matrices of training and test rows."""
+        tokens = self.tokens(train)
+        known = self.values[np.ix_(train, tokens)]
+        mean, scale = mean_and_scale(known)
+        return (known - mean) / scale, (self.values[np.ix_(test, tokens)] - mean) / scale
+
+    def tokens(self, train: Int[ndarray, " train"]) -> Int[ndarray, " tokens"]:
+        """The tokens that are looked at, in the order of their ids."""
+        width = self.values.shape[1]
+        if self.most is None or self.most >= width:
+            return np.arange(width)
+        means = self.values[train].mean(axis=0)
+        return np.sort(np.argsort(-means, kind="stable")[: self.most])
 
 
 @dataclass(frozen=True)

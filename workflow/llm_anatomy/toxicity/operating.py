@@ -8,6 +8,7 @@ their scores share no scale.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from llm_anatomy.statistics.intervals import bootstrap_weights, percentile_interval
 from llm_anatomy.statistics.random import seeded_generator
-from llm_anatomy.toxicity.classifiers import Choice, Recipe
+from llm_anatomy.toxicity.classifiers import Choice, Features, Recipe
 from llm_anatomy.toxicity.evaluate import LabelledTexts
 from llm_anatomy.toxicity.folds import inner_splits
 
@@ -117,6 +118,41 @@ def operate(
         for index, rate in enumerate(rates):
             flagged[index, test] = scores > threshold(calibration[~truth], rate)
     return Operated(probability, flagged)
+
+
+def held_out_settings(
+    texts: LabelledTexts,
+    features: Features,
+    recipe: Recipe,
+    value: float,
+    rates: Sequence[float],
+    seed: int,
+) -> dict[str, Any]:
+    """Thresholds and Platt's two numbers for a detector that is trained on all texts.
+
+    Every fold is scored by the others, all with the hyperparameter of the detector that is kept, so
+    that their scores share a scale nearly enough for one threshold.
+
+    Args:
+        texts: The label with its folds.
+        features: The features, with their chosen weights.
+        recipe: The classifier.
+        value: Its hyperparameter.
+        rates: Wanted rates of false positives.
+        seed: Seed of the classifier.
+
+    Returns:
+        `thresholds` by rate, and `platt`.
+    """
+    scores = np.empty(len(texts.truth))
+    for fold in texts.fold_numbers:
+        train, test = texts.fold_split(fold)
+        x, held_out = features.split(texts.rows[train], texts.rows[test])
+        scores[test] = recipe.path(x, texts.truth[train], held_out, [value], seed)[0]
+    fitted = platt(scores, texts.truth)
+    negatives = scores[~texts.truth]
+    thresholds = {f"{rate:g}": threshold(negatives, rate) for rate in rates}
+    return {"thresholds": thresholds, "platt": [fitted.slope, fitted.offset]}
 
 
 def brier(

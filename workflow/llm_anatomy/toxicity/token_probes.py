@@ -37,6 +37,11 @@ class Tokens:
         places = [np.arange(starts[row], starts[row] + lengths[row]) for row in rows]
         return Tokens(self.states[np.concatenate(places)], lengths[rows])
 
+    def means(self) -> Float[ndarray, "texts d_model"]:
+        """Mean state of every text."""
+        sums = np.add.reduceat(self.states.astype(np.float64), self.starts, axis=0)
+        return np.asarray(sums / self.lengths[:, None])
+
     @property
     def starts(self) -> Int[ndarray, " texts"]:
         """First token of every text."""
