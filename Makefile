@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 # How many mutants `make mutants` plants.
 SAMPLE ?= 300
-.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test mutants docs plan verify clean install
+.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test kernel-test browser-test atlas-scale-test assets mutants docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -63,6 +63,18 @@ resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byt
 
 scale-test: $(INSTALLED) ## Twenty million tokens of 32 layers through the stages that read them.
 	$(BIN)/python -m pytest -s -m slow tests/scale
+
+kernel-test: $(INSTALLED) ## Test a card's kernels, without a card through Triton's interpreter (installed for the test).
+	$(BIN)/python -m pytest -m slow tests/kernels
+
+browser-test: $(INSTALLED) ## Drive the atlas and the report with Chromium (as root: apt-get install chromium).
+	$(BIN)/python -m pytest -m slow --ignore tests/browser/test_large.py tests/browser
+
+atlas-scale-test: $(INSTALLED) ## The atlas of 458,752 neurons in Chromium: time and memory.
+	$(BIN)/python -m pytest -s -m slow tests/browser/test_large.py
+
+assets: $(INSTALLED) ## Fetch the atlas's libraries again from npm, and check that they are the pinned ones.
+	$(BIN)/python -m llm_anatomy.cli.assets
 
 # The tester has a venv of its own: none of it is in the lock that the workflow and its tests run with.
 mutants: $(INSTALLED) ## Plant SAMPLE small faults in a copy, count those that tests notice (hours; resumable).

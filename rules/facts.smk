@@ -286,7 +286,9 @@ rule conclude_facts:
         **planned("conclude_facts", CONFIG),
     params:
         *stage_code("conclude_facts"),
-        settings=settings_json(models=MODELS, relations=FACT_RELATIONS),
+        settings=settings_json(
+            seed=CONFIG.seed, models=MODELS, relations=FACT_RELATIONS
+        ),
     shell:
         stage_command("conclude_facts")
 

@@ -126,11 +126,17 @@ rule compare_detectors:
         predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
         choices="results/toxicity/{model}/{dataset}/choices.parquet",
     output:
-        detectors="results/toxicity/{model}/{dataset}/detectors/detectors.parquet",
-        operating_points="results/toxicity/{model}/{dataset}/detectors/operating_points.parquet",
-        reliability="results/toxicity/{model}/{dataset}/detectors/reliability.parquet",
-        subgroups="results/toxicity/{model}/{dataset}/detectors/subgroups.parquet",
-        answer_tokens="results/toxicity/{model}/{dataset}/detectors/answer_tokens.parquet",
+        tables=expand(
+            "results/toxicity/{model}/{dataset}/detectors/{table}.parquet",
+            table=[
+                "detectors",
+                "operating_points",
+                "reliability",
+                "subgroups",
+                "answer_tokens",
+            ],
+            allow_missing=True,
+        ),
         kept=directory("results/toxicity/{model}/{dataset}/detectors/kept"),
     log:
         "logs/compare_detectors/{model}/{dataset}.log",

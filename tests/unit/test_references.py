@@ -33,6 +33,7 @@ MISTAKES = {
     ],
     NEURONS + "neurons: {fine_tune: {dataset: other}}": ["'neurons.fine_tune.dataset'", "mine"],
     NEURONS + "neurons: {activation: {dataset: other}}": ["'neurons.activation.dataset'", "mine"],
+    NEURONS + "neurons: {contexts: {datasets: [other]}}": ["'neurons.contexts.datasets'", "mine"],
     NEURONS + "neurons: {comparison: {pairs: [{a: m, b: other}]}}": [
         "the key 'neurons.comparison.pairs' names 'other'"
     ],

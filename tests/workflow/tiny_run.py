@@ -73,6 +73,8 @@ CONFIGURATION = {
         "favourite": {"concept": "city", "values": [2], "new_tokens": 2, "seeds": 1, "controls": 1},
         "validation": {"neurons_per_layer": 2},
         "activation": {"texts": 4, "max_tokens": 8, "neurons_per_layer": 2, "top_positions": 3},
+        "contexts": {"tokens": 400, "max_length": 12, "count": 2, "before": 2, "shards": 2},
+        "neighbours": {"count": 2, "tokens": 200, "max_length": 8},
         "fine_tune": {"steps": 2, "batch": 2, "max_tokens": 8},
         "edit": {"concepts": ["city"], "rows": [1]},
     },

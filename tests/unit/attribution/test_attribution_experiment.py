@@ -16,9 +16,9 @@ from llm_anatomy.attribution.experiment import (
     ranking_of,
 )
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
-from llm_anatomy.attribution.methods import UnitScoring, helpfulness, of_units
+from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness, of_units
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
-from llm_anatomy.attribution.sites import Site, Unit, all_units
+from llm_anatomy.attribution.sites import Site, Unit, all_units, sites_of
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
 
@@ -92,9 +92,10 @@ def calm() -> Decoder:
 @pytest.mark.parametrize("kind", ["ffn_neuron", "attention_neuron", "head"])
 def test_scores_estimate_the_exact_losses(calm: Decoder, kind: str, baseline: str) -> None:
     units = all_units(calm, kind)
-    losses = effects_of_units(calm, PAIRS, units, UnitScoring(baseline=baseline), 512)
+    others = baseline_of(calm, PAIRS, sites_of(units), baseline, 512)
+    losses = effects_of_units(calm, PAIRS, units, UnitScoring(exchanged_for=others), 512)
     for method in ("attribution_patching", "integrated_gradients"):
-        scoring = UnitScoring(method, baseline=baseline, steps=4)
+        scoring = UnitScoring(method, others, steps=4)
         scores = helpfulness(calm, PAIRS, units, scoring, 512)
         (row, *by_layer) = agreement(scores, losses, units)
         assert row["layer"] == -1
@@ -135,8 +136,10 @@ def test_recall_counts_the_exact_best_that_were_found() -> None:
 
 
 def test_denoising_without_a_counterfactual_is_refused(decoder: Decoder) -> None:
+    unit = Unit(Site("ffn", 0), 0)
+    zero = baseline_of(decoder, PAIRS, [unit.site], "zero", 64)
     with pytest.raises(ValueError, match="has no baseline"):
-        helpfulness(decoder, PAIRS, [Unit(Site("ffn", 0), 0)], UnitScoring("denoising", "zero"), 64)
+        helpfulness(decoder, PAIRS, [unit], UnitScoring("denoising", zero), 64)
 
 
 def test_units_are_sums_over_their_entries() -> None:

@@ -136,7 +136,7 @@ def later_stages(
         results=tuple(cases.values()),
     )
     conclude_facts.run(
-        FactsScope(models=["tiny"], relations=names),
+        FactsScope(seed=0, models=["tiny"], relations=names),
         tables=(
             *of("facts", "curve", "neuron_importance"),
             *(answers, methods, query_neurons),

@@ -8,7 +8,17 @@ import llm_anatomy.figures
 import pytest
 
 FIGURES = Path(llm_anatomy.figures.__path__[0])
-STUDIES = ("attribution", "detectors", "facts", "geometry", "toxicity", "patching", "neurons")
+STUDIES = (
+    "anatomy",
+    "attribution",
+    "contexts",
+    "detectors",
+    "facts",
+    "geometry",
+    "toxicity",
+    "patching",
+    "neurons",
+)
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}
 

@@ -148,7 +148,9 @@ def test_a_prompt_that_does_not_fit_is_named(loaded: LoadedModel) -> None:
 def test_answers_are_judged_by_what_the_labels_teach() -> None:
     labels = [bool(row % 2) for row in range(40)]
     words = {True: "sorry I cannot help", False: "sure here you are"}
-    texts = pd.DataFrame({"text": [words[label] for label in labels], "label_refusal": labels})
+    # Copies would count once.
+    more = [f"{chr(97 + row) * 40} {words[label]}" for row, label in enumerate(labels)]
+    texts = pd.DataFrame({"text": more, "label_refusal": labels})
     prompts = pd.DataFrame({"prompt_id": ["p", "q"], "answer": [words[True], words[False]]})
     scorer = AnswerScorer(outcome="refused", dataset="refusals", label="refusal")
     outcomes, trained = judge_answers(prompts, [scorer], {"refusals": texts}, 0)

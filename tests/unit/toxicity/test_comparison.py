@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.toxicity import (
     Baselines,
     Classifiers,
-    Comparison,
     EarlyExit,
     Folds,
     Scoring,
@@ -93,7 +93,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, ComparisonSe
     )
     further = list(texts["text_id"]), rng.normal(size=(N, 4, 7)) + bad[:, None, None]
     given_ = Inputs(spline, folds, others, further, before.predictions, before.choices, asked)
-    comparison = Comparison(penalties=[0.5, 0.2], steps=150, probe_penalties=[0.01])
+    comparison = DetectorComparison(penalties=[0.5, 0.2], steps=150, probe_penalties=[0.01])
     asked_for = ComparisonSettings(comparison=comparison, **COMMON)
     return given_, asked_for, compare_detectors(given_, asked_for, ABOUT)
 
@@ -203,7 +203,7 @@ def test_threads_change_no_number_and_no_model_is_asked_where_none_is_needed(mad
     for name in ("detectors", "operating_points", "reliability", "subgroups", "answer_tokens"):
         pd.testing.assert_frame_equal(getattr(result, name), getattr(again, name))
     assert asked_for.comparison.asks
-    assert not Comparison(methods=["spline_extended", "spline_and_state"]).asks
+    assert not DetectorComparison(methods=["spline_extended", "spline_and_state"]).asks
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,13 +12,14 @@ from llm_anatomy.data.build import build_texts
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import mixed_texts
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.statistics.intervals import bootstrap_weights
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.toxicity.classifiers import LogisticRecipe
 from llm_anatomy.toxicity.evaluate import labelled_texts, measured_rows, out_of_fold
 from llm_anatomy.toxicity.features import Dense
-from llm_anatomy.toxicity.folds import SplitTexts, inner_splits, split_texts
+from llm_anatomy.toxicity.folds import SplitTexts, split_texts
 from llm_anatomy.toxicity.inputs import SplineTable
 from llm_anatomy.toxicity.negatives import with_negatives
 from llm_anatomy.toxicity.self_training import keep_labels
@@ -122,7 +123,7 @@ def test_few_labels_are_kept_group_by_group() -> None:
     texts = answers()
     folds = split_texts(texts, FOLDS, 0, "made").folds
     copies, truth = folds["copies"].to_numpy(), folds["truth"].to_numpy()
-    kept = keep_labels(truth, copies, 0.1, 0)
+    kept = keep_labels(truth, copies, 0.1, 0, 1)
     for number in np.unique(copies):
         assert len(np.unique(kept[copies == number])) == 1
     assert kept[truth].sum() == kept[~truth].sum() == 12

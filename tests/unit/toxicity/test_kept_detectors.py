@@ -10,8 +10,9 @@ import pytest
 from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.cli import score
 from llm_anatomy.config.base import Compute, Precision
+from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.models import Chat
-from llm_anatomy.config.toxicity import Baselines, Classifiers, Comparison, Folds, Scoring
+from llm_anatomy.config.toxicity import Baselines, Classifiers, Folds, Scoring
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.source.record import write_record
@@ -38,7 +39,7 @@ from sklearn.metrics import roc_auc_score
 from tests.tiny import save_tiny_model
 
 N = 60
-COMPARISON = Comparison(penalties=[0.3], probe_penalties=[0.01], steps=200, max_length=40)
+COMPARISON = DetectorComparison(penalties=[0.3], probe_penalties=[0.01], steps=200, max_length=40)
 SETTINGS = ComparisonSettings(
     seed=0,
     folds=Folds(n_folds=3, similarity=1.0),

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from llm_anatomy.config.datasets import Dataset, Part
-from llm_anatomy.config.toxicity import Baselines, Classifiers, Comparison, Folds, Scoring
+from llm_anatomy.config.detectors import DetectorComparison
+from llm_anatomy.config.toxicity import Baselines, Classifiers, Folds, Scoring
 from llm_anatomy.data.build import build_texts
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import mixed_texts
@@ -108,7 +109,9 @@ def contender(scores: np.ndarray, truth: np.ndarray, flagged: np.ndarray) -> Con
 
 
 SETTINGS = ComparisonSettings(
-    baselines=Baselines(names=[]), comparison=Comparison(false_positive_rates=[0.05]), **COMMON
+    baselines=Baselines(names=[]),
+    comparison=DetectorComparison(false_positive_rates=[0.05]),
+    **COMMON,
 )
 
 

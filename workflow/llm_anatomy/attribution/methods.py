@@ -32,8 +32,8 @@ class UnitScoring:
         method: `attribution_patching` and `denoising` by gradients of the clean and of the
             counterfactual run, `relevance_patching` and `integrated_gradients`; `activation`, the
             control without a gradient: the size of what the unit writes, |a| times its column.
-        baseline: What activations are exchanged for: the counterfactual's, their mean over facts
-            and positions, or zero.
+        exchanged_for: What activations are exchanged for, of `baseline_of`: the same for scores,
+            exact losses and curves. None exchanges each fact's for its counterfactual's.
         positions: Where they are exchanged.
         contrast: Whether the metric is the logit over the counterfactual's answer's, and not the
             log-probability.
@@ -41,7 +41,7 @@ class UnitScoring:
     """
 
     method: UnitMethod = "attribution_patching"
-    baseline: Baseline = "counterfactual"
+    exchanged_for: Activations | None = None
     positions: Positions = "all"
     contrast: bool = True
     steps: int = 8
@@ -59,16 +59,15 @@ def helpfulness(
     Raises:
         ValueError: Denoising without a counterfactual: there is no run to restore.
     """
-    if scoring.method == "denoising" and scoring.baseline != "counterfactual":
+    if scoring.method == "denoising" and scoring.exchanged_for is not None:
         raise ValueError("denoising restores units in the counterfactual run and has no baseline")
     sites = sites_of(units)
-    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     result = torch.empty(len(pairs), len(units), dtype=torch.float64)
     for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
         chosen = [pairs[row] for row in batch.rows]
         other = torch.tensor([p.other_tokens for p in chosen], device=decoder.device)
         metric = metric_of(chosen, scoring.contrast, decoder.device)
-        scores = _scores(decoder, batch.input_ids, other, metric, sites, mean, scoring)
+        scores = _scores(decoder, batch.input_ids, other, metric, sites, scoring)
         result[batch.rows] = of_units(scores, units).double().cpu()
     return result
 
@@ -87,7 +86,17 @@ def baseline_of(
     baseline: Baseline,
     batch_tokens: int,
 ) -> Activations | None:
-    """What every fact's activations are exchanged for; None where each fact has its own."""
+    """What every fact's activations are exchanged for; None where each fact has its own.
+
+    Args:
+        decoder: The model.
+        pairs: Facts over whose prompts and positions the mean is taken. In the study the half that
+            makes rankings, whatever is exchanged and measured: one definition for everything that
+            is held against another, of which the facts that judge are no part.
+        sites: Where activations are read.
+        baseline: Which of the three.
+        batch_tokens: Most tokens in one pass.
+    """
     if baseline == "counterfactual":
         return None
     if baseline == "zero":
@@ -136,7 +145,6 @@ def _scores(
     other_tokens: Int[Tensor, "batch tokens"],
     metric: Metric,
     sites: Sequence[Site],
-    mean: Activations | None,
     scoring: UnitScoring,
 ) -> Scores:
     if scoring.method == "denoising":
@@ -144,7 +152,7 @@ def _scores(
         return patching_scores(decoder, other_tokens, metric, clean, scoring.positions)
     if scoring.method == "activation":
         return _written(decoder, read_sites(decoder, tokens, sites), scoring.positions)
-    others = read_sites(decoder, other_tokens, sites) if mean is None else mean
+    others = scoring.exchanged_for or read_sites(decoder, other_tokens, sites)
     if scoring.method == "integrated_gradients":
         clean = read_sites(decoder, tokens, sites)
         lost = integrated_scores(

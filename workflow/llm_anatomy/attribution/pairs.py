@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def pair_facts(facts: pd.DataFrame, seed: int) -> tuple[list[FactPair], list[str
         if not others:
             alone.append(str(example))
             continue
-        draw = keyed_generator(seed, "attribution pairs", example).integers(len(others))
+        draw = keyed_generator(seed, Purpose.PAIRS, example).integers(len(others))
         other, other_tokens, rival = others[int(draw)]
         pair = FactPair(str(example), str(other), tokens, other_tokens, int(answer), int(rival))
         pairs.append(pair)

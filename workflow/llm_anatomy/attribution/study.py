@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,14 +19,14 @@ from llm_anatomy.attribution.experiment import (
     random_ranking,
     ranking_of,
 )
-from llm_anatomy.attribution.methods import UnitScoring, helpfulness
+from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
-from llm_anatomy.attribution.sites import Unit, all_units
+from llm_anatomy.attribution.sites import Unit, all_units, sites_of
 from llm_anatomy.config.attribution import UnitAttribution, UnitKind
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables import attribution as tables
 from llm_anatomy.tables.core import TableSchema
 
@@ -102,18 +103,29 @@ class _KindStudy(NamedTuple):
     def rows(self, progress: Progress) -> dict[TableSchema, list[dict[str, Any]]]:
         """Rows of every table for one kind of units."""
         units, settings = all_units(self.decoder, self.kind), self.settings
+        # What is exchanged for what depends neither on the score nor on the facts that judge it.
+        noising = UnitScoring(
+            "attribution_patching",
+            baseline_of(
+                self.decoder, self.ranked, sites_of(units), settings.baseline, self.batch_tokens
+            ),
+            settings.positions,
+            settings.contrast,
+            settings.steps,
+        )
         rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in tables.TABLES}
         scores: dict[str, Tensor] = {}
         for method in settings.methods:
+            scoring = replace(noising, method=method)
             scores[method] = helpfulness(
-                self.decoder, self.ranked, units, _scoring(settings, method), self.batch_tokens
+                self.decoder, self.ranked, units, scoring, self.batch_tokens
             )
             rows[tables.UNIT_SCORES] += self._best(method, units, scores[method])
-            self._judge(method, ranking_of(scores[method], units), rows)
+            self._judge(method, ranking_of(scores[method], units), noising, rows)
             progress.advance()
-        self._judge(RANDOM, random_ranking(units, self.seed), rows)
+        self._judge(RANDOM, random_ranking(units, self.seed), noising, rows)
         progress.advance()
-        self._exchange(units, scores, rows)
+        self._exchange(units, scores, noising, rows)
         return rows
 
     def _best(self, method: str, units: Sequence[Unit], scores: Tensor) -> list[dict[str, Any]]:
@@ -136,11 +148,10 @@ class _KindStudy(NamedTuple):
         self,
         method: str,
         ranking: Sequence[Unit],
+        noising: UnitScoring,
         rows: dict[TableSchema, list[dict[str, Any]]],
     ) -> None:
-        # What is exchanged for what does not depend on the score that made the ranking.
-        scoring = _scoring(self.settings, "attribution_patching")
-        curve = measured_curve(self.decoder, self.judged, ranking, scoring, self.batch_tokens)
+        curve = measured_curve(self.decoder, self.judged, ranking, noising, self.batch_tokens)
         key = {"kind": self.kind, "method": method}
         resamples = self.settings.resamples
         rows[tables.FAITHFULNESS] += curve_rows(curve, resamples, self.seed, key)
@@ -150,6 +161,7 @@ class _KindStudy(NamedTuple):
         self,
         units: Sequence[Unit],
         scores: dict[str, Float[Tensor, "facts units"]],
+        noising: UnitScoring,
         rows: dict[TableSchema, list[dict[str, Any]]],
     ) -> None:
         """Exchange the best units of every score and a sample of the others, one by one."""
@@ -164,9 +176,8 @@ class _KindStudy(NamedTuple):
         if not facts or not chosen:
             return
         exchanged = [units[number] for number in chosen]
-        # Every score is held against the same truth, noising.
-        scoring = _scoring(settings, "attribution_patching")
-        losses = effects_of_units(self.decoder, facts, exchanged, scoring, self.batch_tokens)
+        # Every score is held against the same truth.
+        losses = effects_of_units(self.decoder, facts, exchanged, noising, self.batch_tokens)
         rows[tables.EXACT_LOSSES] += [
             {
                 "kind": self.kind,
@@ -194,15 +205,9 @@ def sample_of_layers(units: Sequence[Unit], left_out: set[int], count: int, seed
     each = count // max(1, len(by_layer))
     drawn: set[int] = set()
     for layer, numbers in by_layer.items():
-        generator = keyed_generator(seed, "attribution sample", layer)
+        generator = keyed_generator(seed, Purpose.EXACT_SAMPLE, layer)
         drawn |= {numbers[int(place)] for place in generator.permutation(len(numbers))[:each]}
     return drawn
-
-
-def _scoring(settings: UnitAttribution, method: Any) -> UnitScoring:
-    return UnitScoring(
-        method, settings.baseline, settings.positions, settings.contrast, settings.steps
-    )
 
 
 def _named(unit: Unit) -> dict[str, int]:

@@ -103,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-tokens",
         type=int,
         default=DEFAULTS.batch_tokens,
-        help="most padded tokens in one pass; 1 scores texts one at a time",
+        help="most padded tokens in one pass (default: 2048, on a card by its free memory); 1 "
+        "scores texts one at a time",
     )
     return parser
 
@@ -143,7 +144,7 @@ def _score(options: argparse.Namespace) -> None:
 
     def scored(rows: _Input) -> pd.DataFrame:
         score = score_texts if detector.reads == SPLINE else score_prompts
-        scores = score(loaded, detector, rows.texts, compute.batch_tokens)
+        scores = score(loaded, detector, rows.texts, loaded.batch_tokens)
         if options.false_positive_rate is not None:
             scores = scores.join(flagged(detector, scores, options.false_positive_rate))
         for number, fault in enumerate(rows.faults):

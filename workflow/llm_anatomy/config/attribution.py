@@ -42,7 +42,8 @@ class UnitAttribution(Settings):
     baseline: Baseline = Field(
         "counterfactual",
         description="What activations are exchanged for: those of another fact's prompt, their "
-        "mean over facts and positions, or zero. `denoising` needs the first.",
+        "mean over the positions of the facts that make the rankings, or zero. `denoising` needs "
+        "the first.",
     )
     positions: Positions = Field("all", description="Positions at which scores exchange them.")
     contrast: bool = Field(

@@ -39,6 +39,11 @@ class Precision(Settings):
         return QUANTISED_BYTES.get(self.quantisation, BYTES[self.dtype])
 
 
+# Tokens of a forward pass where none are configured: on a processor, and at most on a card.
+CPU_BATCH_TOKENS = 2048
+CARD_BATCH_TOKENS = 16384
+
+
 class Compute(Settings):
     """Where and how fast things run. These settings never change which rules are up to date."""
 
@@ -52,8 +57,12 @@ class Compute(Settings):
         ge=1,
         description="CPU threads of one model job; several jobs of one thread use the cores best.",
     )
-    batch_tokens: int = Field(
-        2048, ge=1, description="Most padded tokens in one forward pass of the model."
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Most padded tokens in one forward pass of the model; left out, 2048 on a "
+        "processor, and on a card as many as fit a quarter of what the model leaves free of it, "
+        "16384 at most.",
     )
 
     @field_validator("device")

@@ -344,6 +344,11 @@ class Dataset(Settings):
         return bool(self.builtin or self.labels or mixed)
 
     @property
+    def filter_columns(self) -> list[str]:
+        """Columns whose cells decide which rows are read."""
+        return [rule.column for rule in self.filters]
+
+    @property
     def file_suffix(self) -> str:
         """The suffix of `path` that says its format, in lower case and without `.gz`."""
         found = re.search(r"(\.[a-z]+)(\.gz)?$", (self.path or "").lower())

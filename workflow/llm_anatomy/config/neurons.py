@@ -7,11 +7,12 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.contexts import Contexts, Neighbours
+from llm_anatomy.config.mlp import Matrix as Matrix
+from llm_anatomy.config.mlp import Site as Site
 from llm_anatomy.config.templates import OpenText
 
-Matrix = Literal["up", "gate", "down"]
 Normalisation = Literal["raw", "final_gain", "rms", "input_gain", "cosine"]
-Site = Literal["up", "gate", "activation"]
 Operation = Literal["set", "add", "scale"]
 Positions = Literal["all", "last", "generated"]
 
@@ -34,8 +35,9 @@ class VocabularyMap(Settings):
     top_k: int = Field(10, ge=1, description="Tokens kept at each end of every neuron's logits.")
     screen: Literal["none", "bfloat16"] = Field(
         "none",
-        description="`bfloat16` finds candidates in bfloat16, ranks them in float32: about twice "
-        "as fast where the processor multiplies bfloat16; `none` computes all in float32.",
+        description="`bfloat16` finds candidates in bfloat16, ranks them in float32: up to twice "
+        "as fast on a processor that multiplies bfloat16; `none` computes all in float32. On a "
+        "card with Triton logits are float32 either way, at bfloat16's speed.",
     )
     parts: int = Field(
         1,
@@ -319,6 +321,12 @@ class NeuronsSettings(Settings):
     activation: Activation = Field(
         default_factory=Activation, description="Decoded tokens against tokens that activate."
     )
+    contexts: Contexts = Field(
+        default_factory=Contexts, description="The texts on which every neuron is strongest."
+    )
+    neighbours: Neighbours = Field(
+        default_factory=Neighbours, description="The neurons most like every neuron."
+    )
     fine_tune: FineTune = Field(default_factory=FineTune, description="The tuned counterpart.")
     comparison: Comparison = Field(default_factory=Comparison, description="Model comparison.")
     edit: Edit = Field(default_factory=Edit, description="Reversal of a concept's rows.")
@@ -343,6 +351,10 @@ class NeuronsSettings(Settings):
     def activation_dataset(self, datasets: Sequence[str]) -> str | None:
         """The texts that neurons are watched on; none where none are configured."""
         return self.activation.dataset or next(iter(datasets), None)
+
+    def context_datasets(self, datasets: Sequence[str]) -> list[str]:
+        """The texts on which every neuron is watched, in the order of the configuration."""
+        return [name for name in datasets if name in (self.contexts.datasets or datasets)]
 
     def tuned(self, models: Sequence[str], datasets: Sequence[str]) -> TunedModel | None:
         """The tuned counterpart, where there is to be one and texts to tune on."""

@@ -16,10 +16,17 @@ from llm_anatomy.config.toxicity import ToxicitySettings
 
 
 def check_distinct(names: Sequence[str], what: str) -> None:
-    """Every entry of a list has a name of its own."""
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two entries are named '{twice}'; give every {what} its own name")
+    """Every entry of a list has a name of its own, on disks that do not tell cases apart too."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other == name and names.count(name) > 1:
+            raise ValueError(f"two entries are named '{name}'; give every {what} its own name")
+        if other != name:
+            raise ValueError(
+                f"two entries are named '{other}' and '{name}', which are one folder on disks that "
+                f"do not tell upper from lower case; give every {what} its own name"
+            )
 
 
 def check_texts(key: str, name: str, known: Sequence[str]) -> None:
@@ -124,6 +131,7 @@ def check_neurons(neurons: NeuronsSettings, models: Sequence[str], datasets: Seq
         ("neurons.fine_tune.model", neurons.fine_tune.model, models),
         ("neurons.fine_tune.dataset", neurons.fine_tune.dataset, datasets),
         ("neurons.activation.dataset", neurons.activation.dataset, datasets),
+        *(("neurons.contexts.datasets", name, datasets) for name in neurons.contexts.datasets),
         *(
             ("neurons.comparison.pairs", name, models)
             for pair in neurons.comparison.pairs

@@ -5,20 +5,18 @@ Solve Toxicity Detection and Generation" (arXiv 2312.01648), sections on detecti
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.detectors import DetectorComparison, Shift
 from llm_anatomy.config.models import NAME_PATTERN
 
 ClassifierName = Literal["logistic_regression", "random_forest", "gradient_boosting"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-MethodName = Literal[
-    "first_token", "attention_probe", "max_probe", "spline_and_state", "spline_extended"
-]
 BaselineName = Literal["length", "tfidf", "mean_state", "last_state", "intrinsic_dimension"]
 
 
@@ -247,81 +245,6 @@ class Transfer(Settings):
     )
 
 
-class Comparison(Settings):
-    """Detectors beside each other, with thresholds, calibration and cost."""
-
-    datasets: list[str] = Field(
-        [],
-        description="Labelled data sets on which detectors are compared; the first that is "
-        "configured when left out.",
-    )
-    max_labels: int = Field(
-        1,
-        ge=1,
-        description="Most labels of a dataset that are tried, those with most positive texts "
-        "first.",
-    )
-    methods: list[MethodName] = Field(
-        list(get_args(MethodName)),
-        description="Detectors beside the spline features and `baselines`: a sparse model on the "
-        "first token of the model's own answer (MULI); attention-pooled and max-pooled probes on "
-        "token states; spline features and mean state together; further statistics of the same "
-        "traces, which are not the paper's.",
-    )
-    max_length: int = Field(
-        1024,
-        ge=1,
-        description="Tokens of a text that the model is asked with, for `first_token` and the "
-        "probes; the rest is cut.",
-    )
-    depth: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="Layer whose token states the probes read, as a share of the model's depth.",
-    )
-    answer_tokens: int | None = Field(
-        2048,
-        ge=1,
-        description="Tokens that `first_token` looks at, those which the training texts make "
-        "likeliest to begin an answer; all of the vocabulary when null (the paper), which takes "
-        "far longer.",
-    )
-    penalties: list[Share] = Field(
-        [0.3, 0.1, 0.03],
-        min_length=1,
-        description="Penalties of `first_token` that inner folds choose from, as shares of the "
-        "least one that leaves every token without a weight.",
-    )
-    probe_penalties: list[Positive] = Field(
-        [3e-3, 1e-1],
-        min_length=1,
-        description="L2 penalties of the probes that inner folds choose from.",
-    )
-    steps: int = Field(40, ge=1, description="Steps of the optimiser that trains a probe.")
-    false_positive_rates: list[Share] = Field(
-        [0.001, 0.01, 0.05],
-        min_length=1,
-        description="Rates of false positives that thresholds are set for.",
-    )
-    bins: int = Field(10, ge=2, description="Bins of the reliability curve, of equal count.")
-
-    @property
-    def asks(self) -> bool:
-        """Whether the model is asked the texts, as some detectors need."""
-        return bool({"first_token", "attention_probe", "max_probe"} & set(self.methods))
-
-
-class Shift(Settings):
-    """Train on one labelled data set, test on another: all pairs with a label in common."""
-
-    same: dict[str, str] = Field(
-        {},
-        description="For each data set, the label that counts as the same thing in all of them, "
-        "such as `{tweets: offensive, comments: toxic}`; labels of the same name when left out.",
-    )
-
-
 class DetectorSettings(Settings):
     """The detector that is kept for use."""
 
@@ -356,8 +279,9 @@ class ToxicitySettings(Settings):
     transfer: list[Transfer] = Field(
         [], description="Given splits: train on one dataset, test on another."
     )
-    detector_comparison: Comparison = Field(
-        default_factory=Comparison, description="Which detector to use, and what it would do."
+    detector_comparison: DetectorComparison = Field(
+        default_factory=DetectorComparison,
+        description="Which detector to use, and what it would do.",
     )
     shift: Shift = Field(
         default_factory=Shift, description="Which labels of several data sets are the same."

@@ -159,7 +159,7 @@ def finish(dataset: Dataset, intake: Intake, used: int) -> None:
     if used == 0:
         raise UserError(
             f"the data set '{dataset.name}': no row of {source_of(dataset)} is usable: "
-            f"{intake.sentence('of all')}"
+            f"{'; '.join([intake.sentence('of all'), *intake.warnings])}"
         )
     # A warning reaches the terminal: nobody should have to look for rows that are missing.
     level = logging.WARNING if used < intake.rows_in else logging.INFO

@@ -39,7 +39,7 @@ def check_dataset(dataset: Dataset) -> None:
     if used == 0:
         raise UserError(
             f"the data set '{dataset.name}': none of the first {intake.rows_in} rows of "
-            f"{dataset.path} is usable ({', '.join(intake.aside)})"
+            f"{dataset.path} is usable ({', '.join([*intake.aside, *intake.warnings])})"
         )
 
 

@@ -33,7 +33,7 @@ def hub_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
     # Images and sounds beside the texts are left as they are stored.
     chosen = table.select_columns([name for name in known if name in needed])
     rows = (Row(number, f"row {number}", values) for number, values in enumerate(chosen, start=1))
-    yield from with_columns(rows, source, columns)
+    yield from with_columns(rows, source, columns, dataset.filter_columns)
 
 
 def source_name(dataset: Dataset) -> str:

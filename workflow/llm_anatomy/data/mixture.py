@@ -14,7 +14,7 @@ from llm_anatomy.config.datasets import Part
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.texts import Candidate
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 def mixed_texts(
@@ -34,8 +34,6 @@ def mixed_texts(
     names = list(dict.fromkeys(n for part in parts for n in (*part.positive, *part.negative)))
     number = 0
     for index, part in enumerate(parts):
-        # Each part draws for itself: a change to one leaves the passages of the others.
-        rng = seeded_generator(seed, index)
         labels = {
             n: True if n in part.positive else False if n in part.negative else None for n in names
         }
@@ -54,7 +52,10 @@ def mixed_texts(
                 intake.set_aside(f"part of {part.dataset} to leave out ({part.keep})", place)
                 continue
             if passages is not None:
-                text = insert_at_word(text, passages[int(rng.integers(len(passages)))], rng)
+                # Each text draws for itself: a change to one leaves the passages of the others.
+                which = keyed_generator(seed, Purpose.PASSAGES, index, place)
+                where = keyed_generator(seed, Purpose.PASSAGE_PLACES, index, place)
+                text = insert_at_word(text, passages[int(which.integers(len(passages)))], where)
             yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group, subgroups)
 
 

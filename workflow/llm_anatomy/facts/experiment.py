@@ -77,7 +77,7 @@ def attribute_facts(
     decoder, tokenizer = loaded.decoder, loaded.tokenizer
     outcomes = ask_relation(decoder, tokenizer, rows, relation.templates, rules, batch_tokens)
     template = best_template(outcomes)
-    used = sample(outcomes[template], relation.max_facts, relation.keep, seed)
+    used = sample(outcomes[template], relation.max_facts, relation.keep, seed, relation.relation)
     if not used:
         logger.warning("%s: no fact passes the filter; its tables are empty", relation.relation)
     collected = FactTables(tokenizer, settings)

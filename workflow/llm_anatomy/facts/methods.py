@@ -13,6 +13,7 @@ its MLP output, and w the target token:
     coefficient_rank    |m| / rank_w(v)
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import get_args
 
@@ -45,7 +46,8 @@ class TokenRanks:
         for columns in subvalues.ffn:
             for vectors in columns.T.split(CHUNK):
                 readout = Readout(unembedding, vectors[0])
-                logits = readout.bs_values(vectors)
+                # Not a number is neither above another nor below it.
+                logits = unembedding.without_tokenless(readout.bs_values(vectors), math.nan)
                 own = logits[:, self.tokens].T[:, :, None]
                 above.append(torch.stack([(logits > row).sum(-1) for row in own]))
                 below.append(torch.stack([(logits < row).sum(-1) for row in own]))

@@ -24,6 +24,7 @@ from llm_anatomy.model.run.batching import context_length, equal_length_batches
 from llm_anatomy.model.run.logprobs import log_probabilities
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.tokenizer import TextTokenizer
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.statistics.sampling import sample_rows
 
 logger = logging.getLogger(__name__)
@@ -222,11 +223,10 @@ def counts(outcomes: Sequence[Outcome]) -> Counter[str]:
 
 
 def sample(
-    outcomes: Sequence[Outcome], limit: int | None, keep: Sequence[str], seed: int
+    outcomes: Sequence[Outcome], limit: int | None, keep: Sequence[str], seed: int, relation: str
 ) -> list[Outcome]:
     """The used facts, cut to a seeded sample that always contains the subjects to keep."""
     used = [item for item in outcomes if item.outcome == USED]
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(used), generator=generator).tolist()
+    order = keyed_generator(seed, Purpose.FACTS_SAMPLE, relation).permutation(len(used)).tolist()
     wanted = [item.question.subject in keep for item in used]
     return [used[row] for row in sample_rows(order, wanted, limit)]

@@ -6,6 +6,7 @@ and the scores of parts add up. The norm's and the head's biases are constants t
 base state once and not to each vector.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -165,9 +166,9 @@ def extreme_tokens(
     """
     tops, bottoms = [], []
     for part in vectors.split(CHUNK):
-        values = readout.bs_values(part)
-        tops.append(values.topk(count, -1).indices)
-        bottoms.append(values.topk(count, -1, largest=False).indices)
+        values, replaced = readout.bs_values(part), readout.unembedding.without_tokenless
+        tops.append(replaced(values, -math.inf).topk(count, -1).indices)
+        bottoms.append(replaced(values, math.inf).topk(count, -1, largest=False).indices)
     if not tops:
         empty = torch.zeros(0, count, dtype=torch.long)
         return empty, empty

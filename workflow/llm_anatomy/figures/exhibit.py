@@ -108,6 +108,8 @@ def set_style() -> None:
             "ytick.labelsize": 8,
             "legend.fontsize": 8,
             "legend.frameon": False,
+            # Ticks say what they stand for: no `+1.2476e1` at the end of an axis.
+            "axes.formatter.useoffset": False,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "lines.linewidth": 1.6,

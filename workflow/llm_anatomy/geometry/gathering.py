@@ -19,9 +19,10 @@ from llm_anatomy.geometry.extraction import (
     partitions,
     read_activations,
 )
-from llm_anatomy.model.run.batching import Batch, encode, equal_length_batches, readable_tokens
+from llm_anatomy.model.run.batching import Batch, encode, readable_tokens, text_batches
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
+from llm_anatomy.statistics.sampling import shard_slice
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def extract_activations(
     )
     planes = partitions(decoder)
     with Progress(sum(lengths), "tokens", "extract_activations") as progress:
-        for batch in equal_length_batches(encoded.ids, batch_tokens, device=decoder.device):
+        for batch in text_batches(encoded.ids, batch_tokens, decoder.device):
             gatherer.add(batch, read_activations(decoder, planes, batch, request))
             progress.advance(int(batch.lengths.sum()))
     bos = loaded.tokenizer.bos_token_id
@@ -108,8 +109,7 @@ def extract_activations(
 
 def shard_rows(texts: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
     """The rows of one shard, counted from 1; together the shards have every row once."""
-    rows = len(texts)
-    return texts.iloc[rows * (shard - 1) // shards : rows * shard // shards]
+    return texts.iloc[shard_slice(len(texts), shard, shards)]
 
 
 class Gatherer:

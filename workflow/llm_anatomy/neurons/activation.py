@@ -20,11 +20,11 @@ from llm_anatomy.config.neurons import Activation, Matrix
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.projection import Projection
-from llm_anatomy.model.run.batching import equal_length_batches
+from llm_anatomy.model.run.batching import text_batches
 from llm_anatomy.model.run.hooks import hooked
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.sample import DecodedTokens, matrices_of, neurons_of
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import ACTIVATION
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def sample_texts(
     Raises:
         UserError: No sampled text has three tokens or more.
     """
-    chosen = seeded_generator(seed).permutation(len(texts))[: settings.texts]
+    order = keyed_generator(seed, Purpose.ACTIVATION_TEXTS).permutation(len(texts))
+    chosen = order[: settings.texts]
     encoded = tokenizer([texts[index] for index in sorted(chosen)])["input_ids"]
     used = [ids[: settings.max_tokens] for ids in encoded if min(len(ids), settings.max_tokens) > 2]
     logger.info("%d texts, %d used, %d too short", len(chosen), len(used), len(chosen) - len(used))
@@ -136,7 +137,7 @@ def record(
     """Run texts and keep the sampled neurons' values at the counted positions."""
     values: dict[tuple[int, Matrix], list[Tensor]] = {key: [] for key in sampled}
     positions: list[tuple[int, int]] = []
-    for batch in equal_length_batches(ids, budget, device=decoder.device):
+    for batch in text_batches(ids, budget, decoder.device):
         counted = batch.mask.clone()
         counted[:, 0] = False
         counted[torch.arange(len(batch.rows)), batch.last] = False

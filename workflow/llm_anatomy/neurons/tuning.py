@@ -11,7 +11,7 @@ from torch import Tensor
 from llm_anatomy.config.neurons import FineTune
 from llm_anatomy.errors import UserError
 from llm_anatomy.progress import track
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import TRAINING
 
 CLIP = 1.0
@@ -78,7 +78,7 @@ def learning_rate(step: int, settings: FineTune) -> float:
 
 def split_held(rows: Sequence[list[int]], seed: int) -> tuple[list[list[int]], list[list[int]]]:
     """A seeded shuffle of the texts, and some kept out of training."""
-    order = seeded_generator(seed).permutation(len(rows))
+    order = keyed_generator(seed, Purpose.TUNING_TEXTS).permutation(len(rows))
     shuffled = [rows[index] for index in order]
     held = min(MAX_HELD, max(1, round(HELD_SHARE * len(rows))))
     return shuffled[held:], shuffled[:held]

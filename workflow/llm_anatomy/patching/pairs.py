@@ -7,7 +7,7 @@ from typing import Any
 from llm_anatomy.config.patching import Donors, RelationTask
 from llm_anatomy.patching.prompts import TaskExample, tokenise
 from llm_anatomy.patching.tasks import SetAside, donor_text
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def make_pairs(
     keeping the original exclude each other.
     """
     donors, aside = _donor_prompts(tokenizer, task, examples)
-    order = keyed_generator(seed, "pairs", task.name).permutation(len(examples))
+    order = keyed_generator(seed, Purpose.DONORS, task.name).permutation(len(examples))
     cycle = [examples[index] for index in order]
     pairs: list[SwitchPair] = []
     for place, target in enumerate(cycle):

@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
 from llm_anatomy.patching.tasks import SetAside, TaskItem
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.statistics.sampling import sample_rows
 
 
@@ -113,7 +113,7 @@ def sample(
     """A keyed random sample, in the source's order; subjects in `keep` are always in it."""
     always = {subject.casefold() for subject in keep}
     wanted = [(example.item.subject or "").casefold() in always for example in examples]
-    order = keyed_generator(seed, "sample", task).permutation(len(examples))
+    order = keyed_generator(seed, Purpose.PATCHING_SAMPLE, task).permutation(len(examples))
     chosen = set(sample_rows(order, wanted, count))
     left = [
         SetAside(

@@ -14,7 +14,7 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.config.templates import fill, place_of, without_end
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
     "add": ("+", lambda a, b: a + b),
@@ -155,7 +155,7 @@ def arithmetic_items(task: ArithmeticTask, seed: int) -> TaskItems:
             f"patching.tasks: the task '{task.name}' has {len(pairs)} questions in its operand "
             f"ranges, too few for {task.shots} solved examples; widen `first` and `second`"
         )
-    order = keyed_generator(seed, "arithmetic", task.name).permutation(len(pairs))
+    order = keyed_generator(seed, Purpose.ARITHMETIC, task.name).permutation(len(pairs))
     ordered = [pairs[index] for index in order]
     questions = [fill(task.prompt, a=str(a), b=str(b), operator=symbol) for a, b in ordered]
     results = [str(compute(a, b)) for a, b in ordered]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from llm_anatomy.plan import contexts
 from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import MB, Work
 from llm_anatomy.plan.sizes import ASSUMED_TOKENS
@@ -364,7 +365,14 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "check_geometry": _experiments,
     "map_neurons": _map,
     "join_neurons": _from_map,
+    "atlas_neurons": _from_map,
+    "atlas_contexts": _from_map,
+    "atlas_texts": _tokenise,
     "conclude_neurons": _draw_map,
+    "find_contexts": contexts.find_contexts,
+    "join_contexts": contexts.join_contexts,
+    "compare_contexts": contexts.compare_contexts,
+    "find_neighbours": contexts.find_neighbours,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
     "validate_neurons": _validate,
@@ -389,6 +397,8 @@ ON_DEVICE = frozenset(
         "check_geometry",
         "extract_activations",
         "find_concepts",
+        "find_contexts",
+        "find_neighbours",
         "fine_tune",
         "knock_out",
         "map_neurons",

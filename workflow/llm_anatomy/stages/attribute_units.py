@@ -25,7 +25,7 @@ def run(settings: UnitStage, *, model: Path, facts: Path, results: tuple[Path, .
     compute = compute_settings()
     loaded = load_model(model, settings.precision, compute)
     study = attribute_units(
-        loaded, read_table(facts, FACTS), settings.units, settings.seed, compute.batch_tokens
+        loaded, read_table(facts, FACTS), settings.units, settings.seed, loaded.batch_tokens
     )
     provenance = loaded.provenance | {
         "seed": settings.seed,

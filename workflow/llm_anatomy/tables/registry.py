@@ -5,8 +5,10 @@ tables they read, and import those.
 """
 
 from llm_anatomy.tables import (
+    anatomy,
     attribution,
     claims,
+    contexts,
     data,
     detectors,
     fact_case,
@@ -19,8 +21,10 @@ from llm_anatomy.tables import (
 from llm_anatomy.tables.core import TableSchema
 
 _MODULES = (
+    anatomy,
     attribution,
     claims,
+    contexts,
     data,
     detectors,
     fact_case,

@@ -20,8 +20,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.models import Chat
-from llm_anatomy.config.toxicity import Comparison
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import Batch, equal_length_batches
 from llm_anatomy.model.run.hooks import first_tensor, hooked
@@ -98,7 +98,7 @@ def ask(
     loaded: LoadedModel,
     texts: pd.DataFrame,
     chat: Chat,
-    settings: Comparison,
+    settings: DetectorComparison,
     words: Sequence[str | None],
     batch_tokens: int,
 ) -> Asked:
@@ -206,7 +206,7 @@ def read_prompts(
         groups.setdefault(tuple(prompt.before), []).append(row)
     with torch.inference_mode(), Progress(int(lengths.sum()), "tokens", "read_prompts") as progress:
         for before, rows in groups.items():
-            reader = _Reader(decoder, list(before), layer)
+            reader = _PromptReader(decoder, list(before), layer)
             behind = [asked[row].text + asked[row].behind for row in rows]
             for batch in equal_length_batches(behind, batch_tokens, device=decoder.device):
                 last, of_tokens = reader.read(batch)
@@ -220,7 +220,7 @@ def read_prompts(
     return Readings(logits, states, lengths, template, cut, tokens)
 
 
-class _Reader:
+class _PromptReader:
     """A model that has read the beginning of a prompt, and goes on with many ends of it."""
 
     def __init__(self, decoder: Decoder, before: list[int], layer: int) -> None:

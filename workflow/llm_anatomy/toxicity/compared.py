@@ -15,7 +15,8 @@ from llm_anatomy.statistics.intervals import (
     exact_interval,
     percentile_interval,
 )
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
+from llm_anatomy.tables.core import TableSchema
 from llm_anatomy.tables.detectors import (
     ANSWER_TOKENS,
     DETECTORS,
@@ -59,6 +60,12 @@ class Compared:
     subgroups: pd.DataFrame
     answer_tokens: pd.DataFrame
     kept: dict[str, Detector]
+
+    @property
+    def tables(self) -> list[tuple[TableSchema, pd.DataFrame]]:
+        """Every table with its schema."""
+        schemas = DETECTORS, OPERATING_POINTS, RELIABILITY, SUBGROUPS, ANSWER_TOKENS
+        return [(schema, getattr(self, schema.name.split("/")[1])) for schema in schemas]
 
     def cards(self) -> dict[str, str]:
         """The card of every kept detector, by its file's name."""
@@ -173,7 +180,8 @@ def area_gain(
     do to both cancels out.
     """
     scoring: Scoring = settings.scoring
-    generator = seeded_generator(settings.seed)
+    seed = settings.seed
+    generator = keyed_generator(seed, Purpose.ADDED)
     values, pairs, drawn, drawn_pairs = [], [], [], []
     for fold in texts.fold_numbers:
         rows = np.flatnonzero(texts.folds == fold)

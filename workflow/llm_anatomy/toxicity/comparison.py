@@ -9,7 +9,8 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
-from llm_anatomy.config.toxicity import Baselines, Comparison
+from llm_anatomy.config.detectors import DetectorComparison
+from llm_anatomy.config.toxicity import Baselines
 from llm_anatomy.geometry.activations import Summary
 from llm_anatomy.toxicity.asking import Asked
 from llm_anatomy.toxicity.classifiers import Choice, Features, LogisticRecipe, Recipe
@@ -39,7 +40,7 @@ class ComparisonSettings(Evaluation):
     """Which detectors are compared, and what the earlier ones were made of."""
 
     baselines: Baselines
-    comparison: Comparison
+    comparison: DetectorComparison
 
 
 @dataclass(frozen=True)

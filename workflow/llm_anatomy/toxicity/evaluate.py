@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.toxicity import Classifiers, Folds, Scoring
 from llm_anatomy.progress import Progress
+from llm_anatomy.statistics.folds import Split, inner_splits
 from llm_anatomy.toxicity.classifiers import Choice, Features, Recipe, choose, is_choice
-from llm_anatomy.toxicity.folds import Split, inner_splits
 from llm_anatomy.toxicity.metrics import measure
 
 T = TypeVar("T")

@@ -17,6 +17,7 @@ from numpy import ndarray
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
+from llm_anatomy.statistics.random import Purpose, library_seed
 from llm_anatomy.toxicity.detector import Logistic
 from llm_anatomy.toxicity.features import mean_and_scale
 
@@ -171,7 +172,7 @@ def _solved(
         solver="liblinear",
         tol=TOLERANCE,
         max_iter=max_iter,
-        random_state=seed,
+        random_state=library_seed(seed, Purpose.SPARSE_ORDER),
     )
     model.fit(x[:, chosen].astype(np.float64), y, sample_weight=balance)
     return Logistic(model.coef_[0].astype(np.float64), model.intercept_.astype(np.float64))

@@ -9,16 +9,15 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from llm_anatomy.config.toxicity import Folds
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.folds import assign_folds
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.toxicity import DUPLICATES, LABELS
-from llm_anatomy.toxicity.duplicates import find_copies, kept_together
 
 logger = logging.getLogger(__name__)
 
 LABEL_PREFIX = "label_"
-GROUP = "group"
-Split = tuple[ndarray, ndarray]
 
 
 @dataclass(frozen=True)
@@ -112,16 +111,9 @@ def _label_folds(
             "label": label,
             "truth": truth,
             "copies": copies[rows],
-            "fold": assign_folds(truth, copies[rows], n_folds, seed),
+            "fold": assign_folds(truth, copies[rows], n_folds, seed, Purpose.FOLDS),
         }
     )
-
-
-def given_groups(texts: pd.DataFrame) -> list[str | None]:
-    """What each text of a dataset's table belongs to; None where nothing is said."""
-    if GROUP not in texts.columns:
-        return [None] * len(texts)
-    return [None if pd.isna(group) else str(group) for group in texts[GROUP]]
 
 
 def label_names(texts: pd.DataFrame) -> list[str]:
@@ -166,64 +158,3 @@ def count_label(
         if why:
             break
     return LabelCounts(label, len(texts), len(texts) - len(rows), positive, negative, why)
-
-
-def assign_folds(
-    truth: Bool[ndarray, " labelled"],
-    copies: Int[ndarray, " labelled"],
-    n_folds: int,
-    seed: int,
-) -> Int[ndarray, " labelled"]:
-    """Fold in which each text is tested: classes in equal shares, sets of texts together.
-
-    `copies` numbers the sets (`duplicates.kept_together`). They come in random order, larger ones
-    first. Each goes to the fold that holds least of its classes: the least sum over classes of
-    (set's texts) · (fold's texts) / (all texts).
-    """
-    _, member = np.unique(copies, return_inverse=True)
-    sizes = np.stack([np.bincount(member[truth == v], minlength=member.max() + 1) for v in (0, 1)])
-    rng = seeded_generator(seed)
-    order = rng.permutation(sizes.shape[1])
-    order = order[np.argsort(-sizes[:, order].sum(0), kind="stable")]
-    totals = np.maximum(sizes.sum(1), 1)
-    # Plain numbers: one small decision per set, far below the overhead of an array call.
-    held = [[0.0, 0.0] for _ in range(n_folds)]
-    fold_of = np.empty(sizes.shape[1], dtype=np.int64)
-    for number, negatives, positives in zip(
-        order.tolist(), *(sizes[:, order] / totals[:, None]).tolist(), strict=True
-    ):
-        fold = min(
-            range(n_folds),
-            key=lambda f: (held[f][0] * negatives + held[f][1] * positives, sum(held[f])),
-        )
-        held[fold][0] += negatives
-        held[fold][1] += positives
-        fold_of[number] = fold
-    return fold_of[member]
-
-
-def stratified_splits(
-    truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
-) -> list[Split]:
-    """Seeded (train, test) positions with classes in equal shares and copies on one side."""
-    folds = assign_folds(truth, copies, n_folds, seed)
-    return [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(n_folds)]
-
-
-def inner_splits(
-    truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
-) -> list[Split]:
-    """Splits of training texts for choosing a hyperparameter.
-
-    Fewer than `n_folds` where a class is small, and none where it cannot be split at all.
-    """
-    sets = min(len(np.unique(copies[truth])), len(np.unique(copies[~truth])))
-    possible = min(n_folds, sets)
-    if possible < 2:
-        return []
-    splits = stratified_splits(truth, copies, possible, seed)
-    return [s for s in splits if all(_both(truth[part]) for part in s)]
-
-
-def _both(values: Bool[ndarray, " n"]) -> bool:
-    return bool(values.any() and not values.all())

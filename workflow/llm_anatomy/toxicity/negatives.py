@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.toxicity import HardNegatives
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import assign_folds
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.toxicity import HARD_NEGATIVES
 from llm_anatomy.toxicity.classifiers import baseline_recipe
-from llm_anatomy.toxicity.duplicates import find_copies, kept_together
 from llm_anatomy.toxicity.evaluate import (
     Call,
     Evaluation,
@@ -26,7 +28,6 @@ from llm_anatomy.toxicity.evaluate import (
     out_of_fold,
 )
 from llm_anatomy.toxicity.features import compared_sets
-from llm_anatomy.toxicity.folds import assign_folds, given_groups
 from llm_anatomy.toxicity.transfer import DatasetOfTexts
 
 Negatives = Literal["hard", "easy", "both"]
@@ -148,5 +149,5 @@ def with_negatives(
     copies = kept_together(len(used), find_copies(used, similarity), [groups[row] for row in rows])
     own_ids = dict(zip(own.rows.tolist(), own.text_ids, strict=True))
     ids = [own_ids[row] if row < len(own_texts) else easy_ids[row - len(own_texts)] for row in rows]
-    folds = assign_folds(truth, copies, n_folds, seed)
+    folds = assign_folds(truth, copies, n_folds, seed, Purpose.NEGATIVES_FOLDS)
     return LabelledTexts(own.label, ids, rows, truth, folds, copies)

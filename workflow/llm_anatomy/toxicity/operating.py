@@ -16,11 +16,11 @@ from numpy import ndarray
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.statistics.intervals import bootstrap_weights, percentile_interval
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.toxicity.classifiers import Choice, Features, Recipe
 from llm_anatomy.toxicity.evaluate import LabelledTexts
-from llm_anatomy.toxicity.folds import inner_splits
 
 EDGE = 1e-12
 RESAMPLED_ECE = 200
@@ -166,7 +166,7 @@ def mean_interval(
     values: Float[ndarray, " texts"], texts: LabelledTexts, resamples: int, level: float, seed: int
 ) -> tuple[float, float]:
     """Bootstrap interval of a mean; sets of texts are drawn anew within each fold."""
-    generator = seeded_generator(seed)
+    generator = keyed_generator(seed, Purpose.CALIBRATION)
     totals, counts = np.zeros(resamples), np.zeros(resamples)
     for fold in texts.fold_numbers:
         rows = np.flatnonzero((texts.folds == fold) & ~np.isnan(values))
@@ -208,7 +208,7 @@ def calibration_error(bins: Sequence[Bin]) -> float:
 
 def error_if_calibrated(probability: Float[ndarray, " texts"], bins: int, seed: int) -> float:
     """The same error where every probability is right: what chance alone makes of it."""
-    generator = seeded_generator(seed)
+    generator = keyed_generator(seed, Purpose.RIGHT_PROBABILITIES)
     draws = [
         calibration_error(
             reliability(probability, generator.random(len(probability)) < probability, bins)

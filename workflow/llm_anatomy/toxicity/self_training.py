@@ -15,7 +15,7 @@ from numpy import ndarray
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from llm_anatomy.config.toxicity import Classifiers, SelfTraining
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.toxicity.classifiers import Choice, logistic_regression, random_forest
 from llm_anatomy.toxicity.evaluate import (
     Call,
@@ -93,14 +93,18 @@ def train_on_few(
 
 
 def keep_labels(
-    truth: Bool[ndarray, " train"], copies: Int[ndarray, " train"], rate: float, seed: int
+    truth: Bool[ndarray, " train"],
+    copies: Int[ndarray, " train"],
+    rate: float,
+    seed: int,
+    fold: int,
 ) -> Bool[ndarray, " train"]:
-    """A stratified random share of the texts, at least one of each class, sets of texts whole.
+    """A stratified random share of a fold's texts, at least one of each class, sets of texts whole.
 
     Texts of a class are drawn, each with its set (near-duplicates, a group), until the share of the
     class is reached; sets of several texts can pass it.
     """
-    rng = seeded_generator(seed)
+    rng = keyed_generator(seed, Purpose.KEPT_LABELS, fold)
     labelled = np.zeros(len(truth), dtype=bool)
     members: dict[int, list[int]] = defaultdict(list)
     for row, number in enumerate(copies.tolist()):
@@ -137,7 +141,7 @@ def few_labels(
         train, test = texts.fold_split(fold)
         x, held_out = features.split(texts.rows[train], texts.rows[test])
         truth = texts.truth[train]
-        labelled = keep_labels(truth, texts.copies[train], rate, seed + fold)
+        labelled = keep_labels(truth, texts.copies[train], rate, seed, int(fold))
         counts.append(int(labelled.sum()))
         alone = _classifier(name, settings, classifiers, seed)
         alone.fit(x[labelled], truth[labelled])

@@ -26,7 +26,7 @@ from llm_anatomy.statistics.intervals import (
     exact_interval,
     percentile_interval,
 )
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.toxicity.comparison import ComparisonSettings, Contender
 from llm_anatomy.toxicity.evaluate import LabelledTexts, TableRow
 from llm_anatomy.toxicity.metrics import ranking_metrics
@@ -132,7 +132,7 @@ def area_of(
 
     Sets of texts are drawn anew within each fold; NaN without a pair of both classes.
     """
-    generator = seeded_generator(seed)
+    generator = keyed_generator(seed, Purpose.SUBGROUPS)
     values, pairs = [], []
     for fold in texts.fold_numbers:
         rows = np.flatnonzero((texts.folds == fold) & chosen)

@@ -11,10 +11,11 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from llm_anatomy.config.toxicity import Classifiers, Folds, Transfer
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.tables.toxicity import OVERLAP, TRANSFER
 from llm_anatomy.toxicity.classifiers import Recipe, baseline_recipe, choose, classifier_recipe
-from llm_anatomy.toxicity.duplicates import find_copies, kept_together
 from llm_anatomy.toxicity.evaluate import (
     Call,
     Evaluation,
@@ -26,7 +27,7 @@ from llm_anatomy.toxicity.evaluate import (
     measured_rows,
 )
 from llm_anatomy.toxicity.features import FeatureSet, compared_sets
-from llm_anatomy.toxicity.folds import given_groups, inner_splits, label_names, label_values
+from llm_anatomy.toxicity.folds import label_names, label_values
 from llm_anatomy.toxicity.inputs import SplineTable, aligned_texts, spline_table
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 from llm_anatomy.config.toxicity import Folds
-from llm_anatomy.toxicity.duplicates import banding, find_copies, kept_together, normalised
+from llm_anatomy.data.duplicates import banding, find_copies, kept_together, normalised
 from pydantic import ValidationError
 
 WORDS = [a + b for a in ("riv", "sto", "mus", "gard", "pla", "bro") for b in ("er", "ne", "ic")]

@@ -3,7 +3,7 @@
 import random
 
 import numpy as np
-from llm_anatomy.toxicity.duplicates import find_copies, kept_together, normalised
+from llm_anatomy.data.duplicates import find_copies, kept_together, normalised
 
 WORDS = [f"{a}{b}" for a in ("riv", "sto", "mus", "gard") for b in ("er", "ne", "ic", "en")]
 

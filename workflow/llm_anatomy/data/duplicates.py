@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int, UInt64
 from numpy import ndarray
 from numpy.lib.stride_tricks import sliding_window_view
 
 SHINGLE = 5
+GROUP = "group"
 # Fewest bands, and most hash functions of a band and of all bands together.
 LEAST_BANDS, MOST_ROWS, MOST_HASHES = 24, 4, 512
 # Largest share of the pairs just at the threshold that no band finds.
@@ -135,6 +137,13 @@ def kept_together(
         if group is not None:
             sets.join(first.setdefault(group, text), text)
     return np.unique([sets.root(text) for text in range(n_texts)], return_inverse=True)[1]
+
+
+def given_groups(texts: pd.DataFrame) -> list[str | None]:
+    """What each text of a dataset's table belongs to; None where nothing is said."""
+    if GROUP not in texts.columns:
+        return [None] * len(texts)
+    return [None if pd.isna(group) else str(group) for group in texts[GROUP]]
 
 
 class _Sets:
