@@ -75,6 +75,17 @@ def _detect(job: Job) -> Work:
     return Work("learning", held_mb=states * TABLE_COPIES / MB, minutes=minutes, output_mb=5)
 
 
+def _compare(job: Job) -> Work:
+    shape, comparison = job.model, job.configuration.toxicity.detector_comparison
+    tokens = job.rows * min(job.text_tokens, comparison.max_length)
+    # Features of the vocabulary, standardised for some folds at once, and states of tokens.
+    features = FLOAT32 * job.rows * shape.vocab_size
+    states = FLOAT32 * tokens * shape.d_model
+    asked = _forward(job, tokens + job.rows * PROMPT_TOKENS, job.rows)
+    minutes = 3 * LEARNING_MINUTES + job.rows / 1000
+    return replace(asked, held_mb=TABLE_COPIES * (features + states) / MB, minutes=minutes)
+
+
 def _learn(job: Job) -> Work:
     features = 8 * job.rows * job.model.n_layers * N_FEATURES
     minutes = 2 * LEARNING_MINUTES + job.rows / 2000
@@ -352,6 +363,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "extract_activations": _extract,
     "spline_features": _from_traces,
     "intrinsic_dimension": _dimension,
+    "compare_detectors": _compare,
     "detect_toxicity": _detect,
     "probe_features": _learn,
     "build_tasks": _tokenise,
@@ -388,6 +400,7 @@ ON_DEVICE = frozenset(
         "attribute_facts",
         "attribute_units",
         "clamp_neurons",
+        "compare_detectors",
         "compare_models",
         "check_geometry",
         "extract_activations",
