@@ -26,6 +26,7 @@ def facts_of(job: Job) -> float:
 
 
 def attribute(job: Job) -> Work:
+    """Subvalues of every neuron, and exact evaluations of some."""
     shape, attribution = job.model, job.configuration.facts.attribution
     # Found by their bound, the best neurons need a few exact evaluations each; else all do.
     exact = EXACT_PER_NEURON * (attribution.neurons + attribution.attention_neurons)
@@ -43,6 +44,7 @@ def attribute(job: Job) -> Work:
 
 
 def query(job: Job) -> Work:
+    """One pass over the facts; subkeys of every neuron."""
     shape = job.model
     subkeys = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
     work = forward(job, facts_of(job) * PROMPT_TOKENS, 0)
@@ -50,12 +52,14 @@ def query(job: Job) -> Work:
 
 
 def read_case(job: Job) -> Work:
+    """One fact with everything that is found of it."""
     shape = job.model
     subvalues = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
     return replace(forward(job, PROMPT_TOKENS, 1000), held_mb=subvalues)
 
 
 def knock_out(job: Job) -> Work:
+    """Every fact with its best units of every method taken out."""
     runs = facts_of(job) * (len(job.configuration.facts.knock_out.methods) + 8)
     return forward(job, runs * PROMPT_TOKENS, runs)
 
