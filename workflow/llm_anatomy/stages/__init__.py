@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Where the network is: fetched on a login node, if compute nodes have none (docs/cluster.md).
-DOWNLOADING = ("build_dataset", "download_wheels", "fetch_classifier", "prepare_model")
+DOWNLOADING = ("build_dataset", "download_wheel", "fetch_classifier", "prepare_model")
 
 
 def reads_the_network(command: Sequence[str]) -> bool:
