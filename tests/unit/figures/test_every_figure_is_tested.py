@@ -12,13 +12,16 @@ STUDIES = (
     "anatomy",
     "attribution",
     "contexts",
+    "detectors",
     "fact_lists",
     "facts",
     "geometry",
+    "grids",
+    "neurons",
+    "patching",
+    "steering",
     "toxicity",
     "toxicity_scores",
-    "patching",
-    "neurons",
 )
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}

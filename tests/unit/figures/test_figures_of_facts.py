@@ -30,6 +30,7 @@ from llm_anatomy.tables.facts import (
     QUERY_NEURONS,
     SHARED_NEURONS,
 )
+from llm_anatomy.tables.grids import LENS_GRID, TRACING_EFFECTS
 
 from tests.unit.figures.drawn import (
     bars,
@@ -197,7 +198,7 @@ def study() -> Iterator[Made]:
     yield Made(CASE_CONTRASTS, contrasts, own)
     yield Made(CASE_STUDY, case_rows(), own)
     # What units carry is drawn, and tested, apart; a relation with too few facts has nothing.
-    for schema in (FAITHFULNESS, AGREEMENT_WITH_EXACT):
+    for schema in (FAITHFULNESS, AGREEMENT_WITH_EXACT, LENS_GRID, TRACING_EFFECTS):
         yield Made(schema, [], own | {"relation": "months"})
 
 

@@ -1,18 +1,25 @@
 """One batched pass against one text at a time in float64, on several families."""
 
+from collections.abc import Iterator
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llm_anatomy.config.geometry import Extraction
+from llm_anatomy.geometry import gathering
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
+from llm_anatomy.geometry.gathering import extract_activations
 from llm_anatomy.geometry.partition import partition, token_statistics
 from llm_anatomy.geometry.spline import spline_features
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
-from llm_anatomy.model.run.batching import token_budget_batches
+from llm_anatomy.model.run.batching import Batch, token_budget_batches
+from llm_anatomy.model.run.loading import LoadedModel
 
-from tests.tiny import VOCAB, tiny_model
+from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 from tests.unit.geometry import reference
 
 FAMILIES = ["llama", "gpt2", "gpt_neox", "gemma", "phi3", "opt", "qwen2"]
@@ -163,3 +170,40 @@ def test_chunks_of_any_size_give_the_same_numbers(monkeypatch: pytest.MonkeyPatc
     chunked = token_statistics(h, partition(weight))
     assert torch.equal(whole[0], chunked[0])
     assert torch.equal(whole[1], chunked[1])
+
+
+@pytest.mark.parametrize("tokens", ["last", "all"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "falcon", "bloom"])
+def test_the_padded_batches_of_a_card_give_the_tables_of_single_texts(
+    family: str, tokens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a card does, done on a processor: 20 texts of many lengths in few batches."""
+    loaded = LoadedModel(decoder_of(family), tiny_tokenizer(), {"model": "tiny"})
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    written = [" ".join(words[: 1 + row % 9]) for row in range(20)]
+    texts = pd.DataFrame({"text_id": [f"t{row}" for row in range(20)], "text": written})
+    wanted = Extraction(max_length=40, attention_tokens=tokens)
+    single = extract_activations(loaded, texts, wanted, 1, "texts")
+    sizes: list[int] = []
+
+    def padded(ids: list[list[int]], budget: int, device: torch.device) -> Iterator[Batch]:
+        for batch in token_budget_batches(ids, budget, device=device):
+            sizes.append(len(set(batch.lengths.tolist())))
+            yield batch
+
+    monkeypatch.setattr(gathering, "text_batches", padded)
+    found = extract_activations(loaded, texts, wanted, 300, "texts")
+    assert max(sizes) > 2
+    for one, other in zip(
+        (single.traces, single.states), (found.traces, found.states), strict=True
+    ):
+        for name in one.column_names:
+            first, second = one[name].to_pylist(), other[name].to_pylist()
+            if name.startswith("l"):
+                np.testing.assert_allclose(
+                    np.concatenate(second), np.concatenate(first), rtol=1e-4, atol=5e-5
+                )
+            else:
+                assert first == second
+    # Random weights attend to no token at a threshold's very edge.
+    assert found.attention_counts.equals(single.attention_counts)

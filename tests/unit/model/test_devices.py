@@ -9,7 +9,7 @@ from llm_anatomy.config.base import Compute
 from llm_anatomy.config.load import load_configuration
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run import devices
-from llm_anatomy.model.run.devices import choose_device
+from llm_anatomy.model.run.devices import batch_budget, choose_device
 
 ALL = (*devices.ALLOCATED, *devices.SCHEDULED, "CUDA_VISIBLE_DEVICES")
 
@@ -98,3 +98,13 @@ def test_devices_that_no_study_runs_on_are_refused_in_the_configuration(device):
         load_configuration({"compute": {"device": device}}, "mine.yaml")
     assert str(refused.value).startswith("mine.yaml: the key 'compute.device' is ")
     assert ("several cards" in str(refused.value)) == (device == "auto")
+
+
+def test_a_batch_is_as_large_as_configured_or_as_the_device_takes(monkeypatch):
+    free = [0]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 1 << 40))
+    assert batch_budget(Compute(batch_tokens=99), "cpu", 1000) == 99
+    assert batch_budget(Compute(device="cuda", batch_tokens=99), "cuda:0", 1000) == 99
+    assert batch_budget(Compute(), "cpu", 1000) == 2048
+    for free[0], tokens in ((40_000_000, 10_000), (1 << 40, 16_384), (3000, 1)):
+        assert batch_budget(CARD, "cuda:0", 1000) == tokens

@@ -10,6 +10,7 @@ from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.norm import read_norm
 from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run import loading
 from llm_anatomy.model.run.batching import encode, equal_length_batches, token_budget_batches
 from llm_anatomy.model.run.devices import choose_device
 from llm_anatomy.model.run.hooks import hooked
@@ -145,3 +146,23 @@ def test_half_precision_models_pass_their_proof(tmp_path, dtype):
 def test_cuda_without_a_card_is_one_sentence():
     with pytest.raises(UserError, match="sees no CUDA card"):
         choose_device(Compute(device="cuda"))
+
+
+def test_a_model_that_goes_straight_to_its_device_is_the_same_model(tmp_path, monkeypatch):
+    """What is done for a card, done on a processor under another name."""
+    path = prepared(tmp_path)
+    plain = load_model(path, Precision(), Compute(threads=1))
+    monkeypatch.setattr(loading, "choose_device", lambda compute: "cpu:0")
+    monkeypatch.setattr(loading, "batch_budget", lambda compute, device, token_bytes: 77)
+    moved = []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda *args, **kwargs: moved.append(args))
+    direct = load_model(path, Precision(), Compute(device="cuda", threads=1))
+    assert not moved
+    assert direct.batch_tokens == 77
+    assert direct.decoder.device == torch.device("cpu")
+    assert not any(parameter.requires_grad for parameter in direct.decoder.model.parameters())
+    ids = torch.tensor([[5, 9, 20, 31, 7]])
+    with torch.no_grad():
+        assert torch.equal(
+            direct.decoder.model(input_ids=ids).logits, plain.decoder.model(input_ids=ids).logits
+        )

@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from llm_anatomy.model.run.batching import (
     context_length,
     encode,
     equal_length_batches,
     readable_tokens,
+    text_batches,
     token_budget_batches,
 )
 
@@ -60,3 +62,13 @@ def test_a_row_that_pads_the_others_beyond_the_budget_makes_a_batch_of_its_own()
     ids = [[1], [1, 2], [1, 2, 3, 4]]
     assert [batch.rows for batch in token_budget_batches(ids, 11)] == [[0, 1], [2]]
     assert [batch.rows for batch in token_budget_batches(ids, 12)] == [[0, 1, 2]]
+
+
+def test_texts_are_padded_on_a_card_alone() -> None:
+    ids = [[1], [1, 2], [1, 2, 3]]
+    on_cpu = text_batches(ids, 100, torch.device("cpu"))
+    assert [batch.rows for batch in on_cpu] == [[0], [1], [2]]
+    # Torch's device without memory: a card as far as the choice goes.
+    (batch,) = text_batches(ids, 100, torch.device("meta"))
+    assert batch.rows == [0, 1, 2]
+    assert batch.input_ids.shape == (3, 3)

@@ -13,8 +13,8 @@ from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.model.source.prepare import prepare
-from llm_anatomy.plan.__main__ import plan_text
 from llm_anatomy.plan.jobs import PlannedJob, built_shape, parse_jobs, shape_of
+from llm_anatomy.plan.listing import plan_text
 from llm_anatomy.plan.needs import Work, price, weight_mb
 from llm_anatomy.plan.resources import need_of, planned
 from llm_anatomy.plan.shape import Shape, prepared_shape

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -21,11 +22,18 @@ from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
 from llm_anatomy.config.contexts import Contexts, Neighbours
 from llm_anatomy.config.datasets import Part
+from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.config.geometry import InsertedText, PromptCategory
 from llm_anatomy.config.neurons import Activation
 from llm_anatomy.config.patching import ArithmeticTask, PatchingSummary, RelationTask, Switch
-from llm_anatomy.config.toxicity import EarlyExit, Folds
+from llm_anatomy.config.toxicity import (
+    Baselines,
+    Classifiers,
+    EarlyExit,
+    Folds,
+    Scoring,
+)
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import mixed_texts
 from llm_anatomy.data.sampling import lowest
@@ -43,6 +51,7 @@ from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.activation import sample_texts
 from llm_anatomy.neurons.concepts import control_neurons
 from llm_anatomy.neurons.contexts import context_texts
+from llm_anatomy.neurons.directions import held_out_auc, permuted_direction, random_direction
 from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers
 from llm_anatomy.neurons.neighbours import neighbour_texts
 from llm_anatomy.neurons.overlap import LayerOverlap, overlap_table
@@ -56,6 +65,7 @@ from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.summary import summarise_sweeps
 from llm_anatomy.patching.tasks import TaskItem, arithmetic_items
 from llm_anatomy.statistics import random
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables import facts as facts_tables
 from llm_anatomy.tables.facts import (
@@ -71,10 +81,17 @@ from llm_anatomy.tables.facts import (
 from llm_anatomy.tables.patching import FLOORS, SWEEPS
 from llm_anatomy.toxicity import latency
 from llm_anatomy.toxicity.classifiers import BoostingRecipe, random_forest
-from llm_anatomy.toxicity.folds import inner_splits, split_texts
+from llm_anatomy.toxicity.compared import area_gain
+from llm_anatomy.toxicity.comparison import ComparisonSettings
+from llm_anatomy.toxicity.evaluate import LabelledTexts
+from llm_anatomy.toxicity.first_token import sparse_fits
+from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.maps import place_texts
 from llm_anatomy.toxicity.metrics import measure
+from llm_anatomy.toxicity.negatives import with_negatives
+from llm_anatomy.toxicity.operating import error_if_calibrated, mean_interval
 from llm_anatomy.toxicity.self_training import keep_labels
+from llm_anatomy.toxicity.subgroups import area_of
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.neurons.test_overlap import compared, random_layer
@@ -205,6 +222,47 @@ def test_no_generator_is_made_elsewhere() -> None:
                 assert node.module not in ("random", "numpy.random", "torch.random"), file
 
 
+SEEDED = ("settings.seed", "seed")
+
+
+def given_seed(node: ast.Call, function: Any) -> str | None:
+    """What a call hands on as the parameter `seed`; none where it leaves it out."""
+    for word in node.keywords:
+        if word.arg == "seed":
+            return ast.unparse(word.value)
+    place = list(inspect.signature(function).parameters).index("seed")
+    if any(isinstance(each, ast.Starred) for each in node.args[: place + 1]):
+        # How many arguments a star stands for is not written there.
+        return next((word for each in node.args if (word := ast.unparse(each)) in SEEDED), None)
+    return ast.unparse(node.args[place]) if place < len(node.args) else None
+
+
+def test_a_stage_hands_its_seed_to_whatever_draws() -> None:
+    """A constant, or a default that nobody overrides, would be the same draws for every seed."""
+    handed = 0
+    for file in sorted((PACKAGE / "stages").glob("*.py")):
+        module = import_module(f"llm_anatomy.stages.{file.stem}")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            function = getattr(module, node.func.id, None)
+            if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters:
+                assert given_seed(node, function) in SEEDED, (file, node.lineno)
+                handed += 1
+    assert handed > 15
+
+
+def test_rules_give_stages_the_seed_of_the_configuration() -> None:
+    rules = sorted((PACKAGE.parents[1] / "rules").glob("*.smk"))
+    given = [
+        value
+        for file in rules
+        for value in re.findall(r"\bseed=([^,)\s]+)", file.read_text(encoding="utf-8"))
+    ]
+    assert len(given) > 15
+    assert set(given) == {"CONFIG.seed"}
+
+
 def imported_from_libraries() -> Iterator[tuple[str, Any]]:
     """What the package imports from scikit-learn, SciPy and seaborn, by its name there."""
     for file in PACKAGE.rglob("*.py"):
@@ -229,7 +287,7 @@ def test_libraries_that_draw_are_given_a_seed_of_a_purpose() -> None:
         for name, thing in imported_from_libraries()
         if {"random_state", "seed", "rng"} & parameters(thing)
     }
-    assert {"RandomForestClassifier", "StratifiedKFold", "TSNE"} < drawing
+    assert {"RandomForestClassifier", "TSNE"} < drawing
     seen = set()
     for module, node in calls():
         if (name := called(node)) in drawing - set(DRAW_NOTHING):
@@ -386,6 +444,13 @@ def outer_folds(world: Drawn, seed: int) -> list[int]:
     )
 
 
+def negatives_folds(world: Drawn, seed: int) -> list[int]:
+    own = LabelledTexts("bad", TEXTS, np.arange(40), TRUTH[:40], np.arange(40) % 4, np.arange(40))
+    easy = [f"other {text}" for text in TEXTS]
+    found = with_negatives(own, TEXTS, easy, easy, [None] * 80, "both", 1.0, 4, seed)
+    return [int(fold) for fold in found.folds]
+
+
 def inner_folds(world: Drawn, seed: int) -> list[list[int]]:
     return [test.tolist() for _, test in inner_splits(TRUTH, np.arange(60), 3, seed)]
 
@@ -393,6 +458,27 @@ def inner_folds(world: Drawn, seed: int) -> list[list[int]]:
 def metrics(world: Drawn, seed: int) -> list[float]:
     found = measure(SCORES, TRUTH, FOLD, np.arange(60), [0.05], 40, 0.95, seed)
     return [number for each in found for number in (each.low, each.high)]
+
+
+def labelled() -> LabelledTexts:
+    return LabelledTexts("bad", TEXTS, np.arange(60), TRUTH, FOLD, np.arange(60))
+
+
+def added(world: Drawn, seed: int) -> list[float]:
+    settings = ComparisonSettings(
+        seed=seed,
+        folds=Folds(),
+        classifiers=Classifiers(),
+        scoring=Scoring(resamples=40),
+        baselines=Baselines(),
+        comparison=DetectorComparison(),
+    )
+    return list(area_gain(SCORES, VALUES[:, 0], labelled(), settings))
+
+
+def sparse_weights(world: Drawn, seed: int) -> list[float]:
+    found = sparse_fits(VALUES, TRUTH, [0.2], 1000, seed)[0]
+    return [*found.weights.tolist(), *found.intercept.tolist()]
 
 
 def timed_texts(world: Drawn, seed: int) -> list[list[int]]:
@@ -528,6 +614,7 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.SCORER_FOLDS: scorer_folds,
     Purpose.GEOMETRY_CLAIMS: claims_on_dimension,
     Purpose.FOLDS: outer_folds,
+    Purpose.NEGATIVES_FOLDS: negatives_folds,
     Purpose.INNER_FOLDS: inner_folds,
     Purpose.FOREST: lambda world, seed: (
         random_forest(1, 3, seed).fit(VALUES, TRUTH).predict_proba(VALUES).tolist()
@@ -536,9 +623,16 @@ DRAWS: dict[Purpose, Draw] = {
         BoostingRecipe((0.1,), 5).path(VALUES, TRUTH, VALUES, [0.1], seed).tolist()
     ),
     Purpose.METRICS: metrics,
-    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(TRUTH, 0.3, seed, 1).tolist(),
+    Purpose.KEPT_LABELS: lambda world, seed: keep_labels(
+        TRUTH, np.arange(60), 0.3, seed, 1
+    ).tolist(),
     Purpose.MAPPED_TEXTS: mapped_texts,
     Purpose.TSNE: embedded,
+    Purpose.SPARSE_ORDER: sparse_weights,
+    Purpose.ADDED: added,
+    Purpose.CALIBRATION: lambda world, seed: mean_interval(SCORES, labelled(), 40, 0.9, seed),
+    Purpose.RIGHT_PROBABILITIES: lambda world, seed: error_if_calibrated(SCORES**2 / 9, 5, seed),
+    Purpose.SUBGROUPS: lambda world, seed: area_of(SCORES, labelled(), FOLD > 0, 40, seed),
     Purpose.TIMED_TEXTS: timed_texts,
     Purpose.REFERENCE_WORDS: reference(slice(None)),
     Purpose.REFERENCE_FRAGMENTS: reference(slice(1)),
@@ -559,6 +653,15 @@ DRAWS: dict[Purpose, Draw] = {
     )["low"].tolist(),
     Purpose.NEIGHBOUR_TEXTS: lambda world, seed: (
         neighbour_texts(world.model, own_texts(), Neighbours(tokens=300), seed).text_ids
+    ),
+    Purpose.RANDOM_DIRECTIONS: lambda world, seed: random_direction(
+        torch.from_numpy(SCORES), seed, "dog"
+    ).tolist(),
+    Purpose.PERMUTED_LABELS: lambda world, seed: permuted_direction(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
+    ).tolist(),
+    Purpose.DIRECTION_HALVES: lambda world, seed: held_out_auc(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
     ),
     Purpose.TUNING_TEXTS: lambda world, seed: split_held([[n] for n in range(30)], seed),
     Purpose.PATCHING_SAMPLE: sampled_examples,

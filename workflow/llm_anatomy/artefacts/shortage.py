@@ -44,8 +44,9 @@ def shortage_sentence(error: BaseException, compute: Compute, job: str) -> str:
     # What was taken for damaged or unreadable may only not have fitted.
     kind, behind = shortage_of(error), error.__cause__ or error
     reason = " ".join(str(behind).split())[:150] or type(behind).__name__
+    budget = "not set" if compute.batch_tokens is None else compute.batch_tokens
     smaller = (
-        f"set compute.batch_tokens lower (it is {compute.batch_tokens}) or precision.dtype to "
+        f"set compute.batch_tokens lower (it is {budget}) or precision.dtype to "
         "bfloat16 where it is float32"
     )
     if kind == "card":

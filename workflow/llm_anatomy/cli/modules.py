@@ -29,6 +29,7 @@ FOLDERS = {
     "atlas": "Pages to explore a run with: tables in, chunks of data out; scripts in `site/`.",
     "report": "Figures, tables and claims as one page.",
     "stages": "One module per rule: it reads, makes one call and writes.",
+    "notebook": "A run's results, and a model without a run, in a notebook.",
     "cli": "Commands for people, and the generated pages.",
 }
 

@@ -1,8 +1,4 @@
-r"""Score new texts with a saved detector.
-
-    python -m llm_anatomy.cli.score \
-        --detector results/toxicity/MODEL/DATASET/detector.safetensors \
-        --texts comments.csv --column comment --output scores.csv
+"""Score new texts with a saved detector.
 
 Texts come from a CSV, TSV, JSON, JSONL or Parquet file, or one per line from any other file or
 standard input. Scores go to a CSV, TSV, JSONL or Parquet file, or as CSV to standard output, each
@@ -10,12 +6,11 @@ beside its text, with a flag: a text that is shorter, longer, or otherwise unlik
 detector was trained on, or that a data set would set aside, has no score.
 """
 
-import argparse
 import io
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,32 +27,50 @@ from llm_anatomy.data.rows import cell_error, read_text
 from llm_anatomy.data.values import is_missing, look_up, plain_text
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import atomic_path
-from llm_anatomy.toxicity.detector import IN_RANGE, check_model, load_detector
+from llm_anatomy.toxicity.detector import IN_RANGE, SPLINE, check_model, load_detector
 
 logger = logging.getLogger(__name__)
 
 STANDARD = "-"
-DEFAULTS = Compute()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, score, and leave with status 1 and one sentence on a mistake."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What is scored, by what, and where the scores go: the options of `llm-anatomy score`."""
+
+    detector: Path
+    model: Path | None
+    texts: str
+    column: str
+    id: str | None
+    encoding: str
+    delimiter: str | None
+    output: str
+    false_positive_rate: float | None
+    stream: bool
+    device: str
+    threads: int
+    batch_tokens: int | None
+
+
+def score(options: ScoreOptions) -> None:
+    """Read texts, score them and write the scores.
+
+    Raises:
+        UserError: An option, the detector, its model or the texts are wrong, or memory is short.
+    """
     try:
         _score(options)
-    except UserError as error:
-        logger.error("Error: %s", error)
-        sys.exit(1)
+    except UserError:
+        raise
     except Exception as error:
         sentence = shortage_sentence(error, _compute(options), "score")
         if not sentence:
             raise
-        logger.error("Error: %s", sentence)
-        sys.exit(1)
+        raise UserError(sentence) from error
 
 
-def _compute(options: argparse.Namespace) -> Compute:
+def _compute(options: ScoreOptions) -> Compute:
     try:
         return Compute(
             device=options.device, threads=options.threads, batch_tokens=options.batch_tokens
@@ -70,34 +83,7 @@ def _compute(options: argparse.Namespace) -> Compute:
         ) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--detector", type=Path, required=True, help="detector.safetensors")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        help="provenance.json of the detector's model (default: results/models/MODEL/)",
-    )
-    parser.add_argument("--texts", default=STANDARD, help="file, or - for standard input")
-    parser.add_argument("--column", default="text", help="column with the text (default: text)")
-    parser.add_argument("--id", help="column that is copied to the output, to know rows again")
-    parser.add_argument("--encoding", default="utf-8", help="encoding of the texts' file")
-    parser.add_argument("--delimiter", help="what separates its columns (default: by its suffix)")
-    parser.add_argument("--output", default=STANDARD, help="file, or - for standard output")
-    parser.add_argument("--device", default=DEFAULTS.device, help="cpu, cuda, cuda:N")
-    parser.add_argument("--threads", type=int, default=DEFAULTS.threads, help="CPU threads")
-    parser.add_argument(
-        "--batch-tokens",
-        type=int,
-        default=DEFAULTS.batch_tokens,
-        help="most padded tokens in one pass; 1 scores texts one at a time",
-    )
-    return parser
-
-
-def _score(options: argparse.Namespace) -> None:
+def _score(options: ScoreOptions) -> None:
     compute = _compute(options)
     detector = load_detector(options.detector)
     provenance = detector.description["provenance"]
@@ -112,23 +98,40 @@ def _score(options: argparse.Namespace) -> None:
         raise UserError(
             f"--output is {options.output}; its suffix must be one of {', '.join(_WRITERS)}"
         )
-    given = _read_input(options)
-    if not given.texts:
+    if options.stream and (options.texts, options.output) != (STANDARD, STANDARD):
+        raise UserError(
+            "--stream reads standard input and writes standard output line by line; leave --texts "
+            "and --output out, or leave --stream out"
+        )
+    given = _Input({}, [], []) if options.stream else _read_input(options)
+    if not given.texts and not options.stream:
         raise UserError(f"{_shown(options.texts)} holds no text")
 
     # Imported late: a mistake above is reported without waiting for torch.
     from llm_anatomy.model.run.loading import load_model
+    from llm_anatomy.toxicity.prompt_scoring import flagged, score_prompts
     from llm_anatomy.toxicity.scoring import score_texts
 
     precision = Precision(dtype=provenance["dtype"], quantisation=provenance["quantisation"])
     loaded = load_model(model, precision, compute)
-    scores = score_texts(loaded, detector, given.texts, compute.batch_tokens)
     flags = [f"flag_{label}" for label in detector.labels]
-    for number, fault in enumerate(given.faults):
-        if fault:
-            scores.loc[number, flags] = fault
-    for place, (name, values) in enumerate(given.columns.items()):
-        scores.insert(place, name, values)
+
+    def scored(rows: _Input) -> pd.DataFrame:
+        score = score_texts if detector.reads == SPLINE else score_prompts
+        scores = score(loaded, detector, rows.texts, loaded.batch_tokens)
+        if options.false_positive_rate is not None:
+            scores = scores.join(flagged(detector, scores, options.false_positive_rate))
+        for number, fault in enumerate(rows.faults):
+            if fault:
+                scores.loc[number, flags] = fault
+        for place, (name, values) in enumerate(rows.columns.items()):
+            scores.insert(place, name, values)
+        return scores
+
+    if options.stream:
+        _stream(scored, options.encoding)
+        return
+    scores = scored(given)
     _write(scores, options.output)
     for flag in flags:
         counts = scores.loc[scores[flag] != IN_RANGE, flag].value_counts()
@@ -155,7 +158,7 @@ class _Input:
     faults: list[str]
 
 
-def _read_input(options: argparse.Namespace) -> _Input:
+def _read_input(options: ScoreOptions) -> _Input:
     """Rows or lines from 1, in order; what an intake would set aside stays, with its fault."""
     source, column, id_column = options.texts, options.column, options.id
     shown = _shown(source)
@@ -210,8 +213,8 @@ def _shown(source: str) -> str:
     return "standard input" if source == STANDARD else source
 
 
-def _csv(scores: pd.DataFrame, target: Any) -> None:
-    scores.to_csv(target, index=False, float_format="%.9g")
+def _csv(scores: pd.DataFrame, target: Any, header: bool = True) -> None:
+    scores.to_csv(target, index=False, float_format="%.9g", header=header)
 
 
 def _tsv(scores: pd.DataFrame, target: Any) -> None:
@@ -229,6 +232,18 @@ def _parquet(scores: pd.DataFrame, target: Any) -> None:
 _WRITERS = {".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".parquet": _parquet}
 
 
+def _stream(scored: Callable[["_Input"], pd.DataFrame], encoding: str) -> None:
+    """Score standard input line by line, each as it comes."""
+    for number, data in enumerate(iter(sys.stdin.buffer.readline, b""), 1):
+        (row,) = read_lines(data, "text", _shown(STANDARD), encoding)
+        text = "" if row.fault else row.values["text"]
+        shown = text.encode("utf-8", "replace").decode()
+        columns: dict[str, list[Any]] = {"row": [number], "text": [shown]}
+        scores = scored(_Input(columns, [text], [row.fault]))
+        _csv(scores, sys.stdout, header=number == 1)
+        sys.stdout.flush()
+
+
 def _write(scores: pd.DataFrame, target: str) -> None:
     if target == STANDARD:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -237,7 +252,3 @@ def _write(scores: pd.DataFrame, target: str) -> None:
         return
     with atomic_path(Path(target)) as temporary:
         _WRITERS[Path(target).suffix](scores, temporary)
-
-
-if __name__ == "__main__":
-    main()

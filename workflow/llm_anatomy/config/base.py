@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+# What happens to two spans that are exchanged and differ in length (`model.run.alignment`).
+Unequal = Literal["skip_pair", "last_token", "pad_left_with_first"]
+
 
 class Settings(BaseModel):
     """A validated, immutable group of settings; an unknown key is an error."""
@@ -39,6 +42,11 @@ class Precision(Settings):
         return QUANTISED_BYTES.get(self.quantisation, BYTES[self.dtype])
 
 
+# Tokens of a forward pass where none are configured: on a processor, and at most on a card.
+CPU_BATCH_TOKENS = 2048
+CARD_BATCH_TOKENS = 16384
+
+
 class Compute(Settings):
     """Where and how fast things run. These settings never change which rules are up to date."""
 
@@ -52,8 +60,12 @@ class Compute(Settings):
         ge=1,
         description="CPU threads of one model job; several jobs of one thread use the cores best.",
     )
-    batch_tokens: int = Field(
-        2048, ge=1, description="Most padded tokens in one forward pass of the model."
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Most padded tokens in one forward pass of the model; left out, 2048 on a "
+        "processor, and on a card as many as fit a quarter of what the model leaves free of it, "
+        "16384 at most.",
     )
 
     @field_validator("device")

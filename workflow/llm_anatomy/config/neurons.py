@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.contexts import Contexts, Neighbours
+from llm_anatomy.config.directions import Directions
 from llm_anatomy.config.mlp import Matrix as Matrix
 from llm_anatomy.config.mlp import Site as Site
 from llm_anatomy.config.templates import OpenText
@@ -35,8 +36,9 @@ class VocabularyMap(Settings):
     top_k: int = Field(10, ge=1, description="Tokens kept at each end of every neuron's logits.")
     screen: Literal["none", "bfloat16"] = Field(
         "none",
-        description="`bfloat16` finds candidates in bfloat16, ranks them in float32: about twice "
-        "as fast where the processor multiplies bfloat16; `none` computes all in float32.",
+        description="`bfloat16` finds candidates in bfloat16, ranks them in float32: up to twice "
+        "as fast on a processor that multiplies bfloat16; `none` computes all in float32. On a "
+        "card with Triton logits are float32 either way, at bfloat16's speed.",
     )
     parts: int = Field(
         1,
@@ -326,6 +328,9 @@ class NeuronsSettings(Settings):
     neighbours: Neighbours = Field(
         default_factory=Neighbours, description="The neurons most like every neuron."
     )
+    directions: Directions = Field(
+        default_factory=Directions, description="Steering by directions, beside clamps."
+    )
     fine_tune: FineTune = Field(default_factory=FineTune, description="The tuned counterpart.")
     comparison: Comparison = Field(default_factory=Comparison, description="Model comparison.")
     edit: Edit = Field(default_factory=Edit, description="Reversal of a concept's rows.")
@@ -337,6 +342,7 @@ class NeuronsSettings(Settings):
             "clamping.targets": [target.concept for target in self.clamping.targets],
             "favourite.concept": [self.favourite.concept],
             "edit.concepts": self.edit.concepts,
+            "directions.targets": [t.concept for t in self.directions.targets if not t.words],
         }
         for key, names in asked.items():
             for name in names:

@@ -186,7 +186,9 @@ class CaseTables:
         below = [row for row, (earlier, _) in enumerate(places) if earlier < layer]
         if not below:
             return read
-        columns = torch.stack([self.fact.subvalues.ffn[layers[i]][:, neurons[i]] for i in below])
+        columns = self.fact.subvalues.ffn.gather(
+            torch.tensor([layers[i] for i in below]), torch.tensor([neurons[i] for i in below])
+        )
         neurons_below = [self._neuron_place(layers[i], neurons[i], source) for i in below]
         signs = columns.new_tensor([place["coefficient"] for place in neurons_below])[:, None]
         block = self.fact.subvalues.decoder.blocks[layer]
@@ -203,15 +205,13 @@ class CaseTables:
     def _neurons(
         self, unit: str, layers: list[int], neurons: list[int], values: list[float], position: int
     ) -> Rows:
-        columns = self.fact.subvalues.ffn
         places = [
             self._neuron_place(layer, neuron, position)
             for layer, neuron in zip(layers, neurons, strict=True)
         ]
-        vectors = [
-            columns[place["layer"]][:, place["index"]] * place["coefficient"] for place in places
-        ]
-        return self._read(unit, places, values, torch.stack(vectors))
+        columns = self.fact.subvalues.ffn.gather(torch.tensor(layers), torch.tensor(neurons))
+        factors = columns.new_tensor([place["coefficient"] for place in places])
+        return self._read(unit, places, values, factors[:, None] * columns)
 
     def _neuron_place(self, layer: int, neuron: int, position: int) -> dict[str, Any]:
         return {

@@ -172,7 +172,7 @@ def _residual_key(block: Block, units: AttentionUnits, at: int, state: Tensor) -
     """
     group = block.n_heads // block.n_kv_heads
     row = int(units.head[at]) // group * block.head_dim + int(units.dimension[at])
-    key = block.v.weight(state.dtype)[row].to(state.device)
+    key = block.v.weight_rows(torch.tensor([row]), state.dtype)[0].to(state.device)
     norm = block.attention_norm
     if norm is None:
         return key
@@ -193,7 +193,7 @@ def _affine_norm(norm: Norm | None, state: Tensor) -> Tensor:
 
 def _rows(projection: Projection, rows: Tensor, like: Tensor) -> Tensor:
     """Some rows of a projection's weight."""
-    return projection.weight(like.dtype)[rows.cpu()].to(like.device)
+    return projection.weight_rows(rows, like.dtype).to(like.device)
 
 
 def _outputs(projection: Projection, rows: Tensor, state: Tensor) -> Tensor:

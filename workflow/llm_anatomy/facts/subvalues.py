@@ -8,6 +8,7 @@ Post-norms and residual scales are linear once frozen: their gains go into the c
 scale of the prompt at hand goes into the coefficients.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,28 +19,77 @@ from torch import Tensor
 from llm_anatomy.facts.record import Recording, added_attention
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.norm import Norm
+from llm_anatomy.model.parts.projection import Projection, input_features
 from llm_anatomy.model.run.readout import computing_type
+
+
+class Columns:
+    """The columns of one projection of every layer, as they act on the residual stream.
+
+    They are widened to the type of the computation when they are asked for, a layer or some columns
+    at a time: widened whole, those of an 8B model would take 10 GB.
+
+    Args:
+        decoder: The model.
+        projections: The projection of every layer.
+        norms: The norm behind each, or None.
+    """
+
+    def __init__(
+        self, decoder: Decoder, projections: list[Projection], norms: list[Norm | None]
+    ) -> None:
+        self.projections, self.norms = projections, norms
+        self.dtype, self.device = computing_type(decoder), decoder.device
+        self.d_model = decoder.d_model
+        # Columns that need no widening, but are not the weight itself.
+        self._normed: dict[int, Tensor] = {}
+        self._keep = decoder.dtype == self.dtype
+
+    def __len__(self) -> int:
+        return len(self.projections)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[layer] for layer in range(len(self)))
+
+    def __getitem__(self, layer: int) -> Float[Tensor, "d_model columns"]:
+        """All columns of a layer."""
+        if layer in self._normed:
+            return self._normed[layer]
+        weight = self.projections[layer].weight(self.dtype).to(self.device)
+        norm = self.norms[layer]
+        columns = _through(norm, weight)
+        if norm is not None and self._keep:
+            self._normed[layer] = columns
+        return columns
+
+    def gather(
+        self, layers: Int[Tensor, " n"], columns: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n d_model"]:
+        """Some columns, each of its own layer."""
+        shape = (len(layers), self.d_model)
+        gathered = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for layer in layers.unique().tolist():
+            at = layers == layer
+            wanted = self.projections[layer].weight_columns(columns[at], self.dtype)
+            gathered[at] = _through(self.norms[layer], wanted.to(self.device)).T
+        return gathered
 
 
 class Subvalues:
     """The columns of every layer's down and o projections, as they act on the residual stream."""
 
     def __init__(self, decoder: Decoder) -> None:
-        dtype = computing_type(decoder)
+        blocks = decoder.blocks
         self.decoder = decoder
-        self.ffn: list[Float[Tensor, "d_model _"]] = [
-            _through(b.mlp_post_norm, b.down.weight(dtype).to(decoder.device))
-            for b in decoder.blocks
-        ]
-        self.attention: list[Float[Tensor, "d_model _"]] = [
-            _through(b.attention_post_norm, b.o.weight(dtype).to(decoder.device))
-            for b in decoder.blocks
-        ]
+        self.ffn = Columns(decoder, [b.down for b in blocks], [b.mlp_post_norm for b in blocks])
+        self.attention = Columns(
+            decoder, [b.o for b in blocks], [b.attention_post_norm for b in blocks]
+        )
 
-    @property
+    @cached_property
     def widths(self) -> list[int]:
         """FFN neurons of every layer."""
-        return [columns.shape[1] for columns in self.ffn]
+        return [input_features(block.down.module) for block in self.decoder.blocks]
 
     @cached_property
     def ffn_norms(self) -> Float[Tensor, " units"]:
@@ -65,13 +115,13 @@ class Subvalues:
     def ffn_columns(self, units: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
         """Columns of FFN neurons that are numbered through all layers."""
         layers, neurons = split_units(units, self.widths)
-        return _gather(self.ffn, layers, neurons)
+        return self.ffn.gather(layers, neurons)
 
     def attention_columns(
         self, layers: Int[Tensor, " n"], columns: Int[Tensor, " n"]
     ) -> Float[Tensor, "n d_model"]:
         """Columns j·d_h + k of the o projections."""
-        return _gather(self.attention, layers, columns)
+        return self.attention.gather(layers, columns)
 
 
 def value_scalars(
@@ -140,14 +190,6 @@ def _through(norm: Norm | None, weight: Tensor) -> Tensor:
 def _factor(norm: Norm | None, block: Block, raw: Tensor) -> Tensor:
     scale = raw.new_tensor(block.residual_scale)
     return scale if norm is None else scale / norm.scale(raw).squeeze(-1)
-
-
-def _gather(matrices: list[Tensor], layers: Tensor, columns: Tensor) -> Tensor:
-    gathered = matrices[0].new_empty(len(layers), matrices[0].shape[0])
-    for layer in layers.unique().tolist():
-        rows = layers == layer
-        gathered[rows] = matrices[layer][:, columns[rows]].T
-    return gathered
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from llm_anatomy.figures.exhibit import (
 )
 from llm_anatomy.figures.fact_case import case_exhibits
 from llm_anatomy.figures.fact_lists import list_exhibits
+from llm_anatomy.figures.grids import grid_exhibits
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.facts import (
     CURVE,
@@ -44,6 +45,7 @@ def facts_figures(tables: Collection, scope: FactsScope) -> Iterator[Exhibit]:
         yield from shared_exhibit(tables, model)
         yield from case_exhibits(tables, model)
         yield from unit_exhibits(tables, model)
+        yield from grid_exhibits(tables, model)
         yield from list_exhibits(tables, model, scope)
 
 

@@ -19,7 +19,7 @@ from llm_anatomy.geometry.extraction import (
     partitions,
     read_activations,
 )
-from llm_anatomy.model.run.batching import Batch, encode, equal_length_batches, readable_tokens
+from llm_anatomy.model.run.batching import Batch, encode, readable_tokens, text_batches
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
 from llm_anatomy.statistics.sampling import shard_slice
@@ -90,7 +90,7 @@ def extract_activations(
     )
     planes = partitions(decoder)
     with Progress(sum(lengths), "tokens", "extract_activations") as progress:
-        for batch in equal_length_batches(encoded.ids, batch_tokens, device=decoder.device):
+        for batch in text_batches(encoded.ids, batch_tokens, decoder.device):
             gatherer.add(batch, read_activations(decoder, planes, batch, request))
             progress.advance(int(batch.lengths.sum()))
     bos = loaded.tokenizer.bos_token_id

@@ -20,7 +20,7 @@ from llm_anatomy.config.neurons import Activation, Matrix
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.parts.projection import Projection
-from llm_anatomy.model.run.batching import equal_length_batches
+from llm_anatomy.model.run.batching import text_batches
 from llm_anatomy.model.run.hooks import hooked
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.sample import DecodedTokens, matrices_of, neurons_of
@@ -137,7 +137,7 @@ def record(
     """Run texts and keep the sampled neurons' values at the counted positions."""
     values: dict[tuple[int, Matrix], list[Tensor]] = {key: [] for key in sampled}
     positions: list[tuple[int, int]] = []
-    for batch in equal_length_batches(ids, budget, device=decoder.device):
+    for batch in text_batches(ids, budget, decoder.device):
         counted = batch.mask.clone()
         counted[:, 0] = False
         counted[torch.arange(len(batch.rows)), batch.last] = False

@@ -16,7 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llm_anatomy.model.run.devices import kernels_run_on
 from llm_anatomy.neurons.compiled_scan import CompiledScanner
+from llm_anatomy.neurons.products import SplitHead
 from llm_anatomy.neurons.scan import (
     LOG2_E,
     SAFE_EXPONENT,
@@ -92,7 +94,8 @@ class HeadDecoder:
     Args:
         head: The LM head U, on the device that is to compute.
         top_k: Tokens to keep at each pole.
-        screen: Find `2 * top_k` candidates in bfloat16, then rank them by float32 logits.
+        screen: Find `2 * top_k` candidates in bfloat16, then rank them by float32 logits. Left out
+            on a card with Triton, where float32 logits cost no more than bfloat16's.
 
     Raises:
         ValueError: `top_k` exceeds the vocabulary, or the head is not finite.
@@ -106,7 +109,7 @@ class HeadDecoder:
         self.count = max(top_k, 2)
         if self.count > self.vocab:
             raise ValueError(f"top_k is {top_k}, but the head has only {self.vocab} tokens")
-        self.head, self.screen = head.float(), screen
+        self.head = head.float()
         self.mean = self.head.mean(0, dtype=torch.float64)
         middle = self.mean.float()
         self.farthest = max(
@@ -114,15 +117,7 @@ class HeadDecoder:
         )
         if not math.isfinite(self.farthest):
             raise ValueError("the head holds numbers that are not finite")
-        candidates = min(2 * self.count, self.vocab) if screen else self.count
-        kind = "cuda" if head.is_cuda else "cpu"
-        tiled = TiledHead(self.head, TILE[kind], screen)
-        self.scanner: Scanner
-        if head.is_cuda:
-            rows = max(1, min(ROWS[kind], LOGITS_BYTES // (4 * tiled.tiles * tiled.tile)))
-            self.scanner = TorchScanner(tiled, rows, candidates)
-        else:
-            self.scanner = CompiledScanner(tiled, ROWS[kind], candidates)
+        self.scanner, self.screen = _scanner(self.head, self.count, screen)
 
     def decode(self, vectors: Float[Tensor, "vectors d_model"]) -> Decoded:
         """Decode any number of vectors.
@@ -209,6 +204,21 @@ class HeadDecoder:
             entropy=total.log() - weighted / total,
             cosine=sign * sums[f"{extreme}_cosine"] / chunk.norm.clamp_min(TINY),
         )
+
+
+def _scanner(head: Tensor, count: int, screen: bool) -> tuple[Scanner, bool]:
+    """The fastest way to scan where the head lies, and whether it screens."""
+    kind = "cuda" if head.is_cuda else "cpu"
+    rows = max(1, min(ROWS[kind], LOGITS_BYTES // (4 * len(head))))
+    if kernels_run_on(head):
+        # Triton is imported where it runs alone.
+        from llm_anatomy.neurons.fused_scan import FusedScanner
+
+        return FusedScanner(SplitHead(head), rows, count), False
+    candidates = min(2 * count, len(head)) if screen else count
+    tiled = TiledHead(head, TILE[kind], screen)
+    scanner = TorchScanner if head.is_cuda else CompiledScanner
+    return scanner(tiled, rows, candidates), screen
 
 
 def _ranked(ids: Tensor, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:

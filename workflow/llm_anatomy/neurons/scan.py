@@ -5,7 +5,7 @@ The plain form, for any device. On a CPU `compiled_scan` keeps the same in one l
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -64,6 +64,7 @@ class Chunk:
     safe: bool
 
 
+@runtime_checkable
 class Scanner(Protocol):
     """A way to scan: `rows` vectors at once, of which `candidates` tokens are kept at each end."""
 
@@ -90,7 +91,7 @@ class TiledHead:
         self.tile = min(tile, -(-self.vocab // BLOCK) * BLOCK)
         self.tiles = -(-self.vocab // self.tile)
         self.rows = head.bfloat16() if screen else head
-        self.inverse_norms = 1 / head.norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        self.inverse_norms = inverse_norms(head)
 
     def tokens(self, index: int) -> slice:
         """The tokens of one tile."""
@@ -152,18 +153,73 @@ class TorchScanner:
 
     def _candidates(self, rows: int, largest: bool) -> tuple[Tensor, Tensor]:
         """The extreme logits and their tokens, by way of the best blocks."""
-        past = self.head.vocab - (self.head.tiles - 1) * self.head.tile
-        self.logits[-1, :rows, past:] = -torch.inf if largest else torch.inf
         extremes = self.extremes[int(not largest), :rows]
-        count = min(self.candidates, extremes.shape[1])
-        blocks = extremes.topk(count, dim=1, largest=largest, sorted=False).indices
+        blocks = best_blocks(extremes, self.candidates, largest)
         per_tile = self.head.tile // BLOCK
         row = torch.arange(rows, device=blocks.device)[:, None]
         # Blocks lie one behind the other in the buffer, by tile, row and place in the tile.
         places = (blocks // per_tile * self.rows + row) * per_tile + blocks % per_tile
-        inside = self.logits.view(-1, BLOCK).index_select(0, places.flatten()).view(rows, -1)
-        values, places = inside.topk(self.candidates, dim=1, largest=largest)
-        return blocks.gather(1, places // BLOCK) * BLOCK + places % BLOCK, values
+        inside = self.logits.view(-1, BLOCK).index_select(0, places.flatten())
+        inside = inside.view(rows, -1, BLOCK)
+        return best_inside(inside, blocks, self.head.vocab, self.candidates, largest)
+
+
+def best_blocks(
+    extremes: Float[Tensor, "rows blocks"], count: int, largest: bool
+) -> Int[Tensor, "rows best"]:
+    """The blocks in which a row's `count` extreme logits lie, in growing order.
+
+    Args:
+        extremes: Largest (smallest) logit of every block.
+        count: Tokens that are wanted.
+        largest: Whether the largest are, and not the smallest.
+    """
+    places = _largest_places(extremes if largest else -extremes, min(count, extremes.shape[1]))
+    return places.sort(dim=1).values
+
+
+def best_inside(
+    logits: Float[Tensor, "rows best block"],
+    blocks: Int[Tensor, "rows best"],
+    vocab: int,
+    count: int,
+    largest: bool,
+) -> tuple[Int[Tensor, "rows count"], Float[Tensor, "rows count"]]:
+    """The `count` extreme logits of some blocks and their tokens; equal ones by token id.
+
+    Args:
+        logits: What stands in the blocks.
+        blocks: Which blocks they are, in growing order.
+        vocab: Columns from here on are no tokens.
+        count: Tokens to find.
+        largest: Whether the largest are wanted, and not the smallest.
+    """
+    block = logits.shape[2]
+    tokens = (blocks[:, :, None] * block + torch.arange(block, device=blocks.device)).flatten(1)
+    logits = logits.flatten(1)
+    heights = (logits if largest else -logits).masked_fill(tokens >= vocab, -torch.inf)
+    places = _largest_places(heights, count)
+    return tokens.gather(1, places), logits.gather(1, places)
+
+
+def _largest_places(values: Float[Tensor, "rows n"], count: int) -> Int[Tensor, "rows count"]:
+    """Where the largest float32 values of every row stand; of equal ones the first.
+
+    `topk` alone takes any of equal ones. Bits of floats, read as integers, have their order once
+    those of negative ones are turned round; behind them, as lower bits, stands the place.
+    """
+    # Adding 0 makes -0 and 0 the same number.
+    bits = (values + 0.0).view(torch.int32)
+    order = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+    places = torch.arange(values.shape[1], device=values.device)
+    best: Tensor = ((order << 32) - places).topk(count, dim=1).indices
+    return best
+
+
+def inverse_norms(head: Float[Tensor, "vocab d_model"]) -> Float[Tensor, " vocab"]:
+    """`1 / |u_t|` of every row; finite for rows of zeros."""
+    lengths: Tensor = head.norm(dim=1)
+    return 1 / lengths.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def tile_sums(

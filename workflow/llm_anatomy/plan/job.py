@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from llm_anatomy.config.base import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.plan.needs import UnknownShapeError
 from llm_anatomy.plan.shape import Shape
@@ -55,4 +56,6 @@ class Job:
     @property
     def batch_tokens(self) -> int:
         """Most padded tokens in one forward pass."""
-        return self.configuration.compute.batch_tokens
+        compute = self.configuration.compute
+        default = CPU_BATCH_TOKENS if compute.device == "cpu" else CARD_BATCH_TOKENS
+        return compute.batch_tokens or default

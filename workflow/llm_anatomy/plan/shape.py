@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_anatomy.model.source.shards import tensor_shapes
+from llm_anatomy.neurons.fitting import TrainedSizes
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ class Shape:
         return self.parameters - self.head_parameters * (1 if self.tied else 2)
 
 
+def trained_sizes(shape: Shape) -> TrainedSizes:
+    """What decides how much of a model can be trained."""
+    return TrainedSizes(
+        n_layers=shape.n_layers,
+        parameters=shape.parameters,
+        layer_parameters=shape.body_parameters // shape.n_layers,
+        d_model=shape.d_model,
+        n_neurons=shape.n_neurons,
+        vocab_size=shape.vocab_size,
+    )
+
+
 def prepared_shape(model_folder: Path) -> Shape:
     """The shape of a prepared model, from its JSON files and safetensors headers.
 
@@ -50,8 +63,8 @@ def prepared_shape(model_folder: Path) -> Shape:
     Raises:
         FileNotFoundError: The model has not been prepared yet; `filename` is its provenance.
     """
-    record = json.loads((model_folder / "provenance.json").read_text())
-    architecture = json.loads((model_folder / "architecture.json").read_text())
+    record = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))
+    architecture = json.loads((model_folder / "architecture.json").read_text(encoding="utf-8"))
     sizes = tensor_shapes(model_folder / "weights")
     layers = architecture["layers"]
     widths = [_rows(layer["up"], sizes) for layer in layers if layer["up"]]

@@ -75,6 +75,17 @@ def _detect(job: Job) -> Work:
     return Work("learning", held_mb=states * TABLE_COPIES / MB, minutes=minutes, output_mb=5)
 
 
+def _compare(job: Job) -> Work:
+    shape, comparison = job.model, job.configuration.toxicity.detector_comparison
+    tokens = job.rows * min(job.text_tokens, comparison.max_length)
+    # Features of the vocabulary, standardised for some folds at once, and states of tokens.
+    features = FLOAT32 * job.rows * shape.vocab_size
+    states = FLOAT32 * tokens * shape.d_model
+    asked = _forward(job, tokens + job.rows * PROMPT_TOKENS, job.rows)
+    minutes = 3 * LEARNING_MINUTES + job.rows / 1000
+    return replace(asked, held_mb=TABLE_COPIES * (features + states) / MB, minutes=minutes)
+
+
 def _learn(job: Job) -> Work:
     features = 8 * job.rows * job.model.n_layers * N_FEATURES
     minutes = 2 * LEARNING_MINUTES + job.rows / 2000
@@ -304,7 +315,7 @@ def _knock_out(job: Job) -> Work:
 
 
 def _units(job: Job) -> Work:
-    """Scores, curves and exchanged units; a curve has 22 rows of every fact."""
+    """Scores, curves and exchanged units."""
     units, shape = job.configuration.facts.units, job.model
     facts = min(_facts(job), units.max_facts or math.inf)
     kinds, methods = len(units.kinds), len(units.methods)
@@ -312,12 +323,18 @@ def _units(job: Job) -> Work:
     if "integrated_gradients" in units.methods:
         passes += facts / 2 * kinds * 3 * units.steps * shape.n_layers
     exchanged = units.exact_facts * kinds * (methods * units.exact_top + units.exact_sample)
-    # From a unit's layer on: half of the blocks on average.
-    rows = passes + exchanged / 2
-    vectors = passes + exchanged
     orders = kinds * methods * facts * shape.n_layers * shape.n_neurons
-    work = _forward(job, rows * PROMPT_TOKENS, vectors)
+    # From a unit's layer on: half of the blocks on average.
+    work = _forward(job, (passes + exchanged / 2) * PROMPT_TOKENS, passes + exchanged)
     return replace(work, held_mb=8 * orders / MB, output_mb=1)
+
+
+def _grids(job: Job) -> Work:
+    """Every layer restored at every position: half of the blocks of each run on average."""
+    grids, facts = job.configuration.facts.grids, _facts(job)
+    runs = min(facts, grids.max_facts or math.inf) * (grids.samples + 1)
+    rows = runs * len(grids.restored) * job.model.n_layers * PROMPT_TOKENS
+    return replace(_forward(job, rows * PROMPT_TOKENS / 2, rows), output_mb=1)
 
 
 # Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
@@ -334,7 +351,7 @@ HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
 TIMED_REPEATS = 1
 # Rows of a fact in a curve: ten shares kept and removed, the whole and the empty model.
-CURVE_ROWS = 22
+CURVE_ROWS = 20
 # What a classifier's folds take of any data set, and what a fact takes on any machine and model.
 LEARNING_MINUTES = 0.2
 FACT_MINUTES = 0.4 / 60
@@ -346,6 +363,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "extract_activations": _extract,
     "spline_features": _from_traces,
     "intrinsic_dimension": _dimension,
+    "compare_detectors": _compare,
     "detect_toxicity": _detect,
     "probe_features": _learn,
     "build_tasks": _tokenise,
@@ -361,6 +379,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "join_contexts": contexts.join_contexts,
     "compare_contexts": contexts.compare_contexts,
     "find_neighbours": contexts.find_neighbours,
+    "steer_directions": contexts.steer_directions,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
     "validate_neurons": _validate,
@@ -370,6 +389,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "trace_queries": _query,
     "knock_out": _knock_out,
     "attribute_units": _units,
+    "trace_states": _grids,
     "time_early_exit": _time,
     "read_case": _read_case,
 }
@@ -380,6 +400,7 @@ ON_DEVICE = frozenset(
         "attribute_facts",
         "attribute_units",
         "clamp_neurons",
+        "compare_detectors",
         "compare_models",
         "check_geometry",
         "extract_activations",
@@ -391,9 +412,11 @@ ON_DEVICE = frozenset(
         "map_neurons",
         "read_case",
         "score_hub_classifier",
+        "steer_directions",
         "sweep_layers",
         "time_early_exit",
         "trace_queries",
+        "trace_states",
         "validate_neurons",
     }
 )

@@ -35,7 +35,7 @@ def run(
         settings.filter,
         settings.attribution,
         seed=settings.seed,
-        batch_tokens=compute.batch_tokens,
+        batch_tokens=loaded.batch_tokens,
     )
     provenance = loaded.provenance | {
         **settings.model_dump(mode="json", exclude={"precision"}),

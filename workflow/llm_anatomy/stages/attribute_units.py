@@ -25,12 +25,13 @@ def run(settings: UnitStage, *, model: Path, facts: Path, results: tuple[Path, .
     compute = compute_settings()
     loaded = load_model(model, settings.precision, compute)
     study = attribute_units(
-        loaded, read_table(facts, FACTS), settings.units, settings.seed, compute.batch_tokens
+        loaded, read_table(facts, FACTS), settings.units, settings.seed, loaded.batch_tokens
     )
     provenance = loaded.provenance | {
         "seed": settings.seed,
         "units": settings.units.model_dump(mode="json"),
         "facts": study.counts,
+        "set_aside": study.reasons,
     }
     write_tables(results, study.frames, provenance)
 

@@ -103,7 +103,7 @@ def _trace(
     features: Path,
     starts: Path,
 ) -> None:
-    batch_tokens = compute_settings().batch_tokens
+    batch_tokens = loaded.batch_tokens
     traced = trace_inserts(loaded, passages, settings.seed, batch_tokens)
     recorded = settings.model_dump(mode="json", include={"seed", "inserts"})
     write_table(features, PREFIX_FEATURES, traced[0], loaded.provenance | recorded)
@@ -122,7 +122,7 @@ def _ask(
         relative_threshold=settings.relative_threshold,
         absolute_threshold=settings.absolute_threshold,
     )
-    batch_tokens = compute_settings().batch_tokens
+    batch_tokens = loaded.batch_tokens
     answered = ask_prompts(
         loaded, *requests, settings.prompts, attention, settings.seed, batch_tokens, settings.chat
     )

@@ -35,7 +35,7 @@ def run(
     extraction, compute = settings.extraction, compute_settings()
     rows = shard_rows(read_table(texts, TEXTS), settings.shard, extraction.shards)
     loaded = load_model(model, settings.precision, compute)
-    read = extract_activations(loaded, rows, extraction, compute.batch_tokens, str(texts))
+    read = extract_activations(loaded, rows, extraction, loaded.batch_tokens, str(texts))
     provenance = loaded.provenance | read.provenance
     write_table(traces, TRACES, read.traces, provenance)
     write_table(states, STATES, read.states, provenance)

@@ -26,7 +26,7 @@ def run(settings: FindStage, *, model: Path, concepts: Path, concept_tokens: Pat
     """Read the MLP weights; write the most specific neurons and the tokens of every concept."""
     record = verified_record(model)
     device = choose_device(compute_settings())
-    weights = ModelWeights(model.parent)
+    weights = ModelWeights(model.parent, device)
     vocabulary = Vocabulary(weights.folder)
     result = find_concepts(
         weights, vocabulary, settings.search, settings.map, settings.seed, device

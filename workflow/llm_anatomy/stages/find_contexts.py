@@ -41,7 +41,7 @@ def run(
     read = context_texts(loaded, frames, asked, settings.seed)
     part, layers = read.shard(settings.shard, asked.shards), loaded.decoder.n_layers
     words = Vocabulary(model.parent / "weights").texts
-    seen = watch_neurons(loaded.decoder, words, part, asked, compute.batch_tokens)
+    seen = watch_neurons(loaded.decoder, words, part, asked, loaded.batch_tokens)
     provenance = loaded.provenance | contexts_provenance(read, asked, layers, settings.seed)
     whole = asked.shards == 1
     with (

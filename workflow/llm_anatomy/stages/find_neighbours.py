@@ -41,7 +41,7 @@ def run(
     if texts and asked.tokens:
         frames = {n: read_table(p, TEXTS) for n, p in zip(settings.datasets, texts, strict=True)}
         read = neighbour_texts(loaded, frames, asked, seed)
-        active = recorded_activations(loaded, read, compute.batch_tokens)
+        active = recorded_activations(loaded, read, loaded.batch_tokens)
         found.append(activation_neighbours(active, asked))
         provenance["read"] = read.counts | {"positions": len(active[0])}
     with open_table(neighbours, NEIGHBOURS, provenance) as table:

@@ -54,7 +54,7 @@ def run(
         settings.attribution,
         settings.knock_out,
         settings.seed,
-        compute.batch_tokens,
+        loaded.batch_tokens,
     )
     provenance = loaded.provenance | {
         **settings.model_dump(mode="json", include={"seed", "knock_out"}),

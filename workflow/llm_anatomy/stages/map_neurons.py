@@ -32,7 +32,7 @@ def run(settings: VocabularyStage, *, model: Path, vocabulary: Path, statistics:
     """Read one share of a model's MLP weights; write their tokens and statistics."""
     record = verified_record(model)
     device = choose_device(compute_settings())
-    weights = ModelWeights(model.parent)
+    weights = ModelWeights(model.parent, device)
     provenance = table_provenance(record, Precision()) | map_provenance(weights, settings.map)
     whole = settings.map.parts == 1
     tokens = Vocabulary(weights.folder)

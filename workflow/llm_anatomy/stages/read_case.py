@@ -31,7 +31,7 @@ def run(
         write_tables(results, {s: s.frame([]) for s in CASE_TABLES}, {"case_study": None})
         return
     loaded = load_model(model, settings.precision, compute)
-    frames = read_case(loaded, fact, queries, settings.attribution, case, compute.batch_tokens)
+    frames = read_case(loaded, fact, queries, settings.attribution, case, loaded.batch_tokens)
     provenance = loaded.provenance | {
         "case_study": case.model_dump(),
         "prompt": fact["prompt"][0],

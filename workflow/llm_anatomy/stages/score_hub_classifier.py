@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from llm_anatomy.config.base import CPU_BATCH_TOKENS
 from llm_anatomy.model.run.devices import choose_device
 from llm_anatomy.runner import compute_settings, run_stage
 from llm_anatomy.tables.core import read_provenance, read_table, write_table
@@ -24,9 +25,9 @@ def run(
     Nothing is fetched for a classifier that is one of the user's own folders.
     """
     table, compute = read_table(texts, TEXTS), compute_settings()
-    device = choose_device(compute)
+    device, budget = choose_device(compute), compute.batch_tokens or CPU_BATCH_TOKENS
     result = score_with_classifier(
-        settings.classifier, list(table["text"]), compute.batch_tokens, device, *fetched
+        settings.classifier, list(table["text"]), budget, device, *fetched
     )
     ids = list(table["text_id"])
     provenance = read_provenance(texts) | {"toxicity": settings.model_dump()}

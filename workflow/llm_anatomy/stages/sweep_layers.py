@@ -36,7 +36,7 @@ def run(settings: SweepStage, *, model: Path, examples: Path, pairs: Path, sweep
         layers=settings.layers,
         seed=settings.seed,
         method=settings.method,
-        batch_tokens=compute.batch_tokens,
+        batch_tokens=loaded.batch_tokens,
     )
     write_table(sweeps, SWEEPS, table, loaded.provenance | settings.model_dump(mode="json"))
 

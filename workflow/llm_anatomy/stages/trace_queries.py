@@ -32,7 +32,7 @@ def run(
     )
     loaded = load_model(model, settings.precision, compute)
     frames = trace_queries(
-        loaded, facts, neurons, attention_neurons, settings.queries, compute.batch_tokens
+        loaded, facts, neurons, attention_neurons, settings.queries, loaded.batch_tokens
     )
     provenance = loaded.provenance | {
         "queries": settings.queries.model_dump(),

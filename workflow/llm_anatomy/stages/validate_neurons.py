@@ -67,7 +67,7 @@ def _write_activation(
     watched, seed = settings.activation, settings.seed
     texts = read_table(source, TEXTS)["text"].tolist()
     ids, counts = sample_texts(loaded.tokenizer, texts, watched, seed, str(source))
-    budget = compute_settings().batch_tokens
+    budget = loaded.batch_tokens
     frame = compare_activations(loaded.decoder, words, decoded, ids, watched.top_positions, budget)
     write_table(target, ACTIVATION, frame, loaded.provenance | {"seed": seed} | counts)
 

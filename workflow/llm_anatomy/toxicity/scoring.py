@@ -10,7 +10,7 @@ import pandas as pd
 from llm_anatomy.data.rows import text_fault
 from llm_anatomy.geometry.extraction import Request, partitions, read_activations
 from llm_anatomy.geometry.spline import spline_features, without_bos
-from llm_anatomy.model.run.batching import encode, equal_length_batches, readable_tokens
+from llm_anatomy.model.run.batching import encode, readable_tokens, text_batches
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
 from llm_anatomy.toxicity.detector import IN_RANGE, Detector
@@ -42,7 +42,7 @@ def score_texts(
     request = Request(n_layers=detector.n_layers)
     bos = None if features["spline_features"]["include_bos"] else loaded.tokenizer.bos_token_id
     with Progress(len(ids), "texts", "score_texts") as progress:
-        for batch in equal_length_batches(ids, batch_tokens, device=decoder.device):
+        for batch in text_batches(ids, batch_tokens, decoder.device):
             start = time.perf_counter()
             read = read_activations(decoder, planes, batch, request)
             real = batch.mask.cpu().numpy()

@@ -35,12 +35,32 @@ class Projection:
         Raises:
             UserError: The module holds none.
         """
-        weight = _dense(self.name, self.module)
-        if self.transposed:
-            weight = weight.T
+        weight = self._stored()
         if self.rows is not None:
             weight = weight[self.rows.to(weight.device)]
         return weight.to(dtype)
+
+    def weight_rows(self, outputs: Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, "n in"]:
+        """`weight(dtype)[outputs]`: taken out first, so that nothing else is widened."""
+        if self.rows is not None:
+            outputs = self.rows.to(outputs.device)[outputs]
+        weight = self._stored()
+        return weight[outputs.to(weight.device)].to(dtype)
+
+    def weight_columns(
+        self, inputs: Int[Tensor, " n"], dtype: torch.dtype
+    ) -> Float[Tensor, "out n"]:
+        """`weight(dtype)[:, inputs]`: taken out first, so that nothing else is widened."""
+        weight = self._stored()
+        weight = weight[:, inputs.to(weight.device)]
+        if self.rows is not None:
+            weight = weight[self.rows.to(weight.device)]
+        return weight.to(dtype)
+
+    def _stored(self) -> Tensor:
+        """What the module holds, its other roles included [all out, in]."""
+        weight = _dense(self.name, self.module)
+        return weight.T if self.transposed else weight
 
     def bias(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, " out"] | None:
         """The bias, or None."""

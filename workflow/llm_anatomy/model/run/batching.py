@@ -3,7 +3,7 @@
 `equal_length_batches` groups texts of the same length only, so nothing is padded: another padded
 length rounds differently, while torch's kernels compute the rows of a batch alike, up to rounding
 that depends on the library behind them. `token_budget_batches` pads, for work such as generation
-where that does not matter.
+where that does not matter. `text_batches` chooses for the studies of texts.
 
 Right padding leaves the real positions of a causal model untouched: no real token can attend to a
 pad behind it, positions count from zero, and no mask is needed. The pads' own states are garbage
@@ -83,6 +83,19 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> Enco
     counts, limit = reader.warn(texts, "texts"), max(map(len, ids), default=0)
     limit = limit if max_length is None else max_length
     return EncodedTexts([row[:limit] for row in ids], [len(row) > limit for row in ids], counts)
+
+
+def text_batches(
+    ids: Sequence[Sequence[int]], budget: int, device: torch.device
+) -> Iterator[Batch]:
+    """Batches of texts for a pass whose numbers are kept.
+
+    On a processor texts of one length each: bytes do not depend on what else is in the batch. On a
+    card few texts of one length would leave it idle, so texts are padded; its numbers depend on a
+    batch's shape in their last bits either way.
+    """
+    batches = equal_length_batches if device.type == "cpu" else token_budget_batches
+    return batches(ids, budget, device=device)
 
 
 def equal_length_batches(

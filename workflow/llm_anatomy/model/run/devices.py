@@ -7,6 +7,7 @@ job to which a scheduler gave one card uses it without a lock, because nobody el
 """
 
 import fcntl
+import importlib.util
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import IO
 
 import torch
+from torch import Tensor
 
-from llm_anatomy.config.base import Compute
+from llm_anatomy.config.base import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, Compute
 from llm_anatomy.errors import UserError
 
 # Held open for the life of the process: closing a file releases its lock.
@@ -58,6 +60,28 @@ def choose_device(compute: Compute) -> str:
         f"all {count} CUDA cards are locked by other jobs; run with "
         "--resources gpu=N for N cards, or wait"
     )
+
+
+def batch_budget(compute: Compute, device: str, token_bytes: int) -> int:
+    """Most padded tokens in one forward pass: as configured, else what the device takes.
+
+    Args:
+        compute: The settings.
+        device: As `choose_device` gave it, with the model on it.
+        token_bytes: What a token takes while it passes through the model.
+    """
+    if compute.batch_tokens is not None:
+        return compute.batch_tokens
+    if device == "cpu":
+        return CPU_BATCH_TOKENS
+    free, _ = torch.cuda.mem_get_info(device)
+    # A quarter: tokens that attend to long texts take more, and another job may share the card.
+    return max(1, min(CARD_BATCH_TOKENS, free // 4 // token_bytes))
+
+
+def kernels_run_on(tensor: Tensor) -> bool:
+    """Whether Triton's kernels run where a tensor lies: on a card, with Triton installed."""
+    return tensor.is_cuda and importlib.util.find_spec("triton") is not None
 
 
 def allocated(environment: Mapping[str, str]) -> bool:

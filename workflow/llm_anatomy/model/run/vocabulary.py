@@ -3,6 +3,9 @@
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int
 from tokenizers import Tokenizer
 
 from llm_anatomy.errors import UserError
@@ -26,6 +29,9 @@ class Vocabulary:
                 "(AutoTokenizer.from_pretrained(…).save_pretrained(…))"
             )
         self._tokenizer = Tokenizer.from_file(str(file))
+        # Saved with the file as a training left them; no token is to be cut or put beside another.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
 
     @cached_property
     def texts(self) -> list[str | None]:
@@ -47,6 +53,14 @@ class Vocabulary:
     def text(self, token: int) -> str | None:
         """Text of one id; None where the head has more rows than the tokenizer has tokens."""
         return self.texts[token] if token < len(self.texts) else None
+
+    def column(self, tokens: Int[np.ndarray, " n"]) -> pa.StringArray:
+        """`text` of many ids."""
+        return self._arrow.take(pa.array(tokens, mask=tokens >= len(self._arrow)))
+
+    @cached_property
+    def _arrow(self) -> pa.StringArray:
+        return pa.array(self.texts, pa.string())
 
     @cached_property
     def _by_text(self) -> dict[str, int]:
