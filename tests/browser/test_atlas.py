@@ -4,6 +4,8 @@ import re
 from urllib.parse import quote
 
 import pytest
+from llm_anatomy.figures.exhibit import DIVERGING, PALETTE, SEQUENTIAL
+from matplotlib import colormaps
 
 from tests.browser.conftest import PICTURES
 from tests.browser.made import HOSTILE, MODELS, NEURONS
@@ -276,6 +278,17 @@ def test_every_text_stands_out_from_its_background(visit, name, scheme):
         if ratio < 4.5:
             weak.append(f"{text!r}: {ink} on {paper}, {ratio:.1f}")
     assert weak == []
+
+
+def test_colours_are_those_of_the_figures(visit):
+    visit.open("")
+    assert tuple(visit.page.evaluate("LA.chart.PALETTE")) == PALETTE
+    for name, colours in (("sequential", SEQUENTIAL), ("diverging", DIVERGING)):
+        for share in (0.0, 0.25, 0.75, 1.0):
+            shown = visit.page.evaluate(f"String(d3.rgb(LA.chart.{name}({share})))")
+            expected = [round(255 * part) for part in colormaps[colours](share)[:3]]
+            found = [int(part) for part in re.findall(r"\d+", shown)]
+            assert max(abs(a - b) for a, b in zip(expected, found, strict=True)) < 30, (name, share)
 
 
 def test_the_theme_is_switched_by_hand(visit):

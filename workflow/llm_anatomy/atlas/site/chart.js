@@ -7,7 +7,8 @@ LA.chart = (() => {
   // Okabe and Ito's palette as the figures have it (figures/exhibit.py).
   const PALETTE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"];
   const sequential = d3.interpolateCividis;
-  const diverging = (t) => d3.interpolatePuOr(1 - t);
+  // D3's runs from purple to orange, as matplotlib's PuOr_r does.
+  const diverging = d3.interpolatePuOr;
 
   // Draws again when the width changes; `make` gets the width and gives Plot's options.
   function chart(description, make, caption) {

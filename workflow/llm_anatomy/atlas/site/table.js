@@ -15,7 +15,7 @@ LA.table = (() => {
       hozAlign: spec.numeric ? "right" : "left",
       headerHozAlign: spec.numeric ? "right" : "left",
       headerTooltip: false,
-      minWidth: spec.minWidth ?? 60,
+      minWidth: spec.minWidth ?? (spec.filter ? 90 : 60),
       widthGrow: spec.grow ?? 1,
       formatter: (cell) => {
         const shown = format(cell.getValue(), cell.getData());
