@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from llm_anatomy.plan import contexts
+from llm_anatomy.plan import contexts, units
 from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import MB, Work
 from llm_anatomy.plan.sizes import ASSUMED_TOKENS
+from llm_anatomy.plan.units import PROMPT_TOKENS, facts_of
 
 # Of the passes of a sweep, what is left where layers share work (`patching/fast.py`).
 SHARED_SWEEPS = 0.5
@@ -250,23 +251,13 @@ def _experiments(job: Job) -> Work:
     return _forward(job, checked + traced + answered, n_prompts * prompts.max_new_tokens)
 
 
-def _facts(job: Job) -> float:
-    """Facts of the job's relation; of all relations where it takes them together."""
-    one = job.wildcards.get("relation")
-    return sum(
-        min(job.count_rows(asked.relation), asked.max_facts or math.inf)
-        for asked in job.configuration.facts.relations
-        if one in (None, asked.relation)
-    )
-
-
 def _attribute(job: Job) -> Work:
     shape, attribution = job.model, job.configuration.facts.attribution
     # Found by their bound, the best neurons need a few exact evaluations each; else all do.
     exact = EXACT_PER_NEURON * (attribution.neurons + attribution.attention_neurons)
     every = shape.n_layers * shape.n_neurons
     vectors = exact if attribution.search == "certified" else every
-    facts = _facts(job)
+    facts = facts_of(job)
     evaluated = facts * (vectors + attribution.curve_points) + attribution.sums * every
     subvalues = every * shape.d_model * FLOAT32 / MB
     return replace(
@@ -280,7 +271,7 @@ def _attribute(job: Job) -> Work:
 def _query(job: Job) -> Work:
     shape = job.model
     subkeys = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
-    work = _forward(job, _facts(job) * PROMPT_TOKENS, 0)
+    work = _forward(job, facts_of(job) * PROMPT_TOKENS, 0)
     return replace(work, held_mb=subkeys, output_mb=20)
 
 
@@ -299,31 +290,8 @@ def _time(job: Job) -> Work:
 
 
 def _knock_out(job: Job) -> Work:
-    runs = _facts(job) * (len(job.configuration.facts.knock_out.methods) + 8)
+    runs = facts_of(job) * (len(job.configuration.facts.knock_out.methods) + 8)
     return _forward(job, runs * PROMPT_TOKENS, runs)
-
-
-def _units(job: Job) -> Work:
-    """Scores, curves and exchanged units."""
-    units, shape = job.configuration.facts.units, job.model
-    facts = min(_facts(job), units.max_facts or math.inf)
-    kinds, methods = len(units.kinds), len(units.methods)
-    passes = facts / 2 * kinds * ((methods + 1) * CURVE_ROWS + methods * 4)
-    if "integrated_gradients" in units.methods:
-        passes += facts / 2 * kinds * 3 * units.steps * shape.n_layers
-    exchanged = units.exact_facts * kinds * (methods * units.exact_top + units.exact_sample)
-    orders = kinds * methods * facts * shape.n_layers * shape.n_neurons
-    # From a unit's layer on: half of the blocks on average.
-    work = _forward(job, (passes + exchanged / 2) * PROMPT_TOKENS, passes + exchanged)
-    return replace(work, held_mb=8 * orders / MB, output_mb=1)
-
-
-def _grids(job: Job) -> Work:
-    """Every layer restored at every position: half of the blocks of each run on average."""
-    grids, facts = job.configuration.facts.grids, _facts(job)
-    runs = min(facts, grids.max_facts or math.inf) * (grids.samples + 1)
-    rows = runs * len(grids.restored) * job.model.n_layers * PROMPT_TOKENS
-    return replace(_forward(job, rows * PROMPT_TOKENS / 2, rows), output_mb=1)
 
 
 # Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
@@ -334,13 +302,10 @@ READ_ROW_BYTES = 200
 # Bytes per text and layer of the tables of intrinsic dimension, one row per head and threshold.
 DIMENSION_BYTES = 4000
 LOGIT_BUFFER_MB = 200
-# Typical lengths, in tokens, of a prompt and of the text that measures fluency; bisection steps.
-PROMPT_TOKENS = 10
+# Typical length, in tokens, of the text that measures fluency; bisection steps.
 HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
 TIMED_REPEATS = 1
-# Rows of a fact in a curve: ten shares kept and removed, the whole and the empty model.
-CURVE_ROWS = 20
 # What a classifier's folds take of any data set, and what a fact takes on any machine and model.
 LEARNING_MINUTES = 0.2
 FACT_MINUTES = 0.4 / 60
@@ -376,8 +341,8 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "attribute_facts": _attribute,
     "trace_queries": _query,
     "knock_out": _knock_out,
-    "attribute_units": _units,
-    "trace_states": _grids,
+    "attribute_units": units.attribute_units,
+    "trace_states": units.trace_states,
     "time_early_exit": _time,
     "read_case": _read_case,
 }
