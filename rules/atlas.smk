@@ -196,6 +196,7 @@ rule atlas_overview:
     """What concerns all models: the papers' claims, and models that were compared."""
     input:
         tables=[
+            expand("results/anatomy/{model}/layers.parquet", model=MODELS),
             expand("results/{study}/claims.parquet", study=PICKED_STUDIES),
             (
                 expand(
@@ -218,6 +219,7 @@ rule atlas_overview:
     params:
         *stage_code("atlas_overview"),
         settings=settings_json(
+            models=MODELS,
             studies=PICKED_STUDIES,
             pairs=list(PAIRS.values()) if "neurons" in PICKED_STUDIES else [],
         ),

@@ -112,6 +112,15 @@ def test_denoising_and_noising_agree_on_what_helps_where_all_is_linear(calm: Dec
     assert float(torch.corrcoef(torch.stack([noising.mean(0), denoising.mean(0)]))[0, 1]) > 0.9
 
 
+def test_harmful_units_are_not_among_the_best_however_large_they_are() -> None:
+    units = [Unit(Site("ffn", 0), number) for number in range(30)]
+    exact = torch.tensor([[*range(1, 11), *[-50.0] * 10, *[0.0] * 10]]).double()
+    row = agreement(exact, exact, units)[0]
+    assert (row["recall_10"], row["same_sign"]) == (1, 1)
+    assert row["spearman"] == row["slope"] == pytest.approx(1)
+    assert agreement(-exact, exact, units)[0]["recall_10"] == 0
+
+
 def test_agreement_by_hand() -> None:
     units = [Unit(Site("ffn", 0), n) for n in range(4)] + [Unit(Site("ffn", 1), 0)]
     exact = torch.tensor([[4.0, 3.0, -2.0, 0.0, 1.0], [4.0, 3.0, -2.0, 0.0, 1.0]])

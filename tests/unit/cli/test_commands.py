@@ -162,6 +162,14 @@ def test_a_run_in_a_folder_where_another_one_works_is_refused(tmp_path, monkeypa
         pass
 
 
+def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Root may write anywhere; a file in the folder's place stops anyone.
+    (tmp_path / ".snakemake").write_text("")
+    with pytest.raises(UserError, match=r"may not be written .*; run in another folder"):
+        launch._alone().__enter__()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_reaches_the_run_and_what_it_started(tmp_path, number):
     """A stand-in for Snakemake with a job of its own; both leave a note when they are stopped."""

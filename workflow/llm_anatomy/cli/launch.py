@@ -4,7 +4,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,19 +45,18 @@ def run(arguments: Sequence[str], configuration: Configuration, cores: int) -> i
     command = [*snakemake_command(), *arguments]
     with _alone():
         if LOCKS.is_dir() and any(LOCKS.iterdir()):
-            # Of a run that was killed: nobody else works here.
-            subprocess.run([*command, "--unlock"], check=True, capture_output=True)
-        if not sys.stderr.isatty():
+            # Of a run that was killed: nobody else works here. What fails here fails again below.
+            subprocess.run([*command, "--unlock"], check=False, capture_output=True)
+        console = Console(stderr=True)
+        if not console.is_terminal or console.is_dumb_terminal:
             return _finished(_start(command, None))
-        return _watched(command, arguments, configuration, cores)
+        return _watched(command, console, Forecast(arguments, configuration), cores)
 
 
-def _watched(
-    command: Sequence[str], arguments: Sequence[str], configuration: Configuration, cores: int
-) -> int:
+def _watched(command: Sequence[str], console: Console, forecast: Forecast, cores: int) -> int:
     """Run behind a display; jobs find no terminal, and draw no bars of their own."""
     state = RunState()
-    with Forecast(arguments, configuration) as forecast:
+    with forecast:
         process = _start(command, subprocess.PIPE)
         assert process.stdout is not None
         lines: IO[str] = process.stdout
@@ -66,7 +64,7 @@ def _watched(
             follow(
                 lines,
                 state,
-                Console(stderr=True),
+                console,
                 heartbeat,
                 lambda: forecast.seconds_left(state, cores),
             )
@@ -113,8 +111,14 @@ def _handed_on(process: subprocess.Popen[str]) -> Iterator[list[int]]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Hold this folder; the lock goes with the process, however it ends."""
-    OUR_LOCK.parent.mkdir(exist_ok=True)
-    with OUR_LOCK.open("w") as file:
+    try:
+        OUR_LOCK.parent.mkdir(exist_ok=True)
+        file = OUR_LOCK.open("w")
+    except OSError as error:
+        raise UserError(
+            f"{Path.cwd()} may not be written ({error.strerror}); run in another folder"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -133,7 +133,8 @@ def random_direction(
     """A random direction of the same length."""
     generator = keyed_generator(seed, Purpose.RANDOM_DIRECTIONS, concept)
     drawn = torch.from_numpy(generator.normal(size=len(direction)))
-    return drawn * (direction.norm() / drawn.norm())
+    control: Tensor = drawn * (direction.norm() / drawn.norm())
+    return control
 
 
 def permuted_direction(
@@ -145,4 +146,5 @@ def permuted_direction(
     """The difference of means after the labels were shuffled, as long as that of the labels."""
     generator = keyed_generator(seed, Purpose.PERMUTED_LABELS, concept)
     made = difference_of_means(states, generator.permutation(positive))
-    return made * (difference_of_means(states, positive).norm() / made.norm())
+    control: Tensor = made * (difference_of_means(states, positive).norm() / made.norm())
+    return control

@@ -145,10 +145,10 @@ def target_texts(target: DirectionTarget, tables: Mapping[str, pd.DataFrame], mo
         return Texts(texts, positive, "examples")
     table, column = tables[target.dataset], f"label_{target.label}"
     if column not in table:
-        known = ", ".join(name[6:] for name in table if name.startswith("label_")) or "none"
+        known = ", ".join(name[6:] for name in map(str, table) if name.startswith("label_"))
         raise UserError(
             f"neurons.directions.targets: the data set '{target.dataset}' has no label "
-            f"'{target.label}' (it has {known})"
+            f"'{target.label}' (it has {known or 'none'})"
         )
     labelled = table[table[column].notna()]
     with_it = labelled[labelled[column].astype(bool)]["text"].tolist()[:most]
@@ -169,10 +169,10 @@ def closest_down_neuron(decoder: Decoder, tokens: Sequence[int]) -> tuple[int, i
     best = []
     for block in decoder.blocks:
         columns = torch.nn.functional.normalize(block.down.weight(torch.float32), dim=0)
-        value, neuron = (unit @ columns).amax(0).max(0)
-        best.append((float(value), block.index, int(neuron)))
-    _, layer, neuron = max(best, key=lambda each: each[0])
-    return layer, neuron
+        closest = (unit @ columns).amax(0).max(0)
+        best.append((float(closest.values), block.index, int(closest.indices)))
+    _, layer, number = max(best, key=lambda each: each[0])
+    return layer, number
 
 
 def at_equal_fluency(steering: pd.DataFrame, ratios: Sequence[float]) -> pd.DataFrame:
