@@ -87,7 +87,7 @@ class UnitAttribution(Settings):
     )
     steps: int = Field(8, ge=1, description="Points of integrated gradients.")
     exact_facts: int = Field(2, ge=0, description="Facts whose units are exchanged one by one.")
-    exact_top: int = Field(20, ge=0, description="Best units of every score that are exchanged.")
+    exact_top: int = Field(10, ge=0, description="Best units of every score that are exchanged.")
     exact_sample: int = Field(60, ge=0, description="Other units, the same number in every layer.")
     kept: int = Field(100, ge=1, description="Units of every score that are written.")
     resamples: int = Field(1000, ge=1, description="Bootstrap resamples of the facts.")
@@ -101,7 +101,7 @@ class Grids(Settings):
         description="Relations among `facts.relations` that grids are made of; [] leaves them out.",
     )
     max_facts: int | None = Field(
-        6, ge=1, description="Facts of a relation, the first of those studied; null takes all."
+        5, ge=1, description="Facts of a relation, the first of those studied; null takes all."
     )
     corruptions: list[Corruption] = Field(
         ["noise", "swap"],
@@ -109,7 +109,7 @@ class Grids(Settings):
         description="How a run is corrupted before states are restored: by `noise` on the "
         "subject, or by a `swap` for the counterfactual prompt, of equal length.",
     )
-    samples: int = Field(3, ge=1, description="Draws of noise for every fact (ROME: 10).")
+    samples: int = Field(2, ge=1, description="Draws of noise for every fact (ROME: 10).")
     noise: float = Field(
         3.0,
         gt=0,

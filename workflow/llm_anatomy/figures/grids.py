@@ -139,6 +139,8 @@ def effect_exhibit(tables: Collection, model: str, relation: str) -> Iterator[Ex
                     & (frame["restored"] == kind)
                     & (frame["role"] == role)
                 ].sort_values("layer")
+                if own.empty:
+                    continue
                 axis.plot(own["layer"], own["effect"], color=colour, label=RESTORED[kind])
                 axis.fill_between(
                     own["layer"], own["low"], own["high"], color=colour, alpha=0.15, lw=0
