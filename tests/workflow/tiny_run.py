@@ -53,6 +53,7 @@ CONFIGURATION = {
         "folds": {"n_folds": 2, "n_inner_folds": 2},
         "classifiers": {"names": ["logistic_regression"], "c": [1.0], "c_tfidf": [1.0]},
         "scoring": {"resamples": 20},
+        "detector_comparison": {"steps": 5, "penalties": [0.5], "probe_penalties": [0.1]},
     },
     "neurons": {
         "search": {

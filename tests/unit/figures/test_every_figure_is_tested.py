@@ -12,6 +12,7 @@ STUDIES = (
     "anatomy",
     "attribution",
     "contexts",
+    "detectors",
     "fact_lists",
     "facts",
     "geometry",

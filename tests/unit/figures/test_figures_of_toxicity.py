@@ -17,6 +17,7 @@ from llm_anatomy.figures.toxicity import (
     question,
     toxicity_figures,
 )
+from llm_anatomy.tables.detectors import SHIFT
 from llm_anatomy.tables.toxicity import (
     ABLATIONS,
     DUPLICATES,
@@ -204,6 +205,7 @@ def study() -> Iterator[Made]:
         rows = [{"label": f"l{i}", "used": use, "n_texts": 40} for i, use in enumerate(flags)]
         yield Made(LABELS, rows, {"dataset": dataset})
         yield Made(DUPLICATES, [{"similarity": 1.0}] * (7 * len(flags)), {"dataset": dataset})
+    yield Made(SHIFT, [], {"model": "m"})
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +216,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exhibi
         datasets=["zeta", "alpha"],
         hub_classifiers=["public"],
         comparisons=[("zeta", "alpha")],
+        compared=[],
     )
     yield by_title(toxicity_figures(tables, scope))
     plt.close("all")

@@ -22,11 +22,18 @@ from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
 from llm_anatomy.config.contexts import Contexts, Neighbours
 from llm_anatomy.config.datasets import Part
+from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.config.geometry import InsertedText, PromptCategory
 from llm_anatomy.config.neurons import Activation
 from llm_anatomy.config.patching import ArithmeticTask, PatchingSummary, RelationTask, Switch
-from llm_anatomy.config.toxicity import EarlyExit, Folds
+from llm_anatomy.config.toxicity import (
+    Baselines,
+    Classifiers,
+    EarlyExit,
+    Folds,
+    Scoring,
+)
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import mixed_texts
 from llm_anatomy.data.sampling import lowest
@@ -74,12 +81,17 @@ from llm_anatomy.tables.facts import (
 from llm_anatomy.tables.patching import FLOORS, SWEEPS
 from llm_anatomy.toxicity import latency
 from llm_anatomy.toxicity.classifiers import BoostingRecipe, random_forest
+from llm_anatomy.toxicity.compared import area_gain
+from llm_anatomy.toxicity.comparison import ComparisonSettings
 from llm_anatomy.toxicity.evaluate import LabelledTexts
+from llm_anatomy.toxicity.first_token import sparse_fits
 from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.maps import place_texts
 from llm_anatomy.toxicity.metrics import measure
 from llm_anatomy.toxicity.negatives import with_negatives
+from llm_anatomy.toxicity.operating import error_if_calibrated, mean_interval
 from llm_anatomy.toxicity.self_training import keep_labels
+from llm_anatomy.toxicity.subgroups import area_of
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.neurons.test_overlap import compared, random_layer
@@ -448,6 +460,27 @@ def metrics(world: Drawn, seed: int) -> list[float]:
     return [number for each in found for number in (each.low, each.high)]
 
 
+def labelled() -> LabelledTexts:
+    return LabelledTexts("bad", TEXTS, np.arange(60), TRUTH, FOLD, np.arange(60))
+
+
+def added(world: Drawn, seed: int) -> list[float]:
+    settings = ComparisonSettings(
+        seed=seed,
+        folds=Folds(),
+        classifiers=Classifiers(),
+        scoring=Scoring(resamples=40),
+        baselines=Baselines(),
+        comparison=DetectorComparison(),
+    )
+    return list(area_gain(SCORES, VALUES[:, 0], labelled(), settings))
+
+
+def sparse_weights(world: Drawn, seed: int) -> list[float]:
+    found = sparse_fits(VALUES, TRUTH, [0.2], 1000, seed)[0]
+    return [*found.weights.tolist(), *found.intercept.tolist()]
+
+
 def timed_texts(world: Drawn, seed: int) -> list[list[int]]:
     with pytest.MonkeyPatch.context() as patch:
         timed: list[list[int]] = []
@@ -595,6 +628,11 @@ DRAWS: dict[Purpose, Draw] = {
     ).tolist(),
     Purpose.MAPPED_TEXTS: mapped_texts,
     Purpose.TSNE: embedded,
+    Purpose.SPARSE_ORDER: sparse_weights,
+    Purpose.ADDED: added,
+    Purpose.CALIBRATION: lambda world, seed: mean_interval(SCORES, labelled(), 40, 0.9, seed),
+    Purpose.RIGHT_PROBABILITIES: lambda world, seed: error_if_calibrated(SCORES**2 / 9, 5, seed),
+    Purpose.SUBGROUPS: lambda world, seed: area_of(SCORES, labelled(), FOLD > 0, 40, seed),
     Purpose.TIMED_TEXTS: timed_texts,
     Purpose.REFERENCE_WORDS: reference(slice(None)),
     Purpose.REFERENCE_FRAGMENTS: reference(slice(1)),

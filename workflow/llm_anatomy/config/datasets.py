@@ -22,6 +22,7 @@ KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
     "text": ("texts", "prompts"),
     "template": ("texts",),
     "group": ("texts",),
+    "subgroups": ("texts",),
     "id": ("texts", *FACT_KINDS, "qa", "articles", "inserts"),
     "labels": ("texts",),
     "balance": ("texts",),
@@ -139,6 +140,12 @@ class Dataset(Settings):
         "several answers, an author, a thread. A group is in one fold and is drawn as a whole; a "
         "text without a value is on its own.",
         min_length=1,
+    )
+    subgroups: list[str] = Field(
+        [],
+        description="Columns that say whom or what a text is about, or how it is written, for "
+        "`texts`: identity terms (a list, or one value), dialect, language. Detectors are measured "
+        "inside each value.",
     )
     id: str | None = Field(
         None,
@@ -338,7 +345,7 @@ class Dataset(Settings):
     @property
     def _own_columns(self) -> str:
         """The first key that reads columns of a user's source; empty without any."""
-        keys = ("labels", "filters", "template", "group")
+        keys = ("labels", "filters", "template", "group", "subgroups")
         return next((key for key in keys if getattr(self, key)), "")
 
     @property

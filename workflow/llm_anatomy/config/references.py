@@ -95,8 +95,20 @@ def check_study_data(
         )
 
 
-def check_toxicity(toxicity: ToxicitySettings, texts: Sequence[str]) -> None:
+def check_toxicity(
+    toxicity: ToxicitySettings, texts: Sequence[str], labelled: Sequence[str]
+) -> None:
     """Data sets that the user's own comparisons name are configured; defaults may lack theirs."""
+    for key, names in (
+        ("detector_comparison.datasets", toxicity.detector_comparison.datasets),
+        ("shift.same", list(toxicity.shift.same)),
+    ):
+        name = next((name for name in names if name not in labelled), None)
+        if name is not None:
+            raise ValueError(
+                f"the key 'toxicity.{key}' names '{name}', and the "
+                f"datasets with labels are {', '.join(labelled) or 'none'}"
+            )
     named = [
         *(
             ("hard_negatives", name)

@@ -82,7 +82,7 @@ class Configuration(Settings):
             self.studies, self.geometry, self.patching, self.facts, self.datasets
         )
         references.check_study_data(self.studies, self.dataset_names, self.labelled_datasets)
-        references.check_toxicity(self.toxicity, texts)
+        references.check_toxicity(self.toxicity, texts, self.labelled_datasets)
         if "neurons" in self.studies:
             references.check_neurons(self.neurons, self.model_names, self.dataset_names)
             references.check_directions(self.neurons.directions, texts)

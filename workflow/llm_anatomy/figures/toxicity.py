@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llm_anatomy.figures.detectors import detector_figures, shift_figures
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
 from llm_anatomy.figures.toxicity_scores import score_exhibits
 from llm_anatomy.tables.collection import Collection
@@ -75,6 +76,9 @@ def toxicity_figures(tables: Collection, scope: ToxicityScope) -> Iterator[Exhib
             owner = {"model": model, "dataset": dataset, "easy": easy}
             subject = Subject(model, dataset, tables.path(HARD_NEGATIVES, **owner))
             yield negatives(tables.frame(HARD_NEGATIVES, **owner), easy, subject)
+        for dataset in scope.compared:
+            yield from detector_figures(tables, model, dataset)
+        yield from shift_figures(tables, model)
         owner = {"model": model, "dataset": first}
         subject = Subject(model, first, tables.path(EARLY_EXIT, **owner))
         yield early_exit(tables.frame(EARLY_EXIT, **owner), tables.frame(METRICS, **owner), subject)

@@ -46,6 +46,11 @@ class Purpose(StrEnum):
     MAPPED_TEXTS = "texts on a map"
     TSNE = "t-SNE"
     TIMED_TEXTS = "texts timed"
+    SPARSE_ORDER = "order of a sparse model's weights"
+    ADDED = "bootstrap of what features add"
+    CALIBRATION = "bootstrap of a mean over texts"
+    RIGHT_PROBABILITIES = "labels where every probability is right"
+    SUBGROUPS = "bootstrap of areas within groups of texts"
     # Neurons.
     REFERENCE_WORDS = "reference words"
     REFERENCE_FRAGMENTS = "reference fragments of words"

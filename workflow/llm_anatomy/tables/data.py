@@ -23,6 +23,13 @@ TEXTS = TableSchema(
             pattern="group",
         ),
         Column(
+            "subgroup_{name}",
+            pa.list_(pa.string()),
+            "Values of a column of subgroups; missing where a row has none.",
+            nullable=True,
+            pattern=r"subgroup_.+",
+        ),
+        Column(
             "label_{name}",
             pa.bool_(),
             "Whether the label applies; missing where the source does not say.",
