@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from llm_anatomy.attribution.experiment import areas, curve_rows, halves, random_ranking
+from llm_anatomy.attribution.areas import JudgedCurve, resampled_facts
+from llm_anatomy.attribution.experiment import halves, random_ranking
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit
@@ -592,8 +593,8 @@ def counterfactuals(world: Drawn, seed: int) -> list[str]:
 def faithfulness(world: Drawn, seed: int) -> list[Any]:
     values = torch.from_numpy(VALUES[:9, :2])
     curve = FaithfulnessCurve((0.5, 1.0), values, values, values[:, 0] + 9, values[:, 1] - 9)
-    rows = curve_rows(curve, 40, seed, {})
-    return [*(row["low"] for row in rows), areas(curve, 40, seed, {})["cpr_low"]]
+    judged = JudgedCurve(curve, resampled_facts(9, 40, seed))
+    return [*(row["low"] for row in judged.rows({})), judged.areas({})["cpr_low"]]
 
 
 def own_texts() -> dict[str, pd.DataFrame]:
