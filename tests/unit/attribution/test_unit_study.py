@@ -147,7 +147,8 @@ def test_scores_losses_and_curves_share_one_mean_of_the_facts_that_rank(
         made.frames[tables.AREAS].query("method == 'attribution_patching'").to_dict("records")
     )
     curve = measured_curve(decoder, judged, ranking_of(scores, units), own, 512)
-    assert area_row["cpr"] == pytest.approx(area(SHARES, curve.faithfulness("keep")), rel=1e-3)
+    expected = float(area(SHARES, curve.faithfulness("keep")))
+    assert area_row["cpr"] == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

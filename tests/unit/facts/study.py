@@ -140,7 +140,7 @@ def later_stages(
     conclude_facts.run(
         FactsScope(seed=0, models=["tiny"], relations=names),
         tables=(
-            *of("facts", "curve", "neuron_importance"),
+            *of("facts", "intake", "curve", "neuron_importance"),
             *(answers, methods, query_neurons),
             *(*summaries.values(), *cases.values()),
         ),

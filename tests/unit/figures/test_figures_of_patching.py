@@ -65,7 +65,7 @@ SUMS = {
 # Manipulation, strength, subset, metric, quantity, layer, depth, low, high.
 DEPTH_ROWS = [
     ("switch", None, "clean_correct", "original", "crossover", 3, 0.75, 3, 3),
-    ("switch", None, "all", "original", "crossover", 2, 0.5, 1, 3),
+    ("switch", None, "all", "original", "crossover", 1, 0.25, 1, 3),
     ("switch", None, "all", "original", "transition_width", 1, 0.25, 0, 2),
     ("noise", None, "clean_correct", "correct", "drop_free_10", 0, 0.0, 0, 0),
     ("noise", None, "all", "kl", "drop_free_10", 1, 0.25, 0, 0),
@@ -260,7 +260,7 @@ def test_where_the_original_answer_is_ahead_and_neither_is_given(
     caption = shown["capitals: original, donor's or neither answer of m"].caption
     assert (
         "16 examples, of which the clean model gets 0.812 right; the original answer is ahead "
-        "from k = 2 of 4 on (0.50 of the depth, 95 % interval 1 to 3). "
+        "from k = 1 of 4 on (0.25 of the depth, 95 % interval 1 to 3). "
         "Neither answer is given most often at k = 2 (0.260). In"
     ) in caption
     caption = shown["capitals: original, donor's or neither answer of n"].caption
@@ -291,13 +291,13 @@ def test_whose_answer_is_an_image_by_layer(shown: dict[str, Exhibit]) -> None:
 def test_crossovers_and_pairs_are_said(shown: dict[str, Exhibit]) -> None:
     exhibit = shown["capitals: whose answer, when the subject is switched at layer k"]
     assert (
-        " m: the original answer is ahead from k = 2 of 4 on (0.50 of the depth, 95 % interval "
+        " m: the original answer is ahead from k = 1 of 4 on (0.25 of the depth, 95 % interval "
         "1 to 3). n: the original answer never stays ahead of the donor's in 4 layers. Pairs by "
         "alignment of the two subjects' tokens: 3 equal length, 2 last token; 5 examples set aside."
     ) in exhibit.caption
     rows = rows_shown(exhibit, filled(DEPTHS, depths(DEPTH_ROWS)))
     assert rows.index.tolist() == [0, 1, 2]
-    assert rows["layer"].tolist() == [3, 2, 1]
+    assert rows["layer"].tolist() == [3, 1, 1]
 
 
 @draws(switch_on_relative_depth)
@@ -337,7 +337,7 @@ def test_curves_beside_the_papers_are_relative_to_their_maximum(
 @says(switch_on_relative_depth)
 def test_crossovers_are_said_beside_the_papers(shown: dict[str, Exhibit]) -> None:
     caption = shown["capitals: the switch beside the paper's models, on relative depth"].caption
-    assert " m: the original answer is ahead from k = 2 of 4 on (0.50 of the depth" in caption
+    assert " m: the original answer is ahead from k = 1 of 4 on (0.25 of the depth" in caption
     assert " n: the original answer never stays ahead of the donor's in 4 layers." in caption
 
 

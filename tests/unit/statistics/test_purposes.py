@@ -15,11 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from llm_anatomy.attribution.experiment import areas, curve_rows, halves, random_ranking
+from llm_anatomy.attribution.areas import JudgedCurve, resampled_facts
+from llm_anatomy.attribution.experiment import halves, random_ranking
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
+from llm_anatomy.attribution.grids import average_effects, corrupted_facts
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
+from llm_anatomy.config.attribution import Grids
 from llm_anatomy.config.contexts import Contexts, Neighbours
 from llm_anatomy.config.datasets import Part
 from llm_anatomy.config.detectors import DetectorComparison
@@ -47,6 +50,7 @@ from llm_anatomy.geometry.outcomes import train_scorer
 from llm_anatomy.geometry.prompts import build_prompts
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.activation import sample_texts
 from llm_anatomy.neurons.concepts import control_neurons
@@ -592,8 +596,8 @@ def counterfactuals(world: Drawn, seed: int) -> list[str]:
 def faithfulness(world: Drawn, seed: int) -> list[Any]:
     values = torch.from_numpy(VALUES[:9, :2])
     curve = FaithfulnessCurve((0.5, 1.0), values, values, values[:, 0] + 9, values[:, 1] - 9)
-    rows = curve_rows(curve, 40, seed, {})
-    return [*(row["low"] for row in rows), areas(curve, 40, seed, {})["cpr_low"]]
+    judged = JudgedCurve(curve, resampled_facts(9, 40, seed))
+    return [*(row["low"] for row in judged.rows({})), judged.areas({})["cpr_low"]]
 
 
 def own_texts() -> dict[str, pd.DataFrame]:
@@ -604,7 +608,35 @@ def words_and_contexts(seed: int) -> LayerOverlap:
     return compared(*random_layer(0), seed=seed)[1]
 
 
+def tracing_noise(world: Drawn, seed: int) -> list[Any]:
+    text = "The city of Rome is"
+    facts = pd.DataFrame(
+        {
+            "example_id": ["a"], "subject": ["Rome"], "prompt": [text], "gold_token": [5],
+            "tokens": [world.tokenizer(text)["input_ids"]],
+        }
+    )  # fmt: skip
+    asked = Grids(corruptions=["noise"])
+    replay = Replay(world.model.decoder)
+    found, why = corrupted_facts(replay, world.tokenizer, facts, facts, asked, seed)
+    assert found, why
+    return [fact.starts.tolist() for fact in found]
+
+
+def indirect_effects(world: Drawn, seed: int) -> list[float]:
+    grid = pd.DataFrame(
+        {
+            "corruption": "noise", "restored": "state", "window": 1, "role": "last", "layer": 0,
+            "example_id": [str(n) for n in range(9)], "effect": VALUES[:9, 0],
+            "contrast_effect": 0.0,
+        }
+    )  # fmt: skip
+    return average_effects(grid, 40, seed)["low"].tolist()
+
+
 DRAWS: dict[Purpose, Draw] = {
+    Purpose.TRACING_NOISE: tracing_noise,
+    Purpose.TRACING_EFFECTS: indirect_effects,
     Purpose.DATA_SAMPLE: lambda world, seed: lowest(items(), 9, seed)[0],
     Purpose.PASSAGES: passages,
     Purpose.PASSAGE_PLACES: passage_places,
