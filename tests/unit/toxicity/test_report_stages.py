@@ -30,12 +30,14 @@ from llm_anatomy.stages import (
     conclude_toxicity,
     detect_toxicity,
     probe_features,
+    shift_detectors,
     split_texts,
     time_early_exit,
 )
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TABLE_KEY, TableSchema, read_table, write_table
+from llm_anatomy.tables.detectors import SHIFT
 from llm_anatomy.tables.toxicity import (
     ABLATIONS,
     CHOICES,
@@ -94,6 +96,13 @@ def project(tmp_path_factory):
             easy_texts=domains.texts,
             easy_spline_features=domains.spline_features,
             metrics=place(folder, HARD_NEGATIVES, dataset="single", easy="domains"),
+        )
+        shift_detectors.run(
+            shift_detectors.ShiftStage(datasets=["single", "domains"], same={}, **COMMON),
+            texts=(single.texts, domains.texts),
+            folds=tuple(place(folder, FOLDS, dataset=name) for name in ("single", "domains")),
+            features=(single.spline_features, domains.spline_features),
+            shift=place(folder, SHIFT),
         )
     times = {
         "n_layers": [4, 3, 4],
@@ -181,7 +190,7 @@ def conclude(project: Path, tables: tuple[Path, ...], **changes: object) -> pd.D
 
 
 NAMES = {"models": [MODEL], "datasets": ["single", "domains"], "hub_classifiers": []}
-NAMES |= {"comparisons": [["single", "domains"]]}
+NAMES |= {"comparisons": [["single", "domains"]], "compared": []}
 
 
 def with_classifier(project: Path) -> tuple[Path, ...]:

@@ -78,6 +78,8 @@ def untested_claims(model: str, made: Sequence[Claim]) -> list[Claim]:
         DOMAINS: "it takes a data set with three classes or more of which every text has one, and "
         "this run has none",
         EASY_NEGATIVES: "the key toxicity.hard_negatives names no data sets to compare",
+        ADDITION: "detectors were compared on no data set; toxicity.detector_comparison.datasets "
+        "names them",
         JIGSAW: "needs the Jigsaw data. The paper's training file of 223,549 rows equals the "
         "2018 training and test sets together, so its test texts were training texts; "
         "config/papers/geometry.yaml trains on the 2018 training set alone",
