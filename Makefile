@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 # How many mutants `make mutants` plants.
 SAMPLE ?= 300
-.PHONY: help run test lint unit quick site slurm-test quantised-test s3-test resume-test wheel-test scale-test kernel-test browser-test atlas-scale-test assets mutants docs plan verify clean install
+.PHONY: help run test lint unit quick site slurm-test quantised-test s3-test resume-test wheel-test scale-test kernel-test browser-test atlas-scale-test assets bench bench-gpu mutants docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -84,6 +84,22 @@ atlas-scale-test: $(INSTALLED) ## The atlas of 458,752 neurons in Chromium: time
 
 assets: $(INSTALLED) ## Fetch the atlas's libraries again from npm, and check that they are the pinned ones.
 	$(BIN)/python -m llm_anatomy.cli.assets
+
+# Peers stand in environments of their own, for their pins; one that cannot be installed is left out.
+BENCHED := smollm2-135m-instruct
+PEERS := transformer_lens nnsight
+bench: $(INSTALLED) ## Measure beside the plain work and beside peers on this processor (10 minutes on a quiet one).
+	@for peer in $(PEERS); do test -f .bench/$$peer/.installed && continue; \
+	pip=".bench/$$peer/bin/python -m pip --disable-pip-version-check install -q --retries 1"; \
+	$(PYTHON) -m venv .bench/$$peer && { $$pip "torch==$(TORCH_VERSION)+cpu" 2> /dev/null \
+	|| $$pip --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)" 2> /dev/null || $$pip "torch==$(TORCH_VERSION)"; } \
+	&& $$pip -r envs/bench-$$peer.lock && touch .bench/$$peer/.installed || rm -rf .bench/$$peer; done
+	$(BIN)/snakemake --cores $(CORES) results/models/$(BENCHED)/provenance.json
+	$(BIN)/python -m benchmarks.side_by_side results/models/$(BENCHED)/provenance.json --peers .bench \
+	$(addprefix --detector ,$(firstword $(wildcard results/toxicity/$(BENCHED)/*/detector.safetensors)))
+
+bench-gpu: $(INSTALLED) ## Measure on the first card, with random weights of an 8B model's shapes (5 minutes).
+	$(BIN)/python -m benchmarks.card
 
 # The tester has a venv of its own: none of it is in the lock that the workflow and its tests run with.
 mutants: $(INSTALLED) ## Plant SAMPLE small faults in a copy, count those that tests notice (hours; resumable).

@@ -60,10 +60,13 @@ atlas_text_tables = lambda wildcards: [
     ),
 ]
 
-# What makes neurons fire, where a data set of texts is configured.
+# A model's closest neurons, and what makes them fire where a data set of texts is configured.
 atlas_context_tables = expand(
     "results/neurons/{{model}}/{table}.parquet",
-    table=["contexts", "activity", "context_words"] if CONTEXT_DATASETS else [],
+    table=[
+        "neighbours",
+        *(["contexts", "activity", "context_words"] if CONTEXT_DATASETS else []),
+    ],
 )
 
 # Which study fills which part.
@@ -71,7 +74,7 @@ ATLAS_PARTS = {
     part: study
     for part, study in {
         "neurons": "neurons",
-        **({"contexts": "neurons"} if atlas_context_tables else {}),
+        "contexts": "neurons",
         "facts": "facts",
         "patching": "patching",
         "texts": "geometry",
@@ -193,6 +196,7 @@ rule atlas_overview:
     """What concerns all models: the papers' claims, and models that were compared."""
     input:
         tables=[
+            expand("results/anatomy/{model}/layers.parquet", model=MODELS),
             expand("results/{study}/claims.parquet", study=PICKED_STUDIES),
             (
                 expand(
@@ -215,6 +219,7 @@ rule atlas_overview:
     params:
         *stage_code("atlas_overview"),
         settings=settings_json(
+            models=MODELS,
             studies=PICKED_STUDIES,
             pairs=list(PAIRS.values()) if "neurons" in PICKED_STUDIES else [],
         ),

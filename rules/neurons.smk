@@ -38,6 +38,10 @@ context_parts = lambda table: (
     )
 )
 
+# The concepts whose texts are configured, and the data sets that they name.
+STEERED = NEURONS.directions.targets_among([dataset.name for dataset in CONFIG.texts])
+STEERED_DATASETS = sorted({target.dataset for target in STEERED if target.dataset})
+
 # What clamps, favourites and edits depend on.
 clamp_settings = lambda wildcards: (
     settings_json(
@@ -270,6 +274,38 @@ rule clamp_neurons:
         stage_command("clamp_neurons")
 
 
+rule steer_directions:
+    """What the model says while a concept's direction is added or projected out, beside clamps."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        concepts="results/neurons/{model}/concepts.parquet",
+        texts=expand("results/data/{dataset}.parquet", dataset=STEERED_DATASETS),
+    output:
+        directions="results/neurons/{model}/directions.parquet",
+        steering="results/neurons/{model}/steering.parquet",
+        equal_fluency="results/neurons/{model}/equal_fluency.parquet",
+    log:
+        "logs/steer_directions/{model}.log",
+    benchmark:
+        "logs/benchmarks/steer_directions/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("steer_directions", CONFIG),
+    params:
+        *stage_code("steer_directions"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            named=NEURONS.search.concepts,
+            directions=NEURONS.directions,
+            held_text=NEURONS.clamping.held_text,
+            datasets=STEERED_DATASETS,
+        ),
+    shell:
+        stage_command("steer_directions")
+
+
 rule validate_neurons:
     """Whether a clamp raises the token that a neuron decodes to, and texts with it make it fire."""
     input:
@@ -371,6 +407,7 @@ NEURON_TABLES = expand(
         "sign_tests",
         "edits",
         "neighbours",
+        *(["directions", "steering", "equal_fluency"] if STEERED else []),
         *(["activation"] if NEURON_DATASET else []),
         *(
             ["contexts", "activity", "context_words", "context_overlap"]

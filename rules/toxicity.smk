@@ -3,6 +3,7 @@
 # Runs on every text dataset that has labels; a dataset without any takes no part.
 TOXICITY = CONFIG.toxicity
 LABELLED = CONFIG.labelled_datasets
+COMPARED = TOXICITY.compared(LABELLED)
 HUB_CLASSIFIERS = [classifier.name for classifier in TOXICITY.baselines.hub_classifiers]
 
 
@@ -36,7 +37,14 @@ HUB_METRICS = expand(
     dataset=LABELLED,
     classifier=HUB_CLASSIFIERS,
 )
-OTHER_TABLES = toxicity_tables("early_exit", LABELLED[:1]) + [
+OTHER_TABLES = [
+    *toxicity_tables("early_exit", LABELLED[:1]),
+    *toxicity_tables("detectors/detectors", COMPARED),
+    *toxicity_tables("detectors/operating_points", COMPARED),
+    *toxicity_tables("detectors/reliability", COMPARED),
+    *toxicity_tables("detectors/subgroups", COMPARED),
+    *expand("results/toxicity/{model}/shift.parquet", model=MODELS),
+] + [
     f"results/toxicity/{model}/{pair.dataset}/hard_negatives/{pair.easy}.parquet"
     for model in MODELS
     for pair in CONFIG.hard_negatives
@@ -102,6 +110,61 @@ rule detect_toxicity:
         ),
     shell:
         stage_command("detect_toxicity")
+
+
+rule compare_detectors:
+    """Detectors beside each other: thresholds, calibration and cost; asks the model every text."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        texts="results/data/{dataset}.parquet",
+        folds="results/toxicity/folds/{dataset}/folds.parquet",
+        spline_features="results/geometry/{model}/{dataset}/spline_features.parquet",
+        intrinsic_dimension="results/geometry/{model}/{dataset}/intrinsic_dimension.parquet",
+        states=shard_files("states"),
+        traces=shard_files("traces"),
+        predictions="results/toxicity/{model}/{dataset}/predictions.parquet",
+        choices="results/toxicity/{model}/{dataset}/choices.parquet",
+    output:
+        tables=expand(
+            "results/toxicity/{model}/{dataset}/detectors/{table}.parquet",
+            table=[
+                "detectors",
+                "operating_points",
+                "reliability",
+                "subgroups",
+                "answer_tokens",
+            ],
+            allow_missing=True,
+        ),
+        kept=directory("results/toxicity/{model}/{dataset}/detectors/kept"),
+    log:
+        "logs/compare_detectors/{model}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/compare_detectors/{model}/{dataset}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("compare_detectors", CONFIG),
+    params:
+        *stage_code("compare_detectors"),
+        settings=lambda wildcards: settings_json(
+            seed=CONFIG.seed,
+            dataset=wildcards.dataset,
+            precision=CONFIG.precision,
+            chat=CONFIG.chat(wildcards.model),
+            include_bos=CONFIG.geometry.spline_features.include_bos,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            baselines=TOXICITY.baselines.model_dump(
+                mode="json", exclude={"hub_classifiers"}
+            ),
+            scoring=TOXICITY.scoring,
+            comparison=TOXICITY.detector_comparison.model_dump(
+                mode="json", exclude={"datasets"}
+            ),
+        ),
+    shell:
+        stage_command("compare_detectors")
 
 
 rule probe_features:
@@ -196,6 +259,39 @@ rule transfer_detector:
         stage_command("transfer_detector")
 
 
+rule shift_detectors:
+    """Train on each labelled dataset, test on every other that has the same label."""
+    input:
+        texts=expand("results/data/{dataset}.parquet", dataset=LABELLED),
+        folds=fold_tables("folds"),
+        features=expand(
+            "results/geometry/{model}/{dataset}/spline_features.parquet",
+            dataset=LABELLED,
+            allow_missing=True,
+        ),
+    output:
+        shift="results/toxicity/{model}/shift.parquet",
+    log:
+        "logs/shift_detectors/{model}.log",
+    benchmark:
+        "logs/benchmarks/shift_detectors/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("shift_detectors", CONFIG),
+    params:
+        *stage_code("shift_detectors"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            datasets=LABELLED,
+            folds=TOXICITY.folds,
+            classifiers=TOXICITY.classifiers,
+            scoring=TOXICITY.scoring,
+            same=TOXICITY.shift.same,
+        ),
+    shell:
+        stage_command("shift_detectors")
+
+
 rule fetch_classifier:
     """Fetch a text classifier from the Hugging Face hub."""
     output:
@@ -278,6 +374,8 @@ rule conclude_toxicity:
             fold_tables("folds"),
             fold_tables("labels"),
             fold_tables("duplicates"),
+            expand("results/data/{dataset}.parquet", dataset=LABELLED),
+            toxicity_tables("predictions"),
             toxicity_tables("metrics"),
             toxicity_tables("ablations"),
             toxicity_tables("self_training"),
@@ -305,6 +403,7 @@ rule conclude_toxicity:
             models=MODELS,
             datasets=LABELLED,
             hub_classifiers=HUB_CLASSIFIERS,
+            compared=COMPARED,
             comparisons=[(pair.dataset, pair.easy) for pair in CONFIG.hard_negatives],
         ),
     shell:

@@ -15,6 +15,7 @@ from llm_anatomy.atlas.page import page_html, write_assets
 from llm_anatomy.atlas.patching import patching_chunks
 from llm_anatomy.atlas.texts import text_chunks
 from llm_anatomy.tables import facts, geometry, neurons, patching, toxicity
+from llm_anatomy.tables.anatomy import ANATOMY
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import Column, TableSchema
@@ -328,6 +329,12 @@ def _overview(folder):
         for model in MODELS
         for number in range(12)
     ]
-    path = write(folder, CLAIMS, claims, study="facts")
-    tables = Collection([path], [CLAIMS, neurons.AGREEMENT, neurons.CHANGED])
-    return overview_chunks(tables, ["facts"], [])
+    layers = [
+        filled(ANATOMY, study=study, series=HOSTILE[1], layer=layer, value=float(layer))
+        for study in ("geometry", "neurons", "patching", "facts")
+        for layer in range(LAYERS)
+    ]
+    paths = [write(folder, ANATOMY, layers, model=model) for model in MODELS]
+    paths.append(write(folder, CLAIMS, claims, study="facts"))
+    tables = Collection(paths, [ANATOMY, CLAIMS, neurons.AGREEMENT, neurons.CHANGED])
+    return overview_chunks(tables, MODELS, ["facts"], [])

@@ -81,7 +81,7 @@ def large(tmp_path_factory):
     with atomic_folder(atlas / "neurons/large") as place:
         write_part(place, "neurons/large", neuron_chunks(tables, "large"))
     with atomic_folder(atlas / "overview") as place:
-        write_part(place, "overview", [("claims", {}), ("pairs", [])])
+        write_part(place, "overview", [("anatomy", {}), ("claims", {}), ("pairs", [])])
     with atomic_folder(atlas / "assets") as place:
         write_assets(place, ["large"], ["neurons"])
     (atlas / "index.html").write_text(page_html(["large"], ["neurons"]), encoding="utf-8")

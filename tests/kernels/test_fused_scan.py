@@ -1,9 +1,5 @@
 """The map's kernel against softmax(U w) in float64, through Triton's interpreter or on a card."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -176,32 +172,3 @@ def test_a_card_with_triton_takes_the_kernel() -> None:
     decoder = HeadDecoder(torch.randn(300, 16, device="cuda"), 5, screen=True)
     assert isinstance(decoder.scanner, FusedScanner)
     assert not decoder.screen
-
-
-COMPILED = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from llm_anatomy.neurons.fused_scan import _take_row
-
-names = _take_row.arg_names
-sizes = {"vocab": 128256, "columns": 128256, "block": 64, "at_once": 16}
-types = {name: "constexpr" if name in sizes else "*fp32" for name in names} | {"rows": "i32"}
-constants = {(names.index(name),): size for name, size in sizes.items()}
-source = ASTSource(_take_row, types, constants)
-for capability in (80, 90):
-    kernel = triton.compile(source, target=GPUTarget("cuda", capability, 32))
-    print("kernel", capability, len(kernel.asm["cubin"]) > 0, ".local" in kernel.asm["ptx"])
-"""
-
-
-def test_the_kernel_compiles_for_cards_and_spills_nothing(triton) -> None:
-    """No card is needed to compile; the interpreter accepts what a card's compiler does not."""
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert "kernel 80 True False" in done.stdout
-    assert "kernel 90 True False" in done.stdout

@@ -3,9 +3,14 @@
 import json
 
 import pytest
+import torch
+from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.loading import LoadedModel
+from llm_anatomy.model.run.proof import prove
 
-from benchmarks import card, measure
+from benchmarks import card, measure, rules, side_by_side
 from benchmarks.measure import Row
+from tests.tiny import tiny_model, tiny_tokenizer
 
 
 def test_the_benchmark_of_a_card_runs_on_a_processor():
@@ -63,3 +68,30 @@ def test_a_table_replaces_the_last_one_alone(tmp_path):
     for text in ("first", "second"):
         measure.into_page(page, "cpu", text)
     assert page.read_text() == "a\n<!-- cpu: `make bench` -->\nsecond\n<!-- end of cpu -->\nb\n"
+
+
+def test_the_benchmark_beside_peers_runs_without_them(tmp_path, capsys):
+    loaded = LoadedModel(prove(resolve(tiny_model("llama"))), tiny_tokenizer(), {"model": "tiny"})
+    peers = tmp_path / "none"
+    with torch.no_grad():
+        rows = side_by_side.measure_all(
+            loaded, tmp_path / "provenance.json", side_by_side.QUICK, peers, None
+        )
+    named = [row.name for row in rows]
+    assert len(set(named)) == len(named)
+    assert sum(name.startswith("sweep of") for name in named) == 5
+    assert sum(name.startswith("growth over") for name in named) == 3
+    assert all(row.figure > 0 for row in rows if not row.name.startswith("growth"))
+    left_out = capsys.readouterr().err
+    assert "the rows of transformer_lens are left out" in left_out
+    assert "the row of scoring is left out" in left_out
+
+
+def test_the_times_of_a_run_are_added_up_by_rule(tmp_path):
+    header = "s\th:m:s\tmax_rss\tcpu_time\n"
+    for path, seconds, cpu in (("map/m.tsv", 10, 9), ("map/n.tsv", 5, 4), ("other.tsv", 2, 1)):
+        file = tmp_path / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{header}{seconds}\t0:00:{seconds}\t{100 * cpu}\t{cpu}\n")
+    assert rules.by_rule(tmp_path) == [("map", 2, 15.0, 13.0, 900.0), ("other", 1, 2.0, 1.0, 100.0)]
+    assert "| `map` | 2 | 15 | 13 | 900 |" in rules.table(tmp_path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
+from llm_anatomy.atlas.chunks import read_script
 from llm_anatomy.tables.core import TABLE_KEY, read_arrow
 from llm_anatomy.tables.registry import ALL_TABLES
 
@@ -28,6 +29,21 @@ def test_every_study_has_claims_figures_and_a_place_in_the_report(finished):
         assert list((results / "figures" / study).glob("*.png"))
         assert study in report.lower()
     assert "http://" not in report.replace("http://www.w3.org", ""), "the report opens offline"
+
+
+def test_the_atlas_has_a_part_for_every_study_and_its_page_names_them(finished):
+    atlas = finished.folder / "results/atlas"
+    assert (atlas / "index.html").read_text().count("<script defer") > 10
+    name, run = read_script((atlas / "assets/run.js").read_text())
+    assert name == "assets/run"
+    assert run["models"] == ["tiny"]
+    assert set(run["parts"]) == {"neurons", "contexts", "facts", "patching", "texts"}
+    for part in run["parts"]:
+        name, index = read_script((atlas / part / "tiny/index.js").read_text())
+        assert name == f"{part}/tiny/index"
+        assert index["model"] == "tiny"
+    _, (anatomy) = read_script((atlas / "overview/anatomy.js").read_text())
+    assert set(anatomy["tiny"]["study"]) == {"geometry", "neurons", "patching", "facts"}
 
 
 def test_every_table_is_declared_and_lies_where_its_declaration_says(finished):

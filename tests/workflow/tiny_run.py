@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.tiny import save_tiny_model
+from tests.tiny import INITIALS, WORDS, save_tiny_model
 
 COUNTRIES = {
     "France": "Paris",
@@ -53,6 +53,7 @@ CONFIGURATION = {
         "folds": {"n_folds": 2, "n_inner_folds": 2},
         "classifiers": {"names": ["logistic_regression"], "c": [1.0], "c_tfidf": [1.0]},
         "scoring": {"resamples": 20},
+        "detector_comparison": {"steps": 5, "penalties": [0.5], "probe_penalties": [0.1]},
     },
     "neurons": {
         "search": {
@@ -74,6 +75,18 @@ CONFIGURATION = {
         "activation": {"texts": 4, "max_tokens": 8, "neurons_per_layer": 2, "top_positions": 3},
         "contexts": {"tokens": 400, "max_length": 12, "count": 2, "before": 2, "shards": 2},
         "neighbours": {"count": 2, "tokens": 200, "max_length": 8},
+        "directions": {
+            "targets": [
+                {
+                    "concept": "city",
+                    "prompt": "The capital is",
+                    "dataset": "remarks",
+                    "label": "angry",
+                }
+            ],
+            "doses": [1.0],
+            "values": [2.0],
+        },
         "fine_tune": {"steps": 2, "batch": 2, "max_tokens": 8},
         "edit": {"concepts": ["city"], "rows": [1]},
     },
@@ -106,12 +119,13 @@ CONFIGURATION = {
         "units": {
             "relations": ["capitals"],
             "max_facts": 6,
-            "methods": ["attribution_patching", "relevance_patching"],
+            "methods": ["attribution_patching", "log_prob_increase", "norm"],
             "exact_facts": 1,
             "exact_top": 2,
             "exact_sample": 4,
             "resamples": 20,
         },
+        "grids": {"relations": ["capitals"], "max_facts": 5, "samples": 1, "resamples": 20},
         "case_study": {"subject": "France", "contrasts": [" Rome"], "units": 2, "tokens": 2},
     },
 }
@@ -119,7 +133,8 @@ CONFIGURATION = {
 
 def write_tiny_run(folder: Path, name: str = "tiny.yaml") -> None:
     """Write the model folder, both CSV files and the configuration that names them."""
-    save_tiny_model(folder / "tiny-model")
+    # Answers that all begin with one token would leave no two facts to exchange.
+    save_tiny_model(folder / "tiny-model", words=(*WORDS, *INITIALS))
     rows = ["remark,angry"]
     for angry, beginnings in ((0, CALM), (1, ANGRY)):
         rows += [f'"{start} {end}",{angry}' for start in beginnings for end in ENDINGS]

@@ -5,10 +5,9 @@ import math
 import pandas as pd
 import pytest
 import torch
+from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampled_facts
 from llm_anatomy.attribution.experiment import (
     agreement,
-    areas,
-    curve_rows,
     effects_of_units,
     halves,
     measured_curve,
@@ -45,7 +44,7 @@ def test_pairs_have_one_length_and_other_answers_and_lonely_facts_are_named() ->
         }
     )
     pairs, alone = pair_facts(facts, 0)
-    assert alone == ["d"]
+    assert set(alone) == {"d"}
     # Only c answers otherwise than a, b and e; c may be paired with any of the three.
     assert [(p.example_id, p.other_id) for p in pairs if p.example_id != "c"] == [
         ("a", "c"),
@@ -111,6 +110,15 @@ def test_denoising_and_noising_agree_on_what_helps_where_all_is_linear(calm: Dec
     noising = helpfulness(calm, PAIRS, units, UnitScoring("attribution_patching"), 512)
     denoising = helpfulness(calm, PAIRS, units, UnitScoring("denoising"), 512)
     assert float(torch.corrcoef(torch.stack([noising.mean(0), denoising.mean(0)]))[0, 1]) > 0.9
+
+
+def test_harmful_units_are_not_among_the_best_however_large_they_are() -> None:
+    units = [Unit(Site("ffn", 0), number) for number in range(30)]
+    exact = torch.tensor([[*range(1, 11), *[-50.0] * 10, *[0.0] * 10]]).double()
+    row = agreement(exact, exact, units)[0]
+    assert (row["recall_10"], row["same_sign"]) == (1, 1)
+    assert row["spearman"] == row["slope"] == pytest.approx(1)
+    assert agreement(-exact, exact, units)[0]["recall_10"] == 0
 
 
 def test_agreement_by_hand() -> None:
@@ -185,15 +193,33 @@ def test_intervals_hold_the_value_and_follow_the_facts() -> None:
     keep = torch.tensor([[0.5, 1.0], [1.5, 2.0], [1.0, 3.0]]).double()
     whole, empty = torch.tensor([1.0, 2.0, 3.0]).double(), torch.zeros(3).double()
     curve = FaithfulnessCurve((0.5, 1.0), keep, keep * 0, whole, empty)
-    frame = pd.DataFrame(curve_rows(curve, 200, 0, {"method": "m"}))
+    judged = JudgedCurve(curve, resampled_facts(3, 200, 0))
+    frame = pd.DataFrame(judged.rows({"method": "m"}))
     assert frame.columns.tolist()[0] == "method"
     kept = frame[frame["side"] == "keep"]
     assert kept["faithfulness"].tolist() == pytest.approx([3 / 6, 6 / 6])
     # Ratios of single facts: 1/2, 3/4, 1/3 at one half of the units; always 1 at all.
     assert 1 / 3 <= kept["low"].iloc[0] < 0.5 < kept["high"].iloc[0] <= 0.75
     assert kept["low"].iloc[1] == kept["high"].iloc[1] == pytest.approx(1)
-    row = areas(curve, 200, 0, {"method": "m"})
+    row = judged.areas({"method": "m"})
     assert row["cpr"] == pytest.approx(0.5 * (0.5 + 1) / 2)
     assert row["cmd"] == pytest.approx(0.5 * 0.5 / 2)
     assert row["enough"] == 1.0
     assert row["cpr_low"] <= row["cpr"] <= row["cpr_high"]
+
+
+def test_differences_of_areas_are_paired_over_facts() -> None:
+    whole, empty = torch.ones(4).double(), torch.zeros(4).double()
+    # Facts differ much, the two rankings by the same 0.1 on each of them.
+    keep = torch.tensor([[0.0, 1.0], [0.8, 1.0], [0.2, 1.0], [0.6, 1.0]]).double()
+    better = keep + torch.tensor([0.1, 0.0])
+    drawn = resampled_facts(4, 300, 0)
+    judged = {
+        name: JudgedCurve(FaithfulnessCurve((0.0, 1.0), kept, kept * 0, whole, empty), drawn)
+        for name, kept in (("better", better), ("worse", keep))
+    }
+    (row,) = area_differences(judged, {"kind": "head"})
+    assert (row["method"], row["other"], row["facts"]) == ("better", "worse", 4)
+    assert [row[name] for name in ("difference", "low", "high")] == pytest.approx([0.05] * 3)
+    own = judged["better"].areas({})
+    assert own["cpr_high"] - own["cpr_low"] > 0.1

@@ -88,6 +88,21 @@ def test_every_table_is_as_declared(loaded: LoadedModel, tmp_path) -> None:
     assert sorted(agreed["layer"].unique()) == [-1, 0, 1, 2]
 
 
+def test_rankings_are_made_on_some_facts_and_judged_on_the_others(loaded: LoadedModel) -> None:
+    """Of seven facts four rank and three judge; what they rank follows them and not the others."""
+    asked = {"kinds": ["head"], "methods": ["attribution_patching"], "max_facts": 7}
+    made = study(loaded, 7, **asked).frames
+    assert set(made[tables.UNIT_SCORES]["facts"]) == {4}
+    assert set(made[tables.AREAS]["facts"]) == set(made[tables.FAITHFULNESS]["facts"]) == {3}
+    pairs, _ = pair_facts(facts(7), 0)
+    ranked, judged = halves(pairs, 0)
+    assert not {pair.example_id for pair in ranked} & {pair.example_id for pair in judged}
+    units = all_units(loaded.decoder, "head")
+    scores = helpfulness(loaded.decoder, ranked, units, UnitScoring(), 512).mean(0)
+    best = made[tables.UNIT_SCORES].iloc[0]
+    assert best["score"] == pytest.approx(float(scores.max()), rel=1e-4)
+
+
 def test_the_seed_decides_and_nothing_else(loaded: LoadedModel) -> None:
     first, again, other = study(loaded), study(loaded), study(loaded, seed=1)
     for schema in tables.TABLES:

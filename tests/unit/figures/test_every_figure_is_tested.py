@@ -12,11 +12,16 @@ STUDIES = (
     "anatomy",
     "attribution",
     "contexts",
+    "detectors",
+    "fact_lists",
     "facts",
     "geometry",
-    "toxicity",
-    "patching",
+    "grids",
     "neurons",
+    "patching",
+    "steering",
+    "toxicity",
+    "toxicity_scores",
 )
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}

@@ -23,12 +23,14 @@ from llm_anatomy.tables.fact_case import CASE_ATTENTION, CASE_CONTRASTS, CASE_ST
 from llm_anatomy.tables.facts import (
     CURVE,
     FACTS,
+    FACTS_INTAKE,
     KNOCK_OUT_SUMMARY,
     LAYER_SUMMARY,
     METHOD_LAYERS,
     QUERY_NEURONS,
     SHARED_NEURONS,
 )
+from llm_anatomy.tables.grids import LENS_GRID, TRACING_EFFECTS
 
 from tests.unit.figures.drawn import (
     bars,
@@ -157,6 +159,8 @@ def study() -> Iterator[Made]:
     for relation, values in errors.items():
         rows = [{"telescoping_error": value} for value in values]
         yield Made(FACTS, rows, own | {"relation": relation})
+        # Lists of facts have tests of their own.
+        yield Made(FACTS_INTAKE, [], own | {"relation": relation})
     for relation, (logprob, probability) in CURVES.items():
         rows = list(grid(share=SHARES, logprob=logprob, probability=probability))
         yield Made(CURVE, rows, own | {"relation": relation})
@@ -194,7 +198,7 @@ def study() -> Iterator[Made]:
     yield Made(CASE_CONTRASTS, contrasts, own)
     yield Made(CASE_STUDY, case_rows(), own)
     # What units carry is drawn, and tested, apart; a relation with too few facts has nothing.
-    for schema in (FAITHFULNESS, AGREEMENT_WITH_EXACT):
+    for schema in (FAITHFULNESS, AGREEMENT_WITH_EXACT, LENS_GRID, TRACING_EFFECTS):
         yield Made(schema, [], own | {"relation": "months"})
 
 

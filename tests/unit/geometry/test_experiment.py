@@ -1,5 +1,6 @@
 """The experiments as a notebook calls them: a loaded model, frames and settings in, frames out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,16 @@ def test_prompts_are_counted_at_their_last_token_and_answered(loaded: LoadedMode
 def test_a_prompt_that_does_not_fit_is_named(loaded: LoadedModel) -> None:
     with pytest.raises(UserError, match=r"'boat\.related\.2\.chat' and its answer need"):
         ask(loaded, conditions=["none", "related"], max_new_tokens=5000)
+
+
+def test_a_chat_template_that_raises_ends_the_prompts_with_a_sentence(loaded: LoadedModel) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('Only user and assistant roles are supported') }}"
+    raising = replace(loaded, tokenizer=tokenizer)
+    with pytest.raises(UserError, match=r"Only user and assistant roles are supported.*'chat'"):
+        ask(raising, conditions=["none"])
+    prompts, _ = ask(raising, conditions=["none"], formats=["raw"])
+    assert prompts["format"].tolist() == ["raw"]
 
 
 def test_answers_are_judged_by_what_the_labels_teach() -> None:

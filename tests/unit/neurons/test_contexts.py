@@ -11,6 +11,7 @@ from llm_anatomy.config.contexts import Contexts
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.neurons import activity
+from llm_anatomy.neurons.compiled_activity import take_compiled
 from llm_anatomy.neurons.contexts import join_activity, join_contexts, watch_neurons
 from llm_anatomy.neurons.reading import ReadTexts, choose_texts
 from llm_anatomy.neurons.strongest import Strongest
@@ -76,7 +77,7 @@ def naive_values(decoder, texts, site):
     return values
 
 
-def naive_contexts(values, texts, settings):
+def naive_contexts(values, texts, settings, words=WORDS):
     """Sort all texts of every neuron by what they reach; ties by their order."""
     rows = []
     for layer, per_text in sorted(values.items()):
@@ -103,9 +104,9 @@ def naive_contexts(values, texts, settings):
                             "text_id": texts.text_ids[text],
                             "position": position,
                             "token_id": ids[position],
-                            "token": WORDS[ids[position]],
-                            "before": "".join(WORDS[ids[at]] for at in window if at < position),
-                            "after": "".join(WORDS[ids[at]] for at in window if at > position),
+                            "token": words[ids[position]],
+                            "before": "".join(words[ids[at]] for at in window if at < position),
+                            "after": "".join(words[ids[at]] for at in window if at > position),
                             "start": start,
                             "token_ids": [ids[at] for at in window],
                             "values": [per_text[text][at, neuron] for at in window],
@@ -207,8 +208,6 @@ def test_the_same_tables_whatever_the_shards(tmp_path):
 
 
 def test_the_compiled_reduction_equals_the_plain_one():
-    from llm_anatomy.neurons.compiled_activity import take_compiled
-
     generator = torch.Generator().manual_seed(0)
     plain, compiled = activity.Activity.empty(70), activity.Activity.empty(70)
     for texts, tokens, first in ((3, 9, 1), (1, 2, 0), (8, 4, 3)):

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from llm_anatomy.config.contexts import Contexts
-from llm_anatomy.neurons.overlap import Cell, another, compare_layer, end_of, overlap_table
+from llm_anatomy.neurons.overlap import Pairing, another, compare_layer, end_of, overlap_table
 
 SETTINGS = Contexts(shuffles=4, resamples=50)
 ROW = ("neuron", "matrix", "sign", "rank", "token_id")
@@ -78,7 +78,7 @@ def test_words_and_contexts_by_hand():
     # A gate is open at either sign.
     assert table.loc["gate", -1, 0][["end", "verdict"]].tolist() == [1, "agree"]
     assert len(table) == 2 * 4, "neurons without contexts of a sign have no row of it"
-    share = overlap.shares[Cell("up", 1, 1, "next")]
+    share = overlap.shares[Pairing("up", 1, 1, "next")]
     # At the end of a text nothing follows.
     assert share[0] == pytest.approx(2 / 3)
     assert share[1] == 0
@@ -147,7 +147,7 @@ def test_random_words_are_within_the_shuffles_and_seeds_differ():
     covered = (table["difference_low"] <= 0) & (table["difference_high"] >= 0)
     assert covered.mean() > 0.8
     again = [compared(*random_layer(0), seed=seed)[1].shuffles for seed in (0, 0, 1)]
-    cell = Cell("up", 1, 1, "here")
+    cell = Pairing("up", 1, 1, "here")
     assert again[0][cell].tolist() == again[1][cell].tolist() != again[2][cell].tolist()
     for seed, same in ((0, True), (1, False)):
         assert overlap_table(layers, 100, seed)["low"].equals(table["low"]) is same

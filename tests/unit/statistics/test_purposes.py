@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -21,11 +22,18 @@ from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
 from llm_anatomy.config.contexts import Contexts, Neighbours
 from llm_anatomy.config.datasets import Part
+from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.facts import FactFilter
 from llm_anatomy.config.geometry import InsertedText, PromptCategory
 from llm_anatomy.config.neurons import Activation
 from llm_anatomy.config.patching import ArithmeticTask, PatchingSummary, RelationTask, Switch
-from llm_anatomy.config.toxicity import EarlyExit, Folds
+from llm_anatomy.config.toxicity import (
+    Baselines,
+    Classifiers,
+    EarlyExit,
+    Folds,
+    Scoring,
+)
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import mixed_texts
 from llm_anatomy.data.sampling import lowest
@@ -43,6 +51,7 @@ from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.activation import sample_texts
 from llm_anatomy.neurons.concepts import control_neurons
 from llm_anatomy.neurons.contexts import context_texts
+from llm_anatomy.neurons.directions import held_out_auc, permuted_direction, random_direction
 from llm_anatomy.neurons.favourite import ClampedGeneration, Trial, clamped_answers
 from llm_anatomy.neurons.neighbours import neighbour_texts
 from llm_anatomy.neurons.overlap import LayerOverlap, overlap_table
@@ -72,12 +81,17 @@ from llm_anatomy.tables.facts import (
 from llm_anatomy.tables.patching import FLOORS, SWEEPS
 from llm_anatomy.toxicity import latency
 from llm_anatomy.toxicity.classifiers import BoostingRecipe, random_forest
+from llm_anatomy.toxicity.compared import area_gain
+from llm_anatomy.toxicity.comparison import ComparisonSettings
 from llm_anatomy.toxicity.evaluate import LabelledTexts
+from llm_anatomy.toxicity.first_token import sparse_fits
 from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.maps import place_texts
 from llm_anatomy.toxicity.metrics import measure
 from llm_anatomy.toxicity.negatives import with_negatives
+from llm_anatomy.toxicity.operating import error_if_calibrated, mean_interval
 from llm_anatomy.toxicity.self_training import keep_labels
+from llm_anatomy.toxicity.subgroups import area_of
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.neurons.test_overlap import compared, random_layer
@@ -206,6 +220,47 @@ def test_no_generator_is_made_elsewhere() -> None:
                 assert "random" not in {alias.name for alias in node.names}, file
             if isinstance(node, ast.ImportFrom):
                 assert node.module not in ("random", "numpy.random", "torch.random"), file
+
+
+SEEDED = ("settings.seed", "seed")
+
+
+def given_seed(node: ast.Call, function: Any) -> str | None:
+    """What a call hands on as the parameter `seed`; none where it leaves it out."""
+    for word in node.keywords:
+        if word.arg == "seed":
+            return ast.unparse(word.value)
+    place = list(inspect.signature(function).parameters).index("seed")
+    if any(isinstance(each, ast.Starred) for each in node.args[: place + 1]):
+        # How many arguments a star stands for is not written there.
+        return next((word for each in node.args if (word := ast.unparse(each)) in SEEDED), None)
+    return ast.unparse(node.args[place]) if place < len(node.args) else None
+
+
+def test_a_stage_hands_its_seed_to_whatever_draws() -> None:
+    """A constant, or a default that nobody overrides, would be the same draws for every seed."""
+    handed = 0
+    for file in sorted((PACKAGE / "stages").glob("*.py")):
+        module = import_module(f"llm_anatomy.stages.{file.stem}")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            function = getattr(module, node.func.id, None)
+            if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters:
+                assert given_seed(node, function) in SEEDED, (file, node.lineno)
+                handed += 1
+    assert handed > 15
+
+
+def test_rules_give_stages_the_seed_of_the_configuration() -> None:
+    rules = sorted((PACKAGE.parents[1] / "rules").glob("*.smk"))
+    given = [
+        value
+        for file in rules
+        for value in re.findall(r"\bseed=([^,)\s]+)", file.read_text(encoding="utf-8"))
+    ]
+    assert len(given) > 15
+    assert set(given) == {"CONFIG.seed"}
 
 
 def imported_from_libraries() -> Iterator[tuple[str, Any]]:
@@ -405,6 +460,27 @@ def metrics(world: Drawn, seed: int) -> list[float]:
     return [number for each in found for number in (each.low, each.high)]
 
 
+def labelled() -> LabelledTexts:
+    return LabelledTexts("bad", TEXTS, np.arange(60), TRUTH, FOLD, np.arange(60))
+
+
+def added(world: Drawn, seed: int) -> list[float]:
+    settings = ComparisonSettings(
+        seed=seed,
+        folds=Folds(),
+        classifiers=Classifiers(),
+        scoring=Scoring(resamples=40),
+        baselines=Baselines(),
+        comparison=DetectorComparison(),
+    )
+    return list(area_gain(SCORES, VALUES[:, 0], labelled(), settings))
+
+
+def sparse_weights(world: Drawn, seed: int) -> list[float]:
+    found = sparse_fits(VALUES, TRUTH, [0.2], 1000, seed)[0]
+    return [*found.weights.tolist(), *found.intercept.tolist()]
+
+
 def timed_texts(world: Drawn, seed: int) -> list[list[int]]:
     with pytest.MonkeyPatch.context() as patch:
         timed: list[list[int]] = []
@@ -552,6 +628,11 @@ DRAWS: dict[Purpose, Draw] = {
     ).tolist(),
     Purpose.MAPPED_TEXTS: mapped_texts,
     Purpose.TSNE: embedded,
+    Purpose.SPARSE_ORDER: sparse_weights,
+    Purpose.ADDED: added,
+    Purpose.CALIBRATION: lambda world, seed: mean_interval(SCORES, labelled(), 40, 0.9, seed),
+    Purpose.RIGHT_PROBABILITIES: lambda world, seed: error_if_calibrated(SCORES**2 / 9, 5, seed),
+    Purpose.SUBGROUPS: lambda world, seed: area_of(SCORES, labelled(), FOLD > 0, 40, seed),
     Purpose.TIMED_TEXTS: timed_texts,
     Purpose.REFERENCE_WORDS: reference(slice(None)),
     Purpose.REFERENCE_FRAGMENTS: reference(slice(1)),
@@ -572,6 +653,15 @@ DRAWS: dict[Purpose, Draw] = {
     )["low"].tolist(),
     Purpose.NEIGHBOUR_TEXTS: lambda world, seed: (
         neighbour_texts(world.model, own_texts(), Neighbours(tokens=300), seed).text_ids
+    ),
+    Purpose.RANDOM_DIRECTIONS: lambda world, seed: random_direction(
+        torch.from_numpy(SCORES), seed, "dog"
+    ).tolist(),
+    Purpose.PERMUTED_LABELS: lambda world, seed: permuted_direction(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
+    ).tolist(),
+    Purpose.DIRECTION_HALVES: lambda world, seed: held_out_auc(
+        torch.from_numpy(VALUES), TRUTH, seed, "dog"
     ),
     Purpose.TUNING_TEXTS: lambda world, seed: split_held([[n] for n in range(30)], seed),
     Purpose.PATCHING_SAMPLE: sampled_examples,

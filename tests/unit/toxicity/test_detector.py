@@ -111,7 +111,7 @@ def test_a_detector_of_the_format_without_a_range_is_refused(tmp_path, monkeypat
     monkeypatch.setattr(detector_module, "FORMAT", 1)
     save_detector(tmp_path / "d.safetensors", make_detector())
     monkeypatch.undo()
-    with pytest.raises(UserError, match="of format 1, and this version reads format 2"):
+    with pytest.raises(UserError, match="of format 1, and this version reads format 3"):
         load_detector(tmp_path / "d.safetensors")
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llm_anatomy.tables.detectors import DETECTORS
+from llm_anatomy.tables.detectors import TABLES as DETECTOR_TABLES
 from llm_anatomy.tables.toxicity import (
     ABLATIONS,
     EARLY_EXIT,
@@ -31,6 +33,7 @@ from tests.unit.verdicts import (
     missing_cases,
 )
 
+ALL = (*TABLES, *DETECTOR_TABLES)
 LINEAR = Claim(
     "Logistic regression on the spline features of all layers detects toxicity almost perfectly.",
     "% ROC-AUC",
@@ -71,6 +74,11 @@ NEGATIVES = Claim(
     "Without clean texts of the toxic texts' own source the score is far higher.",
     "points of ROC-AUC",
     "Holds if easy is above both.",
+)
+ADDITION = Claim(
+    "Spline features add to what the hidden state tells (the paper has no such baseline).",
+    "points of ROC-AUC",
+    "Bootstrap interval of the difference, over texts; holds if all of it is above 0.",
 )
 LATENCY = Claim(
     "Reading three layers is about twelve times as fast as reading all.",
@@ -226,6 +234,25 @@ def labelled(*texts: Iterable[str], labels: Iterable[str]) -> list[Row]:
     ]
 
 
+def added(gain: float | None, low: float = -1, high: float = 1, label: str = "toxic") -> list[Row]:
+    """Spline features beside the state of layer 7; a rarer label says the opposite."""
+    values = {"tfidf": 0.1, "spline": 0.7, "mean_state_layer_7": 0.8, "spline_and_state": 0.85}
+    rows: list[Row] = []
+    for name, value in values.items():
+        own = {"feature_set": name, "classifier": REGRESSION, "n_test": 40, "metric": "roc_auc"}
+        rows.append(own | {"label": "rare", "value": 1 - value, "n_positive": 5})
+        rows.append(own | {"label": label, "value": value, "n_positive": 20})
+        rows.append(own | {"label": label, "value": 0, "n_positive": 20, "metric": "brier"})
+    if gain is not None:
+        own = {"feature_set": "spline_and_state", "metric": "gain_over_state", "n_test": 40}
+        against = {"value": -gain, "low": -high, "high": -low}
+        rows.append(own | against | {"label": "rare", "n_positive": 5})
+        rows.append(
+            own | {"label": label, "n_positive": 20, "value": gain, "low": low, "high": high}
+        )
+    return rows
+
+
 KINDS = ("code", "law", "maths")
 
 
@@ -246,6 +273,7 @@ USUAL: dict[str, Any] = {
     "ablations": groups(0.98, 0.7) + depth(0.7, 0.8, 0.9),
     "self_training": few(0.98),
     "hard_negatives": negatives(0.99, 0.9),
+    "detectors": added(0.05, 0.01, 0.09),
     "early_exit": timed({1: 0.25, 4: 1.0}),
     "classifiers": public(("detox", 0.8, (0.7, 0.9), 0.75)),
     "comparisons": [("texts", "chats")],
@@ -254,7 +282,7 @@ USUAL: dict[str, Any] = {
 
 def tables_of(model: str, dataset: str, tables: dict[str, Any]) -> dict[str, list[Row]]:
     owner = {"model": model, "dataset": dataset, "easy": "chats"}
-    schemas = (FOLDS, METRICS, ABLATIONS, SELF_TRAINING, HARD_NEGATIVES, EARLY_EXIT)
+    schemas = (FOLDS, METRICS, ABLATIONS, SELF_TRAINING, HARD_NEGATIVES, EARLY_EXIT, DETECTORS)
     made = {at(schema, **owner): tables[schema.name.split("/")[1]] for schema in schemas}
     for name, rows in tables["classifiers"].items():
         made[at(HUB_METRICS, dataset=dataset, classifier=name)] = rows
@@ -267,8 +295,10 @@ def claimed(folder: Path, tables: dict[str, Any]) -> list[Row]:
         datasets=["texts"],
         hub_classifiers=list(tables["classifiers"]),
         comparisons=tables["comparisons"],
+        compared=["texts"],
     )
-    return toxicity_claims(collect(folder, TABLES, tables_of("tiny", "texts", tables)), scope)
+    made = tables_of("tiny", "texts", tables)
+    return toxicity_claims(collect(folder, ALL, made), scope)
 
 
 def spline(value: float | None, *interval: float, **more: Any) -> dict[str, list[Row]]:
@@ -484,6 +514,21 @@ OTHERS = [
     Case(NEGATIVES, "worse", {"hard_negatives": negatives(0.8, 0.9, 0.7)}, False, -10),
     Case(NEGATIVES, "nothing to compare", {"comparisons": []}, None),
     Case(
+        ADDITION,
+        "the whole interval is above zero",
+        {"detectors": added(0.05, 0.01, 0.09)},
+        True,
+        5,
+        (1, 9),
+        note=(
+            "texts, label toxic, logistic regression on the same folds: spline features 70.0 %, "
+            "mean state of layer 7 80.0 %, both together 85.0 %.",
+        ),
+    ),
+    Case(ADDITION, "zero is in it", {"detectors": added(0.05, 0.0, 0.1)}, False, 5, (0, 10)),
+    Case(ADDITION, "worse", {"detectors": added(-0.02, -0.03, -0.01)}, False, -2, (-3, -1)),
+    Case(ADDITION, "not measured", {"detectors": added(None)}, None),
+    Case(
         LATENCY,
         "three quarters of four times",
         {"early_exit": timed({2: 0.5, 4: 0.75, 1: 0.25})},
@@ -537,15 +582,20 @@ def test_verdicts_are_of_the_models_and_data_sets_asked_for(tmp_path: Path) -> N
         "ablations": groups(0.5, 0.7) + depth(0.9, 0.8, 0.7),
         "self_training": few(0.4),
         "hard_negatives": negatives(0.8, 0.9),
+        "detectors": added(0.0, -0.01, 0.01),
         "early_exit": timed({1: 0.9, 4: 1.0}),
     }
     made = tables_of("bad", "texts", against) | tables_of("good", "texts", USUAL)
     made |= tables_of("bad", "other", USUAL) | tables_of("good", "other", against)
-    tables = collect(tmp_path, TABLES, made)
+    tables = collect(tmp_path, ALL, made)
 
     def verdicts(datasets: list[str], easy: list[tuple[str, str]]) -> dict[str, list[object]]:
         scope = ToxicityScope(
-            models=["good", "bad"], datasets=datasets, hub_classifiers=["detox"], comparisons=easy
+            models=["good", "bad"],
+            datasets=datasets,
+            hub_classifiers=["detox"],
+            comparisons=easy,
+            compared=datasets[:1],
         )
         found: dict[str, list[object]] = {}
         for row in toxicity_claims(tables, scope):
@@ -605,8 +655,9 @@ def test_equal_claims_are_told_apart_by_their_data_set(tmp_path: Path) -> None:
         datasets=["one", "two"],
         hub_classifiers=["detox"],
         comparisons=[("one", "chats")],
+        compared=["one"],
     )
-    rows = toxicity_claims(collect(tmp_path, TABLES, made), scope)
+    rows = toxicity_claims(collect(tmp_path, ALL, made), scope)
     check_nothing_vanished(rows, STATEMENTS)
     found = {
         s.sentence: [r["dataset"] for r in rows if r["claim"] == s.sentence] for s in STATEMENTS

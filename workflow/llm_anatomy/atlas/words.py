@@ -11,7 +11,7 @@ from llm_anatomy.atlas.chunks import Chunk
 from llm_anatomy.report.cells import mark_whitespace
 
 # Entries from which a new chunk is begun.
-CHUNK_ENTRIES = 40_000
+CHUNK_ENTRIES = 25_000
 
 
 def word_key(token: str) -> str:

@@ -258,6 +258,16 @@ def score(
         str | None, typer.Option(help="What separates its columns. [default: by its suffix]")
     ] = None,
     output: Annotated[str, typer.Option(help="File, or - for standard output.")] = "-",
+    false_positive_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Also say which scores are above the threshold for this rate, set on held-out "
+            "folds, and the calibrated probability."
+        ),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Score standard input line by line, as lines come.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     batch_tokens: Annotated[
@@ -295,6 +305,8 @@ def score(
             encoding=encoding,
             delimiter=delimiter,
             output=output,
+            false_positive_rate=false_positive_rate,
+            stream=stream,
             device=device,
             threads=threads,
             batch_tokens=batch_tokens,

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from llm_anatomy.data.rows import cell_error, read_text
 from llm_anatomy.data.values import is_missing, look_up, plain_text
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import atomic_path
-from llm_anatomy.toxicity.detector import IN_RANGE, check_model, load_detector
+from llm_anatomy.toxicity.detector import IN_RANGE, SPLINE, check_model, load_detector
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class ScoreOptions:
     encoding: str
     delimiter: str | None
     output: str
+    false_positive_rate: float | None
+    stream: bool
     device: str
     threads: int
     batch_tokens: int | None
@@ -95,23 +98,40 @@ def _score(options: ScoreOptions) -> None:
         raise UserError(
             f"--output is {options.output}; its suffix must be one of {', '.join(_WRITERS)}"
         )
-    given = _read_input(options)
-    if not given.texts:
+    if options.stream and (options.texts, options.output) != (STANDARD, STANDARD):
+        raise UserError(
+            "--stream reads standard input and writes standard output line by line; leave --texts "
+            "and --output out, or leave --stream out"
+        )
+    given = _Input({}, [], []) if options.stream else _read_input(options)
+    if not given.texts and not options.stream:
         raise UserError(f"{_shown(options.texts)} holds no text")
 
     # Imported late: a mistake above is reported without waiting for torch.
     from llm_anatomy.model.run.loading import load_model
+    from llm_anatomy.toxicity.prompt_scoring import flagged, score_prompts
     from llm_anatomy.toxicity.scoring import score_texts
 
     precision = Precision(dtype=provenance["dtype"], quantisation=provenance["quantisation"])
     loaded = load_model(model, precision, compute)
-    scores = score_texts(loaded, detector, given.texts, loaded.batch_tokens)
     flags = [f"flag_{label}" for label in detector.labels]
-    for number, fault in enumerate(given.faults):
-        if fault:
-            scores.loc[number, flags] = fault
-    for place, (name, values) in enumerate(given.columns.items()):
-        scores.insert(place, name, values)
+
+    def scored(rows: _Input) -> pd.DataFrame:
+        score = score_texts if detector.reads == SPLINE else score_prompts
+        scores = score(loaded, detector, rows.texts, loaded.batch_tokens)
+        if options.false_positive_rate is not None:
+            scores = scores.join(flagged(detector, scores, options.false_positive_rate))
+        for number, fault in enumerate(rows.faults):
+            if fault:
+                scores.loc[number, flags] = fault
+        for place, (name, values) in enumerate(rows.columns.items()):
+            scores.insert(place, name, values)
+        return scores
+
+    if options.stream:
+        _stream(scored, options.encoding)
+        return
+    scores = scored(given)
     _write(scores, options.output)
     for flag in flags:
         counts = scores.loc[scores[flag] != IN_RANGE, flag].value_counts()
@@ -193,8 +213,8 @@ def _shown(source: str) -> str:
     return "standard input" if source == STANDARD else source
 
 
-def _csv(scores: pd.DataFrame, target: Any) -> None:
-    scores.to_csv(target, index=False, float_format="%.9g")
+def _csv(scores: pd.DataFrame, target: Any, header: bool = True) -> None:
+    scores.to_csv(target, index=False, float_format="%.9g", header=header)
 
 
 def _tsv(scores: pd.DataFrame, target: Any) -> None:
@@ -210,6 +230,18 @@ def _parquet(scores: pd.DataFrame, target: Any) -> None:
 
 
 _WRITERS = {".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".parquet": _parquet}
+
+
+def _stream(scored: Callable[["_Input"], pd.DataFrame], encoding: str) -> None:
+    """Score standard input line by line, each as it comes."""
+    for number, data in enumerate(iter(sys.stdin.buffer.readline, b""), 1):
+        (row,) = read_lines(data, "text", _shown(STANDARD), encoding)
+        text = "" if row.fault else row.values["text"]
+        shown = text.encode("utf-8", "replace").decode()
+        columns: dict[str, list[Any]] = {"row": [number], "text": [shown]}
+        scores = scored(_Input(columns, [text], [row.fault]))
+        _csv(scores, sys.stdout, header=number == 1)
+        sys.stdout.flush()
 
 
 def _write(scores: pd.DataFrame, target: str) -> None:

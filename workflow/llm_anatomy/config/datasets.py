@@ -12,7 +12,9 @@ from llm_anatomy.config.templates import ColumnsTemplate, placeholders
 
 TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains", "refusals"]
 RelationBuiltin = Literal["capitals", "languages", "currencies", "continents", "months", "numbers"]
-Kind = Literal["texts", "relation", "qa", "articles", "inserts", "prompts"]
+Kind = Literal["texts", "relation", "completions", "qa", "articles", "inserts", "prompts"]
+# Kinds that every study of facts takes: their rows are prompts, made or given, with answers.
+FACT_KINDS: tuple[Kind, ...] = ("relation", "completions")
 FILE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 PROMPT_ROLES = ("request", "related", "unrelated")
 # Keys that only some kinds of data sets read.
@@ -20,14 +22,17 @@ KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
     "text": ("texts", "prompts"),
     "template": ("texts",),
     "group": ("texts",),
-    "id": ("texts", "relation", "qa", "articles", "inserts"),
+    "subgroups": ("texts",),
+    "id": ("texts", *FACT_KINDS, "qa", "articles", "inserts"),
     "labels": ("texts",),
     "balance": ("texts",),
     "parts": ("texts",),
-    "subject": ("relation",),
-    "answer": ("relation",),
-    "answers": ("relation", "qa"),
-    "prompt": ("relation",),
+    "subject": FACT_KINDS,
+    "answer": FACT_KINDS,
+    "answers": (*FACT_KINDS, "qa"),
+    "prompt": FACT_KINDS,
+    "counterfactual_prompt": ("completions",),
+    "counterfactual_answer": ("completions",),
     "context": ("qa",),
     "question": ("qa",),
     "article": ("articles",),
@@ -38,7 +43,7 @@ KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
     "role": ("prompts",),
     "duplicates": ("texts", "qa", "articles"),
     # A sample of sentences would tear prompts apart.
-    "max_rows": ("texts", "relation", "qa", "articles", "inserts"),
+    "max_rows": ("texts", *FACT_KINDS, "qa", "articles", "inserts"),
 }
 
 
@@ -81,9 +86,10 @@ class Dataset(Settings):
     )
     kind: Kind = Field(
         "texts",
-        description="`texts` with labels, a `relation` of subjects and answers, `qa` (questions "
-        "about passages), `articles` with summaries, `inserts` (documents with passages to put "
-        "into them), or `prompts` (requests with sentences that may stand before them).",
+        description="`texts` with labels, a `relation` of subjects and answers, `completions` "
+        "(prompts of your own with their answers and counterfactuals), `qa` (questions about "
+        "passages), `articles` with summaries, `inserts` (documents with passages to put into "
+        "them), or `prompts` (requests with sentences that may stand before them).",
     )
     builtin: TextsBuiltin | RelationBuiltin | None = Field(
         None, description="A data set that comes with the project (docs/data.md)."
@@ -135,6 +141,12 @@ class Dataset(Settings):
         "text without a value is on its own.",
         min_length=1,
     )
+    subgroups: list[str] = Field(
+        [],
+        description="Columns that say whom or what a text is about, or how it is written, for "
+        "`texts`: identity terms (a list, or one value), dialect, language. Detectors are measured "
+        "inside each value.",
+    )
     id: str | None = Field(
         None,
         description="Column with unique ids (names, for `inserts`); without it rows are numbered.",
@@ -145,24 +157,40 @@ class Dataset(Settings):
         description="The labels, each a column name or a mapping; builtin data brings its own.",
     )
     subject: str = Field(
-        "subject", description="Column with the subject, for a `relation`.", min_length=1
+        "subject",
+        description="Column with the subject, for a `relation`; of `completions`, if there is "
+        "one, what a prompt asks about, as it stands in it.",
+        min_length=1,
     )
     answer: str = Field(
         "answer",
-        description="Column with the answer, or a list of accepted answers, for a `relation`.",
+        description="Column with the answer, or a list of accepted answers, for a `relation` and "
+        "for `completions`.",
         min_length=1,
     )
     answers: str | None = Field(
         None,
         description="Column with accepted answers: a list, text separated by `|`, or SQuAD's "
-        "`{text: [...]}`. For a `relation`, those beside `answer`; for `qa` the column `answers` "
-        "when left out.",
+        "`{text: [...]}`. For a `relation` or `completions`, those beside `answer`; for `qa` the "
+        "column `answers` when left out.",
         min_length=1,
     )
     prompt: str | None = Field(
         None,
         description="Column with a ready prompt per example, in place of a study's templates; "
-        "`{subject}` or `{}` in it stands for the subject. LRE and CounterFact bring their own.",
+        "`{subject}` or `{}` in it stands for the subject. LRE and CounterFact bring their own. "
+        "For `completions` the column `prompt` when left out.",
+        min_length=1,
+    )
+    counterfactual_prompt: str = Field(
+        "counterfactual_prompt",
+        description="Column with another prompt that a prompt is held against, for `completions`; "
+        "optional unless you name it here, and so are its cells.",
+        min_length=1,
+    )
+    counterfactual_answer: str = Field(
+        "counterfactual_answer",
+        description="Column with the answer of that other prompt, for `completions`.",
         min_length=1,
     )
     context: str = Field("context", description="Column with the passage, for `qa`.", min_length=1)
@@ -280,7 +308,7 @@ class Dataset(Settings):
                     f"the data set '{self.name}' is builtin and brings its labels and rows; "
                     f"'{self._own_columns}' belongs to 'path' and 'hub'"
                 )
-        if self.parts and (self._own_columns or self.kind == "relation"):
+        if self.parts and (self._own_columns or self.kind in FACT_KINDS):
             raise ValueError(
                 f"the data set '{self.name}' mixes 'parts', which bring their labels and rows; "
                 f"'{self._own_columns or 'kind: relation'}' does not go with them"
@@ -290,9 +318,9 @@ class Dataset(Settings):
                 f"the data set '{self.name}' has 'text' and 'template', which say the same in two "
                 "ways; leave one of them out"
             )
-        if self.kind == "relation" and (self.labels or self.balance):
+        if self.kind in FACT_KINDS and (self.labels or self.balance):
             raise ValueError(
-                f"the relation '{self.name}' has answers, not labels to list or balance"
+                f"the {self.kind} '{self.name}' has answers, not labels to list or balance"
             )
         for key, kinds in KEYS_OF_KINDS.items():
             default = type(self).model_fields[key].default
@@ -317,7 +345,7 @@ class Dataset(Settings):
     @property
     def _own_columns(self) -> str:
         """The first key that reads columns of a user's source; empty without any."""
-        keys = ("labels", "filters", "template", "group")
+        keys = ("labels", "filters", "template", "group", "subgroups")
         return next((key for key in keys if getattr(self, key)), "")
 
     @property
@@ -329,6 +357,11 @@ class Dataset(Settings):
     def answers_column(self) -> str:
         """The column with the accepted answers of questions."""
         return self.answers or "answers"
+
+    @property
+    def prompt_column(self) -> str | None:
+        """The column with ready prompts; None where subjects are put into templates."""
+        return self.prompt or ("prompt" if self.kind == "completions" else None)
 
     @property
     def has_labels(self) -> bool:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.contexts import Contexts, Neighbours
+from llm_anatomy.config.directions import Directions
 from llm_anatomy.config.mlp import Matrix as Matrix
 from llm_anatomy.config.mlp import Site as Site
 from llm_anatomy.config.templates import OpenText
@@ -327,6 +328,9 @@ class NeuronsSettings(Settings):
     neighbours: Neighbours = Field(
         default_factory=Neighbours, description="The neurons most like every neuron."
     )
+    directions: Directions = Field(
+        default_factory=Directions, description="Steering by directions, beside clamps."
+    )
     fine_tune: FineTune = Field(default_factory=FineTune, description="The tuned counterpart.")
     comparison: Comparison = Field(default_factory=Comparison, description="Model comparison.")
     edit: Edit = Field(default_factory=Edit, description="Reversal of a concept's rows.")
@@ -338,6 +342,7 @@ class NeuronsSettings(Settings):
             "clamping.targets": [target.concept for target in self.clamping.targets],
             "favourite.concept": [self.favourite.concept],
             "edit.concepts": self.edit.concepts,
+            "directions.targets": [t.concept for t in self.directions.targets if not t.words],
         }
         for key, names in asked.items():
             for name in names:

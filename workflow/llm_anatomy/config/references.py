@@ -7,7 +7,8 @@ whole configuration calls them (`config.root`), so that a mistake ends a run bef
 import difflib
 from collections.abc import Sequence
 
-from llm_anatomy.config.datasets import Dataset, Kind
+from llm_anatomy.config.datasets import FACT_KINDS, Dataset, Kind
+from llm_anatomy.config.directions import DEFAULT_TARGETS, Directions
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import GeometrySettings, PromptDimension
 from llm_anatomy.config.neurons import NeuronsSettings
@@ -66,7 +67,8 @@ def check_named_data(
         for number, relation in enumerate(facts.relations):
             named.append((f"facts.relations[{number}].relation", "relation", relation.relation))
     for key, kind, name in named:
-        known = [dataset.name for dataset in datasets if dataset.kind == kind]
+        kinds = FACT_KINDS if kind == "relation" else (kind,)
+        known = [dataset.name for dataset in datasets if dataset.kind in kinds]
         if name is not None and name not in known:
             what = "relation" if kind == "relation" else f"data set of kind '{kind}'"
             raise ValueError(
@@ -93,8 +95,20 @@ def check_study_data(
         )
 
 
-def check_toxicity(toxicity: ToxicitySettings, texts: Sequence[str]) -> None:
+def check_toxicity(
+    toxicity: ToxicitySettings, texts: Sequence[str], labelled: Sequence[str]
+) -> None:
     """Data sets that the user's own comparisons name are configured; defaults may lack theirs."""
+    for key, names in (
+        ("detector_comparison.datasets", toxicity.detector_comparison.datasets),
+        ("shift.same", list(toxicity.shift.same)),
+    ):
+        name = next((name for name in names if name not in labelled), None)
+        if name is not None:
+            raise ValueError(
+                f"the key 'toxicity.{key}' names '{name}', and the "
+                f"datasets with labels are {', '.join(labelled) or 'none'}"
+            )
     named = [
         *(
             ("hard_negatives", name)
@@ -111,6 +125,13 @@ def check_toxicity(toxicity: ToxicitySettings, texts: Sequence[str]) -> None:
                 f"the key 'toxicity.{key}' names the dataset '{name}', and the text "
                 f"datasets of the configuration are {', '.join(texts)}"
             )
+
+
+def check_directions(directions: Directions, texts: Sequence[str]) -> None:
+    """Data sets that a user's own directions name are configured; defaults may lack theirs."""
+    for number, target in enumerate(directions.targets):
+        if target.dataset and target not in DEFAULT_TARGETS:
+            check_texts(f"neurons.directions.targets[{number}].dataset", target.dataset, texts)
 
 
 def check_neurons(neurons: NeuronsSettings, models: Sequence[str], datasets: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.detectors import DetectorComparison, Shift
 from llm_anatomy.config.models import NAME_PATTERN
 
 ClassifierName = Literal["logistic_regression", "random_forest", "gradient_boosting"]
@@ -278,6 +279,13 @@ class ToxicitySettings(Settings):
     transfer: list[Transfer] = Field(
         [], description="Given splits: train on one dataset, test on another."
     )
+    detector_comparison: DetectorComparison = Field(
+        default_factory=DetectorComparison,
+        description="Which detector to use, and what it would do.",
+    )
+    shift: Shift = Field(
+        default_factory=Shift, description="Which labels of several data sets are the same."
+    )
     detector: DetectorSettings = Field(
         default_factory=DetectorSettings, description="The detector that is kept."
     )
@@ -295,6 +303,10 @@ class ToxicitySettings(Settings):
             if same is not None:
                 raise ValueError(f"'{key}' compares '{same[0]}' with itself; name two datasets")
         return self
+
+    def compared(self, labelled: Sequence[str]) -> list[str]:
+        """The labelled data sets on which detectors are compared."""
+        return self.detector_comparison.datasets or list(labelled[:1])
 
     def hard_negatives_among(self, datasets: Sequence[str]) -> list[HardNegatives]:
         """The comparisons of negatives whose data sets are both among these."""

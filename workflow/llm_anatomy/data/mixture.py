@@ -41,8 +41,9 @@ def mixed_texts(
         passages = None if part.insert is None else tables[part.insert]["text"].to_numpy()
         origin = part.dataset if part.insert is None else f"{part.dataset}+{part.insert}"
         table = tables[part.dataset]
-        for text_id, text, group, keep in zip(
-            table["text_id"], table["text"], _groups(part, table), kept, strict=True
+        groups, members = _groups(part, table), _subgroups(parts, tables, table)
+        for text_id, text, group, subgroups, keep in zip(
+            table["text_id"], table["text"], groups, members, kept, strict=True
         ):
             number += 1
             intake.read()
@@ -55,7 +56,7 @@ def mixed_texts(
                 which = keyed_generator(seed, Purpose.PASSAGES, index, place)
                 where = keyed_generator(seed, Purpose.PASSAGE_PLACES, index, place)
                 text = insert_at_word(text, passages[int(which.integers(len(passages)))], where)
-            yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group)
+            yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group, subgroups)
 
 
 def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
@@ -74,6 +75,28 @@ def _groups(part: Part, table: pd.DataFrame) -> list[str | None]:
     if "group" not in table.columns:
         return [None] * len(table)
     return [None if pd.isna(group) else f"{part.dataset}/{group}" for group in table["group"]]
+
+
+def _subgroups(
+    parts: list[Part], tables: Mapping[str, pd.DataFrame], table: pd.DataFrame
+) -> list[dict[str, list[str] | None]]:
+    """Every column of subgroups that a part has, for each row of one part's table."""
+    names = dict.fromkeys(
+        name
+        for part in parts
+        for name in tables[part.dataset].columns
+        if name.startswith("subgroup_")
+    )
+    own = {name: list(table[name]) if name in table.columns else None for name in names}
+    return [
+        {
+            name.removeprefix("subgroup_"): None
+            if cells is None or cells[row] is None
+            else list(cells[row])
+            for name, cells in own.items()
+        }
+        for row in range(len(table))
+    ]
 
 
 def _kept(part: Part, table: pd.DataFrame) -> list[bool]:

@@ -25,13 +25,16 @@ BATCH_ROWS = 8192
 DELIMITERS = (",", ";", "\t", "|")
 
 
-def read_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(
+    dataset: Dataset, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[Row]:
     """Stream the rows of a data set's file.
 
     Args:
         dataset: A data set with a `path`.
         columns: The columns that are needed; a missing one is an error, before any row is read
             where the file names its columns first.
+        optional: Columns that are read where they are there.
 
     Raises:
         UserError: The file is missing or unreadable, or a column is not there; the sentence names
@@ -40,7 +43,7 @@ def read_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
     path = Path(dataset.path or "")
     check_readable(path, dataset.name)
     if dataset.file_suffix == ".parquet":
-        rows = _parquet_rows(path, columns)
+        rows = _parquet_rows(path, columns, optional)
     elif dataset.file_suffix in (".json", ".jsonl", ".ndjson"):
         if dataset.file_suffix == ".json":
             # Before a document of one line is read.
@@ -175,7 +178,7 @@ def _next_record(reader: Iterator[list[str]], lines: Lines) -> list[str] | None:
         ) from error
 
 
-def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[Row]:
     # Imported here: the workflow reads this module before any job, mostly for text files.
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -190,7 +193,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise UserError(f"{path} is not a readable Parquet file ({reason})") from error
     known = file.schema_arrow.names
     check_columns(str(path), known, columns)
-    needed = sorted({c if c in known else c.split(".")[0] for c in columns}, key=known.index)
+    wanted = {c if c in known else c.split(".")[0] for c in (*columns, *optional)}
+    needed = [name for name in known if name in wanted]
     number = 0
     try:
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=needed):

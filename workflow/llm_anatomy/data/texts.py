@@ -16,7 +16,7 @@ from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.labels import LabelReader, LabelValue
 from llm_anatomy.data.rows import cell_error, read_text, row_id, text_fault, usable_rows
 from llm_anatomy.data.sampling import Sample, count_undrawn, lowest
-from llm_anatomy.data.values import canonical, is_blank, look_up, shorten
+from llm_anatomy.data.values import as_members, canonical, is_blank, look_up, shorten
 from llm_anatomy.errors import UserError
 
 MOST_VALUES = 100
@@ -33,6 +33,7 @@ class Candidate:
         text: The text.
         labels: Label name to what the row says about it.
         group: What it belongs to, such as a prompt or an author; None where nothing is said.
+        subgroups: Column of subgroups to the text's values there; None where nothing is said.
     """
 
     number: int
@@ -41,12 +42,13 @@ class Candidate:
     text: str
     labels: Mapping[str, LabelValue] = field(default_factory=dict)
     group: str | None = None
+    subgroups: Mapping[str, list[str] | None] = field(default_factory=dict)
 
 
 def needed_columns(dataset: Dataset) -> list[str]:
     """The columns of a user's source that a data set reads, each once."""
     columns = [*dataset.text_columns, *filter(None, (dataset.id, dataset.group))]
-    columns += [label.source_column for label in dataset.labels]
+    columns += [label.source_column for label in dataset.labels] + dataset.subgroups
     columns += [rule.column for rule in dataset.filters]
     return list(dict.fromkeys(columns))
 
@@ -85,7 +87,8 @@ def candidates(
             continue
         group = _group(dataset, row, source)
         groupless += group is None
-        yield Candidate(row.number, row.place, text_id, text, labels, group)
+        subgroups = {name: _members(row, name, source) for name in dataset.subgroups}
+        yield Candidate(row.number, row.place, text_id, text, labels, group, subgroups)
     for reader in readers:
         intake.warn(reader.never())
     if dataset.group and groupless:
@@ -164,6 +167,9 @@ def texts_table(
     }
     if any(item.group is not None for item in items):
         columns["group"] = pa.array([item.group for item in items], pa.string())
+    for name in items[0].subgroups:
+        members = [item.subgroups.get(name) for item in items]
+        columns[f"subgroup_{name}"] = pa.array(members, pa.list_(pa.string()))
     for name in items[0].labels:
         found = [item.labels[name] for item in items]
         if any(isinstance(value, frozenset) for value in found):
@@ -228,6 +234,15 @@ def _group(dataset: Dataset, row: Row, source: str) -> str | None:
         return canonical(look_up(row.values, dataset.group)) or None
     except ValueError as error:
         raise cell_error(source, row, dataset.group, error) from error
+
+
+def _members(row: Row, column: str, source: str) -> list[str] | None:
+    """The values of a column of subgroups, spelled canonically, in order."""
+    try:
+        found = as_members(look_up(row.values, column))
+    except ValueError as error:
+        raise cell_error(source, row, column, error) from error
+    return None if found is None else sorted(found - {""})
 
 
 def _labels(

@@ -142,6 +142,7 @@ def _single_token(tokenizer: Any, key: str, text: str) -> int:
 
 
 def _fact_row(relation: str, tokenizer: Any, item: Outcome, target: TargetToken) -> dict[str, Any]:
+    other = item.question.counterfactual
     return {
         "example_id": item.question.example_id,
         "relation": relation,
@@ -157,6 +158,9 @@ def _fact_row(relation: str, tokenizer: Any, item: Outcome, target: TargetToken)
         "rank": item.rank,
         "probability": item.probability,
         "rival": item.rival,
+        "counterfactual_prompt": None if other is None else other.prompt,
+        "counterfactual_tokens": None if other is None else list(other.ids),
+        "counterfactual_token": None if other is None else other.token,
     }
 
 

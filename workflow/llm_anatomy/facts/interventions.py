@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from llm_anatomy.config.facts import Attribution, KnockOut, Method
+from llm_anatomy.config.attribution import VocabularyMethod as Method
+from llm_anatomy.config.facts import Attribution, KnockOut
 from llm_anatomy.errors import UserError
 from llm_anatomy.facts.experiment import fact_keys
 from llm_anatomy.facts.importance import Fact, fact_of

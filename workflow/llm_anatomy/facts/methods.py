@@ -21,11 +21,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.config.facts import Method
+from llm_anatomy.config.attribution import VocabularyMethod as Method
 from llm_anatomy.facts.importance import Fact, ffn_bounds, ffn_coefficients, ffn_increase
 from llm_anatomy.facts.readout import Readout, TargetToken
 from llm_anatomy.facts.search import CHUNK, Best, Evaluate, certified_best, exhaustive_best
-from llm_anatomy.facts.subvalues import Subvalues
+from llm_anatomy.facts.subvalues import Columns, Subvalues
 from llm_anatomy.model.run.readout import unembedding_of
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -36,14 +36,24 @@ class TokenRanks:
     """Rank of some tokens in the projection of every FFN subvalue, and of its negative.
 
     One pass over all subvalues for all tokens; the final norm's scale does not change ranks.
+
+    Args:
+        subvalues: The model's subvalues.
+        tokens: The tokens.
+        matrices: Columns to rank them in, instead of those of the FFN.
     """
 
-    def __init__(self, subvalues: Subvalues, tokens: Sequence[int]) -> None:
+    def __init__(
+        self,
+        subvalues: Subvalues,
+        tokens: Sequence[int],
+        matrices: Columns | None = None,
+    ) -> None:
         self.tokens = sorted(set(tokens))
         unembedding = unembedding_of(subvalues.decoder)
         above: list[Tensor] = []
         below: list[Tensor] = []
-        for columns in subvalues.ffn:
+        for columns in subvalues.ffn if matrices is None else matrices:
             for vectors in columns.T.split(CHUNK):
                 readout = Readout(unembedding, vectors[0])
                 # Not a number is neither above another nor below it.

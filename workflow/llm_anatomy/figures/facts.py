@@ -17,6 +17,8 @@ from llm_anatomy.figures.exhibit import (
     Exhibit,
 )
 from llm_anatomy.figures.fact_case import case_exhibits
+from llm_anatomy.figures.fact_lists import list_exhibits
+from llm_anatomy.figures.grids import grid_exhibits
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.facts import (
     CURVE,
@@ -43,6 +45,8 @@ def facts_figures(tables: Collection, scope: FactsScope) -> Iterator[Exhibit]:
         yield from shared_exhibit(tables, model)
         yield from case_exhibits(tables, model)
         yield from unit_exhibits(tables, model)
+        yield from grid_exhibits(tables, model)
+        yield from list_exhibits(tables, model, scope)
 
 
 def layer_exhibit(tables: Collection, model: str, scope: FactsScope) -> Iterator[Exhibit]:

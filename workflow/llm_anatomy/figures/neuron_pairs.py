@@ -38,8 +38,10 @@ def agreement_figure(agreement: pd.DataFrame, pair: str) -> Exhibit:
     return Exhibit(f"Agreement of {pair}", caption, figure=name, rows=(), drawn=figure)
 
 
-def training_figure(training: pd.DataFrame, model: str) -> Exhibit:
-    """Loss curve of the fine-tune."""
+def training_figure(
+    training: pd.DataFrame, model: str, trained_layers: int | None = None
+) -> Exhibit:
+    """Loss curve of the fine-tune; `trained_layers` where the whole model did not fit."""
     figure, axis = plt.subplots(figsize=(FULL_WIDTH, 2.3))
     axis.plot(training["step"], training["loss"], color=PALETTE[0], label="batch")
     held = training.dropna(subset="held_loss")
@@ -51,5 +53,10 @@ def training_figure(training: pd.DataFrame, model: str) -> Exhibit:
         f"tokens. Loss on texts kept out of training: {held['held_loss'].iloc[0]:.2f} before, "
         f"{held['held_loss'].iloc[-1]:.2f} after."
     )
+    if trained_layers is not None:
+        caption += (
+            f" The last {trained_layers} layers alone were trained: the whole model did not fit "
+            "the memory. The layers below are those of the base."
+        )
     name = f"{model}-training.png"
     return Exhibit(f"Fine-tuning {model}", caption, figure=name, rows=(), drawn=figure)

@@ -60,7 +60,8 @@ def neuron_figures(tables: Collection, scope: NeuronScope) -> Iterator[Exhibit]:
         shown = agreement_figure(tables.frame(AGREEMENT, **owner), pair)
         yield replace(shown, table=tables.path(AGREEMENT, **owner))
     if scope.tuned:
-        shown = training_figure(tables.frame(TRAINING, model=scope.tuned), scope.tuned)
+        trained = tables.provenance(TRAINING, model=scope.tuned).get("trained_layers")
+        shown = training_figure(tables.frame(TRAINING, model=scope.tuned), scope.tuned, trained)
         yield replace(shown, table=tables.path(TRAINING, model=scope.tuned))
 
 

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from llm_anatomy.model.run.devices import kernels_run_on
+
 # One chunk of pre-activations stays in a processor's cache between the passes over it.
 CPU_CHUNK_ELEMENTS = 1 << 18
 DEVICE_CHUNK_ELEMENTS = 1 << 26
@@ -53,6 +55,12 @@ def token_statistics(
     """
     tokens, units = preactivations.shape
     dtype = torch.promote_types(preactivations.dtype, torch.float32)
+    inverse_norms = layer.inverse_norms.to(preactivations.device, dtype)
+    if kernels_run_on(preactivations) and dtype == torch.float32:
+        # Triton is imported where it runs alone.
+        from llm_anatomy.geometry.fused_statistics import fused_token_statistics
+
+        return fused_token_statistics(preactivations, inverse_norms)
     # Counts are summed as floats, which are exact.
     active = preactivations.new_empty(tokens, dtype=dtype)
     distance = torch.empty_like(active)
@@ -60,7 +68,6 @@ def token_statistics(
     elements = CPU_CHUNK_ELEMENTS if on_cpu else DEVICE_CHUNK_ELEMENTS
     rows = min(tokens, max(1, elements // units))
     buffer = preactivations.new_empty((rows, units), dtype=dtype)
-    inverse_norms = layer.inverse_norms.to(preactivations.device, dtype)
     for start in range(0, tokens, rows):
         chunk = preactivations[start : start + rows]
         work = buffer[: len(chunk)]

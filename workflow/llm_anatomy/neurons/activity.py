@@ -69,10 +69,12 @@ class Activity:
         )
 
 
-def take_values(
+def take_torch(
     activity: Activity, values: Float[Tensor, "texts tokens neurons"], first: int, threshold: float
 ) -> Peaks:
     """Add a batch of texts of one length to the sums of a layer, and say where it is strongest.
+
+    On any device, pass by pass; on a CPU `compiled_activity.take_values` does the same in one.
 
     Args:
         activity: The sums, which are changed.
@@ -80,17 +82,6 @@ def take_values(
         first: Positions at the start of every text that do not count; fewer than there are tokens.
         threshold: What a value has to be beyond.
     """
-    if values.device.type == "cpu":
-        from llm_anatomy.neurons.compiled_activity import take_compiled
-
-        return take_compiled(activity, values, first, threshold)
-    return take_torch(activity, values, first, threshold)
-
-
-def take_torch(
-    activity: Activity, values: Float[Tensor, "texts tokens neurons"], first: int, threshold: float
-) -> Peaks:
-    """`take_values` on any device, pass by pass; on a CPU the reference of the compiled one."""
     counted = values[:, first:]
     flat = counted.reshape(-1, values.shape[2])
     activity.tokens += len(flat)

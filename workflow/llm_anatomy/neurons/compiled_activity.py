@@ -1,4 +1,4 @@
-"""`activity.take_values` and `Strongest.take` on a CPU, compiled.
+"""`activity.take_torch` and `Strongest.take_torch` on a CPU, compiled.
 
 Torch passes over a batch a dozen times for the sums, and sorts for the strongest texts; here one
 loop looks at every activation while it is in the cache, and another inserts the few texts that are
@@ -21,6 +21,7 @@ from llm_anatomy.neurons.activity import (
     PLACE_BITS,
     Activity,
     Peaks,
+    take_torch,
 )
 
 # Neurons whose bins stay in the second level of the cache: 64 x 385 x 4 bytes.
@@ -28,10 +29,18 @@ AT_ONCE = 64
 SIZE = np.int32(0x7FFFFFFF)
 
 
+def take_values(
+    activity: Activity, values: Float[Tensor, "texts tokens neurons"], first: int, threshold: float
+) -> Peaks:
+    """`activity.take_torch`, compiled where the values are on a CPU."""
+    take = take_compiled if values.device.type == "cpu" else take_torch
+    return take(activity, values, first, threshold)
+
+
 def take_compiled(
     activity: Activity, values: Float[Tensor, "texts tokens neurons"], first: int, threshold: float
 ) -> Peaks:
-    """See `activity.take_values`."""
+    """See `activity.take_torch`."""
     texts, tokens, neurons = values.shape
     peaks = torch.full((2, texts, neurons), -torch.inf)
     positions = torch.zeros(2, texts, neurons, dtype=torch.int32)
@@ -49,7 +58,7 @@ def insert_compiled(
     places: Int[Tensor, " texts"],
     before: int,
 ) -> None:
-    """See `strongest.Strongest.take`.
+    """See `strongest.Strongest.take_torch`.
 
     Args:
         kept: Keys, positions and windows, which are changed.

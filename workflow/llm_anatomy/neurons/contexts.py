@@ -22,7 +22,8 @@ from llm_anatomy.config.contexts import Contexts
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches, readable_tokens
 from llm_anatomy.model.run.loading import LoadedModel
-from llm_anatomy.neurons.activity import BINS, Activity, quantiles, take_values
+from llm_anatomy.neurons.activity import BINS, Activity, quantiles
+from llm_anatomy.neurons.compiled_activity import take_values
 from llm_anatomy.neurons.reading import ReadTexts, choose_texts, tokens_in_row
 from llm_anatomy.neurons.sites import run_watched
 from llm_anatomy.neurons.strongest import Strongest

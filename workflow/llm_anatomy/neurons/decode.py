@@ -7,7 +7,6 @@ processor's cache, everything that is kept of it is taken: sums for the log-sum-
 the moments, extreme cosines and the extreme logits; full distributions are never stored.
 """
 
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llm_anatomy.model.run.devices import kernels_run_on
 from llm_anatomy.neurons.compiled_scan import CompiledScanner
 from llm_anatomy.neurons.products import SplitHead
 from llm_anatomy.neurons.scan import (
@@ -210,7 +210,7 @@ def _scanner(head: Tensor, count: int, screen: bool) -> tuple[Scanner, bool]:
     """The fastest way to scan where the head lies, and whether it screens."""
     kind = "cuda" if head.is_cuda else "cpu"
     rows = max(1, min(ROWS[kind], LOGITS_BYTES // (4 * len(head))))
-    if head.is_cuda and importlib.util.find_spec("triton") is not None:
+    if kernels_run_on(head):
         # Triton is imported where it runs alone.
         from llm_anatomy.neurons.fused_scan import FusedScanner
 

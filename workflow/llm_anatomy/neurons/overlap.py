@@ -35,7 +35,7 @@ LEAST_CONTEXTS = 2
 LEAST_SHARE = 0.5
 
 
-class Cell(NamedTuple):
+class Pairing(NamedTuple):
     """What is compared: an end of a matrix's vectors with contexts of a sign, at a place."""
 
     matrix: str
@@ -57,9 +57,9 @@ class LayerOverlap:
     """
 
     layer: int
-    shares: Mapping[Cell, Float[ndarray, " neurons"]]
-    shuffled: Mapping[Cell, Float[ndarray, " neurons"]]
-    shuffles: Mapping[Cell, Float[ndarray, " shuffles"]]
+    shares: Mapping[Pairing, Float[ndarray, " neurons"]]
+    shuffled: Mapping[Pairing, Float[ndarray, " neurons"]]
+    shuffles: Mapping[Pairing, Float[ndarray, " shuffles"]]
 
 
 def end_of(matrix: str, sign: int, site: Site) -> int:
@@ -95,10 +95,10 @@ def compare_layer(
         end = end_of(matrix, sign, settings.site)
         ends = decoded[matrix, end], decoded[matrix, -end]
         rows.append(_words(layer, matrix, sign, end, tokens[sign], *ends))
-    cells = [Cell(m, end, s, p) for (m, end), s, p in product(decoded, SIGNS, PLACES)]
+    cells = [Pairing(m, end, s, p) for (m, end), s, p in product(decoded, SIGNS, PLACES)]
     shares = {cell: _share(decoded[cell[:2]], tokens[cell.sign][cell.place]) for cell in cells}
     sums = {cell: np.zeros(neurons) for cell in cells}
-    means: dict[Cell, list[float]] = {cell: [] for cell in cells}
+    means: dict[Pairing, list[float]] = {cell: [] for cell in cells}
     generator = keyed_generator(seed, Purpose.SHUFFLED_WORDS, layer)
     for _ in range(settings.shuffles):
         other = another(neurons, generator)

@@ -14,6 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from llm_anatomy.neurons.activity import LAST_PLACE, PLACE_BITS, Peaks
+from llm_anatomy.neurons.compiled_activity import insert_compiled
 
 # Smaller than the key of any text.
 NONE = -1
@@ -82,8 +83,6 @@ class Strongest:
             places: Place of every text among all texts, below 2^32.
         """
         if values.device.type == "cpu":
-            from llm_anatomy.neurons.compiled_activity import insert_compiled
-
             kept = (self.keys, self.positions, self.windows)
             insert_compiled(kept, values, peaks, places, -int(self.offsets[0]))
         else:

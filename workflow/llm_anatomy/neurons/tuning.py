@@ -1,18 +1,28 @@
 """A short, seeded fine-tune of the whole model: next-token prediction with AdamW."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llm_anatomy.config.neurons import FineTune
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.neurons.fitting import (
+    TrainedSizes,
+    check_some_fit,
+    fitting_sentence,
+    layers_that_fit,
+)
 from llm_anatomy.progress import track
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import TRAINING
+
+logger = logging.getLogger(__name__)
 
 CLIP = 1.0
 HELD_SHARE = 0.1
@@ -27,6 +37,7 @@ def fine_tune(
     settings: FineTune,
     seed: int,
     source: str = "the texts",
+    trained: Sequence[nn.Module] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Tune a model in place on texts.
 
@@ -37,6 +48,7 @@ def fine_tune(
         settings: Steps, batch, learning rate.
         seed: Seed of the order of the texts.
         source: What the message calls the texts.
+        trained: The blocks that are trained; the whole model when left out.
 
     Returns:
         The table `neurons/training`, and how many texts there were, were used and were too short.
@@ -52,7 +64,8 @@ def fine_tune(
             "neurons.fine_tune.dataset to another data set, or neurons.comparison.fine_tuned "
             "to false"
         )
-    steps = track(train(model, rows, settings, seed), settings.steps, "steps", "fine_tune")
+    steps = train(model, rows, settings, seed, trained)
+    steps = track(steps, settings.steps, "steps", "fine_tune")
     curve = TRAINING.frame(steps)
     if not all(math.isfinite(loss) for loss in curve["loss"]):
         raise UserError(
@@ -64,7 +77,44 @@ def fine_tune(
         "texts_used": len(rows),
         "texts_too_short": len(texts) - len(rows),
     }
+    if trained is not None:
+        counts["trained_layers"] = len(trained)
     return curve, counts
+
+
+def trained_blocks(
+    decoder: Decoder, settings: FineTune, name: str, memory: tuple[float | None, str]
+) -> list[nn.Module] | None:
+    """The last blocks, as many as can be trained; None for the whole model.
+
+    Args:
+        decoder: The model, in float32.
+        settings: How large a batch is.
+        name: What messages call the model.
+        memory: Bytes of the device and its name, as `device_memory` gives them.
+
+    Raises:
+        UserError: Not even the last block fits.
+    """
+    available, where = memory
+    if available is None:
+        return None
+    blocks = [block.module for block in decoder.blocks]
+    dense = [block.up.out_features for block in decoder.blocks if block.mlp is not None]
+    sizes = TrainedSizes(
+        n_layers=decoder.n_layers,
+        parameters=sum(parameter.numel() for parameter in decoder.model.parameters()),
+        layer_parameters=sum(parameter.numel() for parameter in blocks[-1].parameters()),
+        d_model=decoder.d_model,
+        n_neurons=max(dense, default=decoder.d_model),
+        vocab_size=decoder.vocab_size,
+    )
+    count = layers_that_fit(sizes, settings, available)
+    check_some_fit(count, name, available, where)
+    if count is None:
+        return None
+    logger.warning("%s", fitting_sentence(count, decoder.n_layers, name))
+    return blocks[-count:]
 
 
 def learning_rate(step: int, settings: FineTune) -> float:
@@ -101,7 +151,11 @@ def loss_of(model: Any, rows: Sequence[list[int]]) -> tuple[Tensor, int]:
 
 
 def train(
-    model: Any, rows: Sequence[list[int]], settings: FineTune, seed: int
+    model: Any,
+    rows: Sequence[list[int]],
+    settings: FineTune,
+    seed: int,
+    trained: Sequence[nn.Module] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Tune the model in place, one optimiser step per item.
 
@@ -110,15 +164,19 @@ def train(
         rows: Token ids of the texts, two tokens or more each.
         settings: Steps, batch, learning rate.
         seed: Seed of the order of the texts.
+        trained: The blocks that are trained; the whole model when left out.
 
     Yields:
         Rows of `neurons/training`.
     """
     training, held = split_held(rows, seed)
-    model.requires_grad_(True)
+    modules = [model] if trained is None else trained
+    for module in modules:
+        module.requires_grad_(True)
+    parameters = [parameter for module in modules for parameter in module.parameters()]
     # Fused: one pass over the parameters, which are many for so few tokens.
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True
+        parameters, lr=settings.learning_rate, weight_decay=0.0, fused=True
     )
     for step in range(1, settings.steps + 1):
         held_loss = _held(model, held) if step == 1 else None
@@ -130,7 +188,7 @@ def train(
         loss, tokens = loss_of(model, batch)
         optimiser.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimiser.step()
         yield {
             "step": step,

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_anatomy.config.patching import (
@@ -41,6 +41,7 @@ class TaskItem:
             is not mentioned.
         source: Text that random answers are drawn from, for the chance floor.
         note: What happened to the text, such as a cut; None when nothing did.
+        counterfactual: The prompt that the data hold it against, as an item; None without one.
     """
 
     example_id: str
@@ -50,6 +51,7 @@ class TaskItem:
     subject_at: int | None = None
     source: str = ""
     note: str | None = None
+    counterfactual: "TaskItem | None" = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,27 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
         else:
             prompt = demonstrations + fill(task.prompt, subject=subject)
             at = len(demonstrations) + place_of(task.prompt, "subject", subject=subject)
-        items.items.append(TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None))
+        item = TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None)
+        # Rows made by hand need not say that they have none.
+        if record.get("counterfactual_prompt"):
+            other = demonstrations + without_end(record["counterfactual_prompt"])
+            item = replace(
+                item, counterfactual=_counterfactual(item, other, record["counterfactual_answer"])
+            )
+        items.items.append(item)
     return items
+
+
+def _counterfactual(item: TaskItem, prompt: str, answer: str) -> TaskItem:
+    """The prompt that an item is held against; its subject is what stands where the item's does."""
+    subject, at = None, None
+    if item.subject and item.subject_at is not None:
+        before = item.prompt[: item.subject_at]
+        behind = item.prompt[item.subject_at + len(item.subject) :]
+        middle = prompt.removeprefix(before).removesuffix(behind)
+        if middle and prompt == before + middle + behind:
+            subject, at = middle, len(before)
+    return TaskItem(f"{item.example_id} counterfactual", prompt, (answer,), subject, at)
 
 
 def donor_text(task: RelationTask, item: TaskItem) -> tuple[str, int | None]:

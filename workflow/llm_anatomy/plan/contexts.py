@@ -8,6 +8,8 @@ from llm_anatomy.plan.needs import MB, Work
 HISTOGRAM_BYTES = 400 * 4
 CONTEXT_BYTES = 60
 TOKEN_BYTES = 8
+# Of a prompt and of the text that measures fluency.
+STEERED_TOKENS = 70
 
 
 def find_contexts(job: Job) -> Work:
@@ -58,6 +60,24 @@ def find_neighbours(job: Job) -> Work:
         batch_tokens=job.batch_tokens,
         held_mb=(4 * neurons * neighbours.tokens + 100 * rows) / MB,
         output_mb=rows * 16 / MB,
+    )
+
+
+def steer_directions(job: Job) -> Work:
+    """Texts of the classes, then every dose of five interventions on a prompt and the held text."""
+    directions, shape = job.configuration.neurons.directions, job.model
+    texts = 2 * directions.max_texts * directions.max_length
+    doses = 3 * (len(directions.doses) + 1) + 2 * len(directions.values)
+    swept = doses * STEERED_TOKENS
+    logits = max(len(directions.doses), len(directions.values)) * STEERED_TOKENS * shape.vocab_size
+    return Work(
+        "model",
+        loads_model=True,
+        body_tokens=len(directions.targets) * (texts + swept),
+        head_vectors=len(directions.targets) * swept,
+        batch_tokens=job.batch_tokens,
+        held_mb=2 * 4 * logits / MB,
+        output_mb=1,
     )
 
 

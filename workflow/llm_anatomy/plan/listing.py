@@ -6,10 +6,13 @@ from pathlib import Path
 
 from llm_anatomy.config.read import read_configuration
 from llm_anatomy.config.root import Configuration
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.source.memory import device_memory
+from llm_anatomy.neurons.fitting import check_some_fit, fitting_sentence, layers_that_fit
 from llm_anatomy.plan.jobs import PlannedJob, list_jobs, shape_of
 from llm_anatomy.plan.needs import Need
 from llm_anatomy.plan.resources import need_of
-from llm_anatomy.plan.shape import Shape
+from llm_anatomy.plan.shape import Shape, trained_sizes
 
 HEADER = ("rule", "wildcards", "memory", "card", "operations", "output", "time")
 UNKNOWN = "known once the model is prepared"
@@ -56,6 +59,7 @@ def plan_text(
         for row in rows
     ]
     totals = _totals([need for _, need in needs], len(jobs))
+    totals += _tuning(jobs, configuration, shapes)
     if len(left) < len(jobs):
         minutes = sum(need.minutes for job, need in needs if need is not None and job in left)
         totals.append(
@@ -95,6 +99,27 @@ def _totals(needs: Sequence[Need | None], n_jobs: int) -> list[str]:
             "llm-anatomy run results/models/NAME/provenance.json and plan again."
         )
     return lines
+
+
+def _tuning(
+    jobs: Sequence[PlannedJob], configuration: Configuration, shapes: dict[str, Shape]
+) -> list[str]:
+    """What is said of a fine-tune that does not fit the memory as a whole."""
+    tuned = configuration.neurons.tuned(configuration.model_names, configuration.dataset_names)
+    planned = tuned is not None and any(job.rule == "fine_tune" for job in jobs)
+    if tuned is None or not planned or tuned.base not in shapes:
+        return []
+    memory, where = device_memory(configuration.compute)
+    if memory is None:
+        return []
+    sizes, settings = trained_sizes(shapes[tuned.base]), configuration.neurons.fine_tune
+    count = layers_that_fit(sizes, settings, memory)
+    try:
+        check_some_fit(count, tuned.base, memory, where)
+    except UserError as error:
+        return [f"fine_tune will fail: {error}."]
+    sentence = fitting_sentence(count, sizes.n_layers, tuned.base)
+    return [sentence] if sentence else []
 
 
 def _minutes(minutes: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_anatomy.model.source.shards import tensor_shapes
+from llm_anatomy.neurons.fitting import TrainedSizes
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,18 @@ class Shape:
     def body_parameters(self) -> int:
         """Parameters that every token is multiplied with: neither embedding nor head."""
         return self.parameters - self.head_parameters * (1 if self.tied else 2)
+
+
+def trained_sizes(shape: Shape) -> TrainedSizes:
+    """What decides how much of a model can be trained."""
+    return TrainedSizes(
+        n_layers=shape.n_layers,
+        parameters=shape.parameters,
+        layer_parameters=shape.body_parameters // shape.n_layers,
+        d_model=shape.d_model,
+        n_neurons=shape.n_neurons,
+        vocab_size=shape.vocab_size,
+    )
 
 
 def prepared_shape(model_folder: Path) -> Shape:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from llm_anatomy.plan import contexts
+from llm_anatomy.plan import contexts, facts
 from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import MB, Work
+from llm_anatomy.plan.passes import FLOAT32, PROMPT_TOKENS, forward, one_after_the_other
 from llm_anatomy.plan.sizes import ASSUMED_TOKENS
 
 # Of the passes of a sweep, what is left where layers share work (`patching/fast.py`).
@@ -15,7 +16,6 @@ SHARED_SWEEPS = 0.5
 RECORD_BYTES = 3000
 # Arrow, pandas and the writer hold copies of a table while it is made.
 TABLE_COPIES = 2.5
-FLOAT32 = 4
 # Spline features of a layer.
 N_FEATURES = 7
 
@@ -73,6 +73,17 @@ def _detect(job: Job) -> Work:
     states = FLOAT32 * job.rows * 2 * shape.n_layers * shape.d_model
     minutes = LEARNING_MINUTES + job.rows / 4000
     return Work("learning", held_mb=states * TABLE_COPIES / MB, minutes=minutes, output_mb=5)
+
+
+def _compare(job: Job) -> Work:
+    shape, comparison = job.model, job.configuration.toxicity.detector_comparison
+    tokens = job.rows * min(job.text_tokens, comparison.max_length)
+    # Features of the vocabulary, standardised for some folds at once, and states of tokens.
+    features = FLOAT32 * job.rows * shape.vocab_size
+    states = FLOAT32 * tokens * shape.d_model
+    asked = forward(job, tokens + job.rows * PROMPT_TOKENS, job.rows)
+    minutes = 3 * LEARNING_MINUTES + job.rows / 1000
+    return replace(asked, held_mb=TABLE_COPIES * (features + states) / MB, minutes=minutes)
 
 
 def _learn(job: Job) -> Work:
@@ -167,35 +178,35 @@ def _clamp(job: Job) -> Work:
     calibrations = 2 * len(clamping.kl_targets) * CALIBRATION_STEPS
     prompts = sweeps * len(clamping.positions) * (values + calibrations)
     held = sweeps * values * HELD_TOKENS
-    swept = _forward(
+    swept = forward(
         job,
         tokens=prompts * PROMPT_TOKENS + held,
         vectors=prompts + held,
         logits=len(clamping.values) * HELD_TOKENS * shape.vocab_size,
     )
-    return _one_after_the_other(swept, _favourites(job), _edit(job))
+    return one_after_the_other(swept, _favourites(job), _edit(job))
 
 
 def _favourites(job: Job) -> Work:
     test = job.configuration.neurons.favourite
     answers = len(test.questions) * (1 + test.seeds) * len(test.values) * (1 + test.controls)
     tokens = answers * (test.new_tokens + 3 * PROMPT_TOKENS)
-    return _forward(job, tokens, answers * test.new_tokens)
+    return forward(job, tokens, answers * test.new_tokens)
 
 
 def _validate(job: Job) -> Work:
     validation = job.configuration.neurons.validation
     prompts = job.model.n_layers * validation.neurons_per_layer * 2 * len(validation.prompts)
-    clamps = _forward(job, prompts * PROMPT_TOKENS, prompts)
+    clamps = forward(job, prompts * PROMPT_TOKENS, prompts)
     activation = job.configuration.neurons.activation
-    texts = _forward(job, activation.texts * activation.max_tokens, 0)
-    return replace(_one_after_the_other(clamps, texts), held_mb=_map_mb(job))
+    texts = forward(job, activation.texts * activation.max_tokens, 0)
+    return replace(one_after_the_other(clamps, texts), held_mb=_map_mb(job))
 
 
 def _edit(job: Job) -> Work:
     edit = job.configuration.neurons.edit
     prompts = len(edit.concepts) * (1 + len(edit.rows)) * len(edit.prompts)
-    return _forward(job, prompts * PROMPT_TOKENS, prompts)
+    return forward(job, prompts * PROMPT_TOKENS, prompts)
 
 
 def _tune(job: Job) -> Work:
@@ -212,30 +223,6 @@ def _tune(job: Job) -> Work:
     )
 
 
-def _forward(job: Job, tokens: float, vectors: float, logits: float = 0) -> Work:
-    """Forward passes of a loaded model; `logits` are float32 numbers held at once."""
-    return Work(
-        "model",
-        loads_model=True,
-        body_tokens=tokens,
-        head_vectors=vectors,
-        batch_tokens=job.batch_tokens,
-        held_mb=2 * logits * FLOAT32 / MB,
-    )
-
-
-def _one_after_the_other(*works: Work) -> Work:
-    """Several pieces of work of one job that loads its model once."""
-    return replace(
-        works[0],
-        body_tokens=sum(work.body_tokens for work in works),
-        head_vectors=sum(work.head_vectors for work in works),
-        held_mb=max(work.held_mb for work in works),
-        minutes=sum(work.minutes for work in works),
-        output_mb=sum(work.output_mb for work in works),
-    )
-
-
 def _experiments(job: Job) -> Work:
     """Checks on some texts of every dataset, documents with inserts, and prompts."""
     configuration = job.configuration
@@ -247,47 +234,7 @@ def _experiments(job: Job) -> Work:
     steps = sum(len(category.related) + 1 for category in prompts.categories)
     n_prompts = steps * len(prompts.conditions) * len(prompts.formats)
     answered = n_prompts * (4 * PROMPT_TOKENS + prompts.max_new_tokens)
-    return _forward(job, checked + traced + answered, n_prompts * prompts.max_new_tokens)
-
-
-def _facts(job: Job) -> float:
-    """Facts of the job's relation; of all relations where it takes them together."""
-    one = job.wildcards.get("relation")
-    return sum(
-        min(job.count_rows(asked.relation), asked.max_facts or math.inf)
-        for asked in job.configuration.facts.relations
-        if one in (None, asked.relation)
-    )
-
-
-def _attribute(job: Job) -> Work:
-    shape, attribution = job.model, job.configuration.facts.attribution
-    # Found by their bound, the best neurons need a few exact evaluations each; else all do.
-    exact = EXACT_PER_NEURON * (attribution.neurons + attribution.attention_neurons)
-    every = shape.n_layers * shape.n_neurons
-    vectors = exact if attribution.search == "certified" else every
-    facts = _facts(job)
-    evaluated = facts * (vectors + attribution.curve_points) + attribution.sums * every
-    subvalues = every * shape.d_model * FLOAT32 / MB
-    return replace(
-        _forward(job, facts * PROMPT_TOKENS * 2, evaluated),
-        held_mb=subvalues,
-        output_mb=20,
-        minutes=facts * FACT_MINUTES,
-    )
-
-
-def _query(job: Job) -> Work:
-    shape = job.model
-    subkeys = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
-    work = _forward(job, _facts(job) * PROMPT_TOKENS, 0)
-    return replace(work, held_mb=subkeys, output_mb=20)
-
-
-def _read_case(job: Job) -> Work:
-    shape = job.model
-    subvalues = shape.n_layers * shape.n_neurons * shape.d_model * FLOAT32 / MB
-    return replace(_forward(job, PROMPT_TOKENS, 1000), held_mb=subvalues)
+    return forward(job, checked + traced + answered, n_prompts * prompts.max_new_tokens)
 
 
 def _time(job: Job) -> Work:
@@ -295,29 +242,7 @@ def _time(job: Job) -> Work:
     depths = len(timing.n_layers) + 1
     longest = job.configuration.geometry.extraction.max_length
     tokens = timing.timed_texts * depths * TIMED_REPEATS * min(ASSUMED_TOKENS, longest)
-    return replace(_forward(job, tokens, 0), batch_tokens=longest)
-
-
-def _knock_out(job: Job) -> Work:
-    runs = _facts(job) * (len(job.configuration.facts.knock_out.methods) + 8)
-    return _forward(job, runs * PROMPT_TOKENS, runs)
-
-
-def _units(job: Job) -> Work:
-    """Scores, curves and exchanged units; a curve has 22 rows of every fact."""
-    units, shape = job.configuration.facts.units, job.model
-    facts = min(_facts(job), units.max_facts or math.inf)
-    kinds, methods = len(units.kinds), len(units.methods)
-    passes = facts / 2 * kinds * ((methods + 1) * CURVE_ROWS + methods * 4)
-    if "integrated_gradients" in units.methods:
-        passes += facts / 2 * kinds * 3 * units.steps * shape.n_layers
-    exchanged = units.exact_facts * kinds * (methods * units.exact_top + units.exact_sample)
-    # From a unit's layer on: half of the blocks on average.
-    rows = passes + exchanged / 2
-    vectors = passes + exchanged
-    orders = kinds * methods * facts * shape.n_layers * shape.n_neurons
-    work = _forward(job, rows * PROMPT_TOKENS, vectors)
-    return replace(work, held_mb=8 * orders / MB, output_mb=1)
+    return replace(forward(job, tokens, 0), batch_tokens=longest)
 
 
 # Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
@@ -328,24 +253,19 @@ READ_ROW_BYTES = 200
 # Bytes per text and layer of the tables of intrinsic dimension, one row per head and threshold.
 DIMENSION_BYTES = 4000
 LOGIT_BUFFER_MB = 200
-# Typical lengths, in tokens, of a prompt and of the text that measures fluency; bisection steps.
-PROMPT_TOKENS = 10
+# Typical length, in tokens, of the text that measures fluency; bisection steps.
 HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
 TIMED_REPEATS = 1
-# Rows of a fact in a curve: ten shares kept and removed, the whole and the empty model.
-CURVE_ROWS = 22
-# What a classifier's folds take of any data set, and what a fact takes on any machine and model.
+# What a classifier's folds take of any data set.
 LEARNING_MINUTES = 0.2
-FACT_MINUTES = 0.4 / 60
-# Exact evaluations per neuron kept, under the certified search.
-EXACT_PER_NEURON = 2
 
 WORK: dict[str, Callable[[Job], Work]] = {
     "prepare_model": _prepare,
     "extract_activations": _extract,
     "spline_features": _from_traces,
     "intrinsic_dimension": _dimension,
+    "compare_detectors": _compare,
     "detect_toxicity": _detect,
     "probe_features": _learn,
     "build_tasks": _tokenise,
@@ -361,17 +281,19 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "join_contexts": contexts.join_contexts,
     "compare_contexts": contexts.compare_contexts,
     "find_neighbours": contexts.find_neighbours,
+    "steer_directions": contexts.steer_directions,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
     "validate_neurons": _validate,
     "fine_tune": _tune,
     "compare_models": _decode_again,
-    "attribute_facts": _attribute,
-    "trace_queries": _query,
-    "knock_out": _knock_out,
-    "attribute_units": _units,
+    "attribute_facts": facts.attribute,
+    "trace_queries": facts.query,
+    "knock_out": facts.knock_out,
+    "attribute_units": facts.units,
+    "trace_states": facts.grids,
     "time_early_exit": _time,
-    "read_case": _read_case,
+    "read_case": facts.read_case,
 }
 
 # Rules whose stage asks for a card where the configuration names one.
@@ -380,6 +302,7 @@ ON_DEVICE = frozenset(
         "attribute_facts",
         "attribute_units",
         "clamp_neurons",
+        "compare_detectors",
         "compare_models",
         "check_geometry",
         "extract_activations",
@@ -391,9 +314,11 @@ ON_DEVICE = frozenset(
         "map_neurons",
         "read_case",
         "score_hub_classifier",
+        "steer_directions",
         "sweep_layers",
         "time_early_exit",
         "trace_queries",
+        "trace_states",
         "validate_neurons",
     }
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures.exhibit import DPI, Exhibit, StudyExhibits
+from llm_anatomy.figures.exhibit import DPI, Exhibit, StudyExhibits, figure_rule
 from llm_anatomy.report.shown import ShownTable, TableReader
 from llm_anatomy.report.studies import STUDIES, Study
 
@@ -145,4 +145,4 @@ def _item(exhibit: Exhibit, label: str, shown: StudyExhibits, reader: TableReade
 
 
 def _remake(path: Path) -> str:
-    return f"remake it with: {remake_command(f'conclude_{path.parent.name}', path.parent)}"
+    return f"remake it with: {remake_command(figure_rule(path.parent), path.parent)}"

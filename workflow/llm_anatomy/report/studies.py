@@ -113,7 +113,8 @@ STUDIES: tuple[Study, ...] = (
         ),
         method=(
             "The weight vectors of MLP neurons, of the matrices that the configuration names, are "
-            "decoded through the LM head without running the model; neurons of a concept are then clamped while the next-token probability is recorded."
+            "decoded through the LM head without running the model; neurons of a concept are then "
+            "clamped while the next-token probability is recorded."
         ),
         paper=DAVIES,
         view="neurons",

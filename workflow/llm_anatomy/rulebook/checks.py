@@ -14,6 +14,10 @@ from llm_anatomy.config.root import Configuration
 from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.source.folder import check_source, configured_depth
+from llm_anatomy.model.source.machine import machine_memory
+from llm_anatomy.neurons.fitting import check_some_fit, layers_that_fit
+from llm_anatomy.plan.resources import known_shape
+from llm_anatomy.plan.shape import trained_sizes
 
 PREPARED = Path("results/models")
 
@@ -43,6 +47,7 @@ def check_disk(configuration: Configuration, source: str) -> None:
             raise UserError(f"{source}: in '{place}': {error}") from error
     try:
         _check_layers(configuration)
+        _check_tuning(configuration)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
 
@@ -56,6 +61,17 @@ def _check_layers(configuration: Configuration) -> None:
                 check_layer(key, layer, depth, f"the model '{model.name}'")
             for key, count in layer_counts(configuration):
                 check_layer_count(key, count, depth, f"the model '{model.name}'")
+
+
+def _check_tuning(configuration: Configuration) -> None:
+    """A model that is to be tuned, and is prepared, fits the memory with one layer in training."""
+    tuned = configuration.neurons.tuned(configuration.model_names, configuration.dataset_names)
+    shape = known_shape(tuned.base) if tuned and "neurons" in configuration.studies else None
+    # Cards are asked by the stage: torch would take seconds here.
+    if tuned and shape is not None and configuration.compute.device == "cpu":
+        memory = machine_memory()
+        count = layers_that_fit(trained_sizes(shape), configuration.neurons.fine_tune, memory)
+        check_some_fit(count, tuned.base, memory, "this machine")
 
 
 def known_depth(model: ModelSource) -> int | None:

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import pyarrow as pa
-
 from llm_anatomy.config.base import Settings
 from llm_anatomy.neurons.contexts import join_activity, join_contexts
 from llm_anatomy.runner import run_stage
 from llm_anatomy.tables.contexts import ACTIVITY, ACTIVITY_PART, CONTEXTS, CONTEXTS_PART
-from llm_anatomy.tables.core import TableSchema, open_table, read_arrow, read_provenance
+from llm_anatomy.tables.core import open_table, read_arrow, read_provenance
 
 
 class JoinContextsStage(Settings):
@@ -33,13 +31,11 @@ def run(
     ):
         # Layer by layer, so that memory does not grow with their number.
         for layer in range(int(provenance["layers"])):
-            strongest = _layer(context_parts, CONTEXTS_PART, layer)
+            own = [("layer", "=", layer)]
+            strongest = [read_arrow(part, CONTEXTS_PART, where=own) for part in context_parts]
+            active = [read_arrow(part, ACTIVITY_PART, where=own) for part in activity_parts]
             found.write(join_contexts(strongest, settings.count))
-            sums.write(join_activity(_layer(activity_parts, ACTIVITY_PART, layer)))
-
-
-def _layer(parts: tuple[Path, ...], schema: TableSchema, layer: int) -> list[pa.Table]:
-    return [read_arrow(part, schema, where=[("layer", "=", layer)]) for part in parts]
+            sums.write(join_activity(active))
 
 
 if __name__ == "__main__":

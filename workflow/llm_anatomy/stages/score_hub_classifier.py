@@ -25,13 +25,9 @@ def run(
     Nothing is fetched for a classifier that is one of the user's own folders.
     """
     table, compute = read_table(texts, TEXTS), compute_settings()
-    device = choose_device(compute)
+    device, budget = choose_device(compute), compute.batch_tokens or CPU_BATCH_TOKENS
     result = score_with_classifier(
-        settings.classifier,
-        list(table["text"]),
-        compute.batch_tokens or CPU_BATCH_TOKENS,
-        device,
-        *fetched,
+        settings.classifier, list(table["text"]), budget, device, *fetched
     )
     ids = list(table["text_id"])
     provenance = read_provenance(texts) | {"toxicity": settings.model_dump()}

@@ -42,6 +42,7 @@ LEAST_RISE = 0.01
 ANSWERS = Least(10, "answers of every condition")
 CLAMPED_NEURONS = Least(30, "clamps of sampled neurons")
 FIRING_NEURONS = Least(100, "neurons with contexts")
+DOSES = Least(4, "doses of the concept's direction")
 COMPARED_NEURONS = Least(100, "neurons compared")
 TIMED_MAPS = Least(1, "timed maps")
 # What a manipulation can take away, or a switch can turn: right answers that chance does not give.

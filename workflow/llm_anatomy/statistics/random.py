@@ -46,6 +46,11 @@ class Purpose(StrEnum):
     MAPPED_TEXTS = "texts on a map"
     TSNE = "t-SNE"
     TIMED_TEXTS = "texts timed"
+    SPARSE_ORDER = "order of a sparse model's weights"
+    ADDED = "bootstrap of what features add"
+    CALIBRATION = "bootstrap of a mean over texts"
+    RIGHT_PROBABILITIES = "labels where every probability is right"
+    SUBGROUPS = "bootstrap of areas within groups of texts"
     # Neurons.
     REFERENCE_WORDS = "reference words"
     REFERENCE_FRAGMENTS = "reference fragments of words"
@@ -58,6 +63,9 @@ class Purpose(StrEnum):
     SHUFFLED_WORDS = "words exchanged among neurons"
     CONTEXT_OVERLAP = "bootstrap of words against contexts"
     NEIGHBOUR_TEXTS = "texts over which activations are correlated"
+    RANDOM_DIRECTIONS = "random directions in place of a concept's"
+    PERMUTED_LABELS = "labels permuted among texts"
+    DIRECTION_HALVES = "texts that make a direction and texts that test it"
     # Patching.
     PATCHING_SAMPLE = "examples of a task"
     ARITHMETIC = "order of generated questions"
@@ -81,6 +89,8 @@ class Purpose(StrEnum):
     RANDOM_RANKING = "random ranking of units"
     EXACT_SAMPLE = "units whose effect is computed exactly"
     FAITHFULNESS = "bootstrap of faithfulness"
+    TRACING_NOISE = "noise on subjects"
+    TRACING_EFFECTS = "bootstrap of indirect effects"
 
 
 def keyed_generator(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.detectors import DETECTORS
 from llm_anatomy.tables.toxicity import (
     ABLATIONS,
     EARLY_EXIT,
@@ -18,6 +19,7 @@ from llm_anatomy.tables.toxicity import (
 )
 from llm_anatomy.toxicity.detection_claims import DatasetTables, detection_claims, smaller_class
 from llm_anatomy.toxicity.statements import (
+    ADDITION,
     DOMAINS,
     EASY_NEGATIVES,
     FAST_EXIT,
@@ -36,6 +38,8 @@ class ToxicityScope(Settings):
     hub_classifiers: list[str]
     # Datasets of hard and of easy negatives.
     comparisons: list[tuple[str, str]]
+    # Datasets on which detectors are compared.
+    compared: list[str]
 
 
 def toxicity_claims(tables: Collection, scope: ToxicityScope) -> list[Claim]:
@@ -58,6 +62,9 @@ def toxicity_claims(tables: Collection, scope: ToxicityScope) -> list[Claim]:
         for dataset, easy in scope.comparisons:
             negatives = tables.frame(HARD_NEGATIVES, model=model, dataset=dataset, easy=easy)
             own.append(negatives_claim(negatives, model))
+        for dataset in scope.compared:
+            compared = tables.frame(DETECTORS, model=model, dataset=dataset)
+            own.append(addition_claim(compared, model, dataset))
         timed = tables.frame(EARLY_EXIT, model=model, dataset=scope.datasets[0])
         own.append(latency_claim(timed, model, scope.datasets[0]))
         rows += own + untested_claims(model, own)
@@ -101,6 +108,39 @@ def negatives_claim(table: pd.DataFrame, model: str) -> Claim:
             f"alone, {100 * both:.1f} % with both, {100 * hard:.1f} % with hard ones alone; text "
             f"length alone reaches {100 * values['easy', 'length']:.1f} % on easy negatives. "
             "Holds if easy is above both."
+        ),
+    )
+
+
+def addition_claim(table: pd.DataFrame, model: str, dataset: str) -> Claim:
+    """Spline features beside the hidden state, against the hidden state alone."""
+    gains = table[table["metric"] == "gain_over_state"]
+    if gains.empty:
+        why = (
+            "spline features and mean state together were not measured beside the mean state; see "
+            "toxicity.detector_comparison.methods (spline_and_state) and toxicity.baselines.names "
+            "(mean_state)"
+        )
+        return ADDITION.untested(model, dataset, why=why)
+    # Of several labels, the one with most positives; the table's note names it.
+    gain = gains.sort_values("n_positive", ascending=False, kind="stable").iloc[0]
+    areas = table[(table["metric"] == "roc_auc") & (table["label"] == gain["label"])]
+    values = areas.set_index("feature_set")["value"]
+    state = str(next(name for name in values.index if name.startswith("mean_state_layer_")))
+    return ADDITION.judged(
+        model,
+        dataset,
+        evidence=smaller_class(gain),
+        measured_value=100 * gain["value"],
+        low=100 * gain["low"],
+        high=100 * gain["high"],
+        holds=bool(gain["low"] > 0),
+        note=(
+            f"{dataset}, label {gain['label']}, logistic regression on the same folds: spline "
+            f"features {100 * values['spline']:.1f} %, mean state of layer "
+            f"{state.rpartition('_')[2]} {100 * values[state]:.1f} %, both together "
+            f"{100 * values['spline_and_state']:.1f} %. Bootstrap interval of the difference, over "
+            "texts; holds if all of it is above 0."
         ),
     )
 

@@ -25,7 +25,9 @@ from llm_anatomy.statistics.folds import Split
 from llm_anatomy.statistics.random import Purpose, library_seed
 from llm_anatomy.toxicity.detector import Logistic
 from llm_anatomy.toxicity.features import Dense, FeatureSet, Tfidf
+from llm_anatomy.toxicity.first_token import FirstToken, SparseRecipe
 from llm_anatomy.toxicity.metrics import ranking_metrics
+from llm_anatomy.toxicity.token_probes import PooledRecipe, TokenStates
 
 MAX_NEWTON_WIDTH = 256
 
@@ -93,7 +95,8 @@ class BoostingRecipe:
         return scores
 
 
-Recipe = LogisticRecipe | ForestRecipe | BoostingRecipe
+Recipe = LogisticRecipe | ForestRecipe | BoostingRecipe | SparseRecipe | PooledRecipe
+Features = FeatureSet | TokenStates | FirstToken
 
 
 def classifier_recipe(name: ClassifierName, settings: Classifiers) -> Recipe:
@@ -191,24 +194,24 @@ class Choice:
         n_inner_folds: Number of inner folds; 0 when there was no choice.
     """
 
-    features: FeatureSet
+    features: Features
     value: float
     distance_weight: float | None
     inner_roc_auc: float | None
     n_inner_folds: int
 
 
-def is_choice(features: FeatureSet, recipe: Recipe) -> bool:
+def is_choice(features: Features, recipe: Recipe) -> bool:
     """Whether inner folds have anything to choose."""
     return len(recipe.values) > 1 or len(_variants(features, recipe)) > 1
 
 
-def _variants(features: FeatureSet, recipe: Recipe) -> tuple[FeatureSet, ...]:
+def _variants(features: Features, recipe: Recipe) -> tuple[Features, ...]:
     return features.variants() if recipe.scale_matters else features.variants()[:1]
 
 
 def choose(
-    features: FeatureSet,
+    features: Features,
     truth: Bool[ndarray, " train"],
     train: ndarray,
     inner: Sequence[Split],

@@ -50,6 +50,7 @@ from llm_anatomy.toxicity.features import (
     wanted_states,
 )
 from llm_anatomy.toxicity.inputs import SplineTable, aligned_texts, count_layers, spline_table
+from llm_anatomy.toxicity.operating import held_out_settings
 
 
 class DetectionSettings(Evaluation):
@@ -249,6 +250,7 @@ def train_detector(
     """
     spline = spline_table(spline_features)
     classifiers, seed = evaluation.classifiers, evaluation.seed
+    rates = evaluation.scoring.false_positive_rates
     n_layers = settings.n_layers or spline.features.shape[1]
     values = first_layers(spline.features, n_layers, "toxicity.detector.n_layers")
     features = spline_set("spline", values, classifiers.distance_weights)
@@ -274,6 +276,7 @@ def train_detector(
             recipe.hyperparameter: choice.value,
             "distance_weight": choice.distance_weight,
             "roc_auc_of_choice": choice.inner_roc_auc,
+            **held_out_settings(label, choice.features, recipe, choice.value, rates, seed),
         }
     return Detector(
         detectors,

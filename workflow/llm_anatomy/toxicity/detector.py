@@ -24,16 +24,18 @@ from llm_anatomy.artefacts.documents import sealed
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import atomic_path
+from llm_anatomy.toxicity.token_probes import Probe, Tokens
 
 METADATA_KEY = "llm_anatomy.detector"
-# Format 2 brings the range of the training texts.
-FORMAT = 2
+# Format 2 brings the range of the training texts, format 3 what a detector reads.
+FORMAT = 3
 # A feature may lie outside what the training texts showed by this share of their span; of 671
 # held-out texts of the default data 1 % do not.
 RANGE_MARGIN = 0.5
 # Allowed beside it, relative to the feature: sums in another order differ by less.
 ROUNDING = 1e-3
 
+SPLINE = "spline"
 IN_RANGE = "in range"
 SHORTER = "fewer tokens than any training text"
 LONGER = "more tokens than any training text"
@@ -152,12 +154,22 @@ class LabelDetector:
 
     mean: Float[ndarray, " features"]
     scale: Float[ndarray, " features"]
-    classifier: Logistic | Forest
+    classifier: Logistic | Forest | Probe
     range: TrainingRange
 
     def score(self, features: Float[ndarray, "texts features"]) -> Float[ndarray, " texts"]:
         """Probability of the label."""
+        assert not isinstance(self.classifier, Probe)
         return self.classifier.score((features - self.mean) / self.scale)
+
+    def score_tokens(self, tokens: Tokens) -> Float[ndarray, " texts"]:
+        """Probability of the label, by a probe on the states of tokens."""
+        assert isinstance(self.classifier, Probe)
+        return self.classifier.score(self.standardised(tokens))
+
+    def standardised(self, tokens: Tokens) -> Tokens:
+        """Tokens as the probe reads them."""
+        return Tokens((tokens.states - self.mean) / self.scale, tokens.lengths)
 
 
 @dataclass(frozen=True)
@@ -168,10 +180,16 @@ class Detector:
         labels: The detector of every label.
         description: What it belongs to: `model` and the rest of the features' provenance,
             `n_layers` and `columns` of the features, `dataset`, and per label how it was trained.
+            `reads` says what it sees, spline features where it is missing.
     """
 
     labels: dict[str, LabelDetector]
     description: dict[str, Any]
+
+    @property
+    def reads(self) -> str:
+        """What it sees: `spline`, `first_token` or `token_states`."""
+        return str(self.description.get("reads", SPLINE))
 
     @property
     def n_layers(self) -> int:
@@ -208,7 +226,7 @@ def save_detector(path: Path, detector: Detector) -> None:
     arrays: dict[str, ndarray] = {}
     kinds = {}
     for number, (label, trained) in enumerate(detector.labels.items()):
-        kinds[label] = "forest" if isinstance(trained.classifier, Forest) else "logistic"
+        kinds[label] = _kind(trained.classifier)
         covered = trained.range
         parts = {"mean": trained.mean, "scale": trained.scale} | trained.classifier.arrays()
         parts |= {"low": covered.low, "high": covered.high, "tokens": covered.tokens}
@@ -290,8 +308,20 @@ def _label(number: int, kind: str, arrays: Mapping[str, ndarray], margin: float)
     }
     mean, scale = own.pop("mean"), own.pop("scale")
     covered = TrainingRange(own.pop("low"), own.pop("high"), own.pop("tokens"), margin)
-    classifier = Forest(**own) if kind == "forest" else Logistic(**own)
+    classifier: Logistic | Forest | Probe
+    if kind == "forest":
+        classifier = Forest(**own)
+    elif kind == "logistic":
+        classifier = Logistic(**own)
+    else:
+        classifier = Probe(**own, pooling="max" if kind == "max_probe" else "attention")
     return LabelDetector(mean, scale, classifier, covered)
+
+
+def _kind(classifier: Logistic | Forest | Probe) -> str:
+    if isinstance(classifier, Probe):
+        return f"{classifier.pooling}_probe"
+    return "forest" if isinstance(classifier, Forest) else "logistic"
 
 
 def _named(record: Mapping[str, Any]) -> str:

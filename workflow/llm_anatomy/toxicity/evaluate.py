@@ -15,8 +15,7 @@ from llm_anatomy.config.base import Settings
 from llm_anatomy.config.toxicity import Classifiers, Folds, Scoring
 from llm_anatomy.progress import Progress
 from llm_anatomy.statistics.folds import Split, inner_splits
-from llm_anatomy.toxicity.classifiers import Choice, Recipe, choose, is_choice
-from llm_anatomy.toxicity.features import FeatureSet
+from llm_anatomy.toxicity.classifiers import Choice, Features, Recipe, choose, is_choice
 from llm_anatomy.toxicity.metrics import measure
 
 T = TypeVar("T")
@@ -116,7 +115,7 @@ def most_common(labels: Sequence[LabelledTexts], most: int) -> list[LabelledText
 
 
 def out_of_fold(
-    texts: LabelledTexts, features: FeatureSet, recipe: Recipe, n_inner: int, seed: int
+    texts: LabelledTexts, features: Features, recipe: Recipe, n_inner: int, seed: int
 ) -> OutOfFold:
     """Score every text with a classifier trained on the other folds.
 

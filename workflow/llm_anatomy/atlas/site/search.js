@@ -3,7 +3,7 @@
 LA.search = (() => {
   // Words whose entries are read for one search, and the most entries that are shown.
   const MOST_WORDS = 40;
-  const MOST_ENTRIES = 20000;
+  const MOST_ENTRIES = 6000;
   const lists = new Map();
 
   // As `word_key` in Python does with tokens.

@@ -5,17 +5,28 @@
   const { h } = LA;
   const endName = (index, end) => `${index.matrices[Math.floor(end / 2)]} ${end % 2 ? "−" : "+"}`;
 
-  const Z_MEANING = "How many standard deviations the token's logit stands from the mean of the neuron's logits, towards this end: high for a neuron that points to this token and to little else";
+  const Z_MEANING = "Specificity: how many standard deviations the token's logit stands from the mean of the neuron's logits, towards this end: high for a neuron that points to this token and to little else";
 
+  // One row for every end of a neuron, with the tokens found there.
   function resultTable(model, index, found) {
-    const rows = found.map((entry) => ({ ...entry, place: entry.layer * 1e6 + entry.neuron, name: endName(index, entry.end) }));
+    const ends = new Map();
+    for (const entry of found) {
+      const place = entry.layer * 1e6 + entry.neuron;
+      const key = place * 16 + entry.end;
+      const row = ends.get(key) ?? { ...entry, place, name: endName(index, entry.end), entries: [] };
+      row.entries.push(entry);
+      row.rank = Math.min(row.rank, entry.rank);
+      row.z = Math.max(row.z, entry.z);
+      ends.set(key, row);
+    }
+    const rows = [...ends.values()].map((row) => ({ ...row, tokens: row.entries.sort((a, b) => a.rank - b.rank).map((entry) => entry.token) }));
     return LA.table("neurons that decode to the word", rows, [
       { field: "place", title: "neuron", numeric: true, width: 120, format: (_, row) => LA.neuronLink(model, row.layer, row.neuron) },
       { field: "name", title: "matrix, end", meaning: "+: tokens that the weight vector points to; −: tokens that it points away from", width: 130 },
-      { field: "token", title: "token", format: LA.token, meaning: "as it stands inside a sentence; ␣ is a space" },
-      { field: "rank", title: "rank", numeric: true, width: 90, meaning: "1 is the most probable token of this end" },
+      { field: "rank", title: "rank", numeric: true, width: 90, meaning: "of the first of them at this end; 1 is the most probable token" },
       { field: "z", title: "z-score", numeric: true, width: 110, meaning: Z_MEANING, format: (value) => value.toFixed(1).replace("-", "−") },
-    ], { sort: [{ column: "z", dir: "desc" }, { column: "rank", dir: "asc" }], empty: "no neuron decodes to it" });
+      { field: "tokens", title: "tokens found", minWidth: 160, meaning: "as they stand inside a sentence, by rank; ␣ is a space", format: (value) => h("span", {}, value.map((text) => [LA.token(text), " "])) },
+    ], { sort: [{ column: "rank", dir: "asc" }, { column: "z", dir: "desc" }], empty: "no neuron decodes to it" });
   }
 
   function layerBars(index, found) {

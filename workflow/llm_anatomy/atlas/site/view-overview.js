@@ -11,9 +11,34 @@
   };
   const verdict = (value) => h("span", { class: `verdict ${value === null ? "untested" : value ? "yes" : "no"}` }, value === null ? "cannot be tested here" : value ? "holds" : "does not hold");
 
+  const PANELS = { geometry: "intrinsic dimension of attention", neurons: "closest token (cosine)", patching: "score when layer k is manipulated", facts: "importance (nat)" };
+
+  // What each layer does: a panel for every study, as the report's first figure has them.
+  function anatomy(columns, name) {
+    const rows = LA.rows(columns);
+    return Object.entries(PANELS).filter(([study]) => rows.some((row) => row.study === study)).map(([study, label]) => {
+      const own = rows.filter((row) => row.study === study);
+      const series = [...new Set(own.map((row) => row.series))];
+      const colour = (row) => LA.chart.PALETTE[series.indexOf(row.series) % 10];
+      const bands = own.filter((row) => row.low !== null);
+      return [
+        LA.chart(`${label} of ${name}, layer by layer`, () => ({
+          height: 150, marginLeft: 55, x: LA.chart.layers("layer", own.map((row) => row.layer)), y: { label, grid: true, ticks: 4 },
+          marks: [
+            Plot.areaY(bands, { x: "layer", y1: "low", y2: "high", z: "series", fill: colour, fillOpacity: 0.15 }),
+            Plot.lineY(own, { x: "layer", y: "value", z: "series", stroke: colour }),
+            Plot.dot(own, { x: "layer", y: "value", fill: colour, r: 2.5, title: (row) => `${row.series}, layer ${row.layer}: ${LA.number(row.value)}${row.low === null ? "" : ` [${LA.number(row.low)}, ${LA.number(row.high)}]`} (${row.about})` }),
+          ],
+        })),
+        LA.chart.legend(series.map((each, place) => [each === "ffn" ? "FFN" : each, LA.chart.PALETTE[place % 10]])),
+      ];
+    });
+  }
+
   LA.views.home = async (page, parts, query, run) => {
     const claims = LA.rows(await LA.load("overview/claims"));
     const tested = claims.filter((row) => row.holds !== null);
+    const anatomies = await LA.load("overview/anatomy");
     page.append(...[
       h("h1", {}, run.models.join(", ")),
       h("p", { class: "lead" }, `An atlas of this run: every table, to look at. Of the papers' claims that could be tested, ${tested.filter((row) => row.holds).length} of ${tested.length} hold here.`),
@@ -23,7 +48,8 @@
         h("li", { class: "card" }, h("h2", {}, LA.link("Claims", ["claims"])), h("p", {}, "What the papers say, what was measured here, and why.")),
         run.models.length > 1 ? h("li", { class: "card" }, h("h2", {}, LA.link("Models side by side", ["models"])), h("p", {}, "Claims, curves and neurons of two models.")) : null,
         h("li", { class: "card" }, h("h2", {}, h("a", { href: "../report.html" }, "Report")), h("p", {}, "Figures, tables and provenance on one page, to read and to print."))),
-    ].filter(Boolean));
+      run.models.map((name) => LA.section(run.models.length > 1 ? `Anatomy of ${name}` : "Anatomy at a glance", anatomy(anatomies[name], name), LA.source(`results/anatomy/${name}/layers.parquet`))),
+    ].flat().filter(Boolean));
   };
 
   LA.views.claims = async (page, parts, query) => {
@@ -129,10 +155,12 @@
     for (const name of [state.a, state.b]) if (!run.models.includes(name)) throw new Error(`there is no model ${name} in this run`);
     const holder = h("div", {});
     const claims = LA.rows(await LA.load("overview/claims"));
+    const anatomies = await LA.load("overview/anatomy");
     async function refresh() {
       LA.router.replace(["models"], state);
       const models = [state.a, state.b];
       holder.replaceChildren(...[
+        LA.section("Anatomy", h("div", { class: "sides" }, models.map((name) => h("div", { class: "side" }, h("h3", {}, name), anatomy(anatomies[name], name))))),
         LA.section("Claims", claimsBeside(claims, ...models)),
         run.parts.includes("patching") ? await patchingBeside(models, state, change) : null,
         run.parts.includes("facts") ? await factsBeside(models) : null,

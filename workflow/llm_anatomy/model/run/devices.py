@@ -7,6 +7,7 @@ job to which a scheduler gave one card uses it without a lock, because nobody el
 """
 
 import fcntl
+import importlib.util
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import torch
+from torch import Tensor
 
 from llm_anatomy.config.base import CARD_BATCH_TOKENS, CPU_BATCH_TOKENS, Compute
 from llm_anatomy.errors import UserError
@@ -75,6 +77,11 @@ def batch_budget(compute: Compute, device: str, token_bytes: int) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     # A quarter: tokens that attend to long texts take more, and another job may share the card.
     return max(1, min(CARD_BATCH_TOKENS, free // 4 // token_bytes))
+
+
+def kernels_run_on(tensor: Tensor) -> bool:
+    """Whether Triton's kernels run where a tensor lies: on a card, with Triton installed."""
+    return tensor.is_cuda and importlib.util.find_spec("triton") is not None
 
 
 def allocated(environment: Mapping[str, str]) -> bool:

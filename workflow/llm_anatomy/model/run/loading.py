@@ -84,8 +84,9 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
 
 def _token_bytes(decoder: Decoder) -> int:
     """What a token takes in a pass, generously: a layer's activations, and float32 logits."""
-    dense = [block for block in decoder.blocks if block.mlp is not None]
-    widest = max((block.up.out_features for block in dense), default=0)
+    # Not `block.up`, which a model that some studies refuse does not give.
+    widths = (block.mlp.up.out_features for block in decoder.blocks if block.mlp is not None)
+    widest = max(widths, default=0)
     activations = 4 * widest + 12 * decoder.d_model
     return decoder.dtype.itemsize * activations + 2 * 4 * decoder.vocab_size
 

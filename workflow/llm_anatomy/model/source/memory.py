@@ -1,6 +1,5 @@
 """Whether a model can fit this machine, from its configuration alone."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.source.machine import machine_memory as machine_memory
 
 GIGABYTE = 1e9
 
@@ -89,22 +89,6 @@ def device_memory(compute: Compute) -> tuple[float | None, str]:
         for index in range(torch.cuda.device_count())
     ]
     return max(totals), "a card of this machine"
-
-
-def machine_memory() -> float:
-    """Bytes of this machine's memory, or of the control group that limits this process."""
-    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    limits = (
-        Path("/sys/fs/cgroup/memory.max"),
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-    )
-    for limit in limits:
-        try:
-            total = min(total, float(limit.read_text()))
-        except (OSError, ValueError):
-            # No such control group, or "max": the machine's memory is the limit.
-            continue
-    return total
 
 
 def _label(precision: Precision) -> str:

@@ -12,7 +12,7 @@ for (const table of document.querySelectorAll("table")) {
     if (heading.classList.contains("number")) heading.dataset.sortMethod = "value";
   }
   new Tablesort(table);
-  if (table.rows.length < 8) continue;
+  if (table.rows.length < 6) continue;
   const box = document.createElement("input");
   box.type = "search";
   const label = document.createElement("label");

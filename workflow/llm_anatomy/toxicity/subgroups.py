@@ -1,0 +1,148 @@
+"""What a detector does to groups of texts: those that mention somebody, of a language, of a length.
+
+A detector that only learned length or dialect ranks well over all texts and fails inside a group,
+or raises false alarms on all of it. Metrics of Borkan et al. 2019 (Nuanced Metrics for Measuring
+Unintended Bias): with D the texts outside a group and Dg those of it,
+
+    subgroup AUC   Dg- and Dg+    whether the label can be told within the group
+    BPSN AUC       D+  and Dg-    low: false alarms on the group
+    BNSP AUC       D-  and Dg+    low: misses in the group
+
+all inside test folds, as scores of two folds share no scale; and the rates of false and true
+positives at the threshold that all texts have in common.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int
+from numpy import ndarray
+
+from llm_anatomy.statistics.folds import average_over_folds
+from llm_anatomy.statistics.intervals import (
+    bootstrap_weights,
+    exact_interval,
+    percentile_interval,
+)
+from llm_anatomy.statistics.random import Purpose, keyed_generator
+from llm_anatomy.toxicity.comparison import ComparisonSettings, Contender
+from llm_anatomy.toxicity.evaluate import LabelledTexts, TableRow
+from llm_anatomy.toxicity.metrics import ranking_metrics
+
+# With fewer texts of a class in a group there is no number.
+LEAST = 20
+LENGTH = "length"
+SUBGROUP_PREFIX = "subgroup_"
+_WITHIN = ("subgroup_auc",)
+Members = Sequence[tuple[str, str, Bool[ndarray, " texts"]]]
+
+
+def length_groups(n_tokens: Int[ndarray, " texts"]) -> Members:
+    """Thirds of the texts by their tokens; texts of one length are in one third."""
+    ends = np.quantile(n_tokens, [1 / 3, 2 / 3], method="lower")
+    third = np.searchsorted(ends, n_tokens, side="left")
+    return [
+        (LENGTH, f"{n_tokens[own].min()} to {n_tokens[own].max()} tokens", own)
+        for own in (third == number for number in range(3))
+        if own.any()
+    ]
+
+
+def column_groups(texts: pd.DataFrame) -> Members:
+    """Groups that the data set names: members of each of its columns of subgroups."""
+    found = []
+    for name in texts.columns:
+        if not name.startswith(SUBGROUP_PREFIX):
+            continue
+        members = [() if cell is None else tuple(cell) for cell in texts[name]]
+        for value in sorted({value for cell in members for value in cell}):
+            own = np.array([value in cell for cell in members])
+            found.append((name.removeprefix(SUBGROUP_PREFIX), value, own))
+    return found
+
+
+def subgroup_rows(
+    one: Contender, members: Members, settings: ComparisonSettings
+) -> Iterator[TableRow]:
+    """Rows of the table of subgroups, of one detector.
+
+    Args:
+        one: The detector with its scores.
+        members: Groups, by rows of the feature sets.
+        settings: Rates of false positives, of which the largest is looked at, and intervals.
+    """
+    rates, seed = settings.comparison.false_positive_rates, settings.seed
+    rate, resamples = max(rates), settings.scoring.resamples
+    texts, scores = one.result.texts, one.result.scores
+    flagged = one.operated.flagged[rates.index(rate)] & one.operated.known
+    for column, group, of_all in members:
+        own = of_all[texts.rows]
+        truth, known = texts.truth, one.operated.known
+        counts = {
+            name: int(chosen.sum()) for name, chosen in (("p", own & truth), ("n", own & ~truth))
+        }
+        enough = min(counts.values()) >= LEAST
+        areas: dict[str, float] = {}
+        for name, chosen in (
+            ("subgroup_auc", own),
+            ("bpsn_auc", (truth & ~own) | (~truth & own)),
+            ("bnsp_auc", (~truth & ~own) | (truth & own)),
+        ):
+            needed = counts["n"] if name == "bpsn_auc" else counts["p"]
+            measurable = enough if name == "subgroup_auc" else needed >= LEAST
+            found = (np.nan,) * 3
+            if measurable:
+                found = area_of(scores, texts, chosen, resamples if name in _WITHIN else 0, seed)
+            areas[name] = found[0]
+            if name in _WITHIN:
+                areas |= {"subgroup_low": found[1], "subgroup_high": found[2]}
+        rows: dict[str, Any] = {}
+        for name, chosen in (
+            ("false_positive", own & ~truth & known),
+            ("true_positive", own & truth & known),
+        ):
+            count, total = int((flagged & chosen).sum()), int(chosen.sum())
+            low, high = exact_interval(count, total) if total >= LEAST else (np.nan, np.nan)
+            rows[f"{name}_rate"] = count / total if total >= LEAST else np.nan
+            rows |= {f"{name}_low": low, f"{name}_high": high}
+        yield {
+            "feature_set": one.result.features,
+            "classifier": one.result.classifier,
+            "label": texts.label,
+            "column": column,
+            "group": group,
+            "n_texts": int(own.sum()),
+            "n_positive": counts["p"],
+            **areas,
+            "wanted_rate": rate,
+            **rows,
+        }
+
+
+def area_of(
+    scores: ndarray,
+    texts: LabelledTexts,
+    chosen: Bool[ndarray, " texts"],
+    resamples: int,
+    seed: int,
+) -> tuple[float, float, float]:
+    """ROC-AUC of some texts, each ranked among those of its own fold, with a bootstrap interval.
+
+    Sets of texts are drawn anew within each fold; NaN without a pair of both classes.
+    """
+    generator = keyed_generator(seed, Purpose.SUBGROUPS)
+    values, pairs = [], []
+    for fold in texts.fold_numbers:
+        rows = np.flatnonzero((texts.folds == fold) & chosen)
+        if not len(rows):
+            continue
+        positive = texts.truth[rows]
+        drawn = bootstrap_weights(texts.copies[rows], resamples, generator)
+        weights = np.concatenate([np.ones((1, len(rows))), *drawn])
+        values.append(ranking_metrics(scores[rows], positive, weights, [])[:, 0])
+        pairs.append((weights @ positive) * (weights @ ~positive))
+    areas = average_over_folds(np.stack(values), np.stack(pairs))
+    low, high = percentile_interval(areas[1:][~np.isnan(areas[1:])])
+    return float(areas[0]), float(low), float(high)
