@@ -64,13 +64,11 @@ def test_plans_the_whole_run_with_its_own_configuration(finished, deployed):
 
 def test_its_default_target_is_everything(finished, deployed):
     asked, default = (
-        snakemake(finished, deployed, "--dry-run", "--quiet", "host", *target)
-        for target in (["everything"], [])
+        snakemake(finished, deployed, "--dry-run", *target) for target in (["everything"], [])
     )
     assert default.returncode == 0
-    jobs = [
-        re.findall(r"^total +(\d+)$", done.stdout, re.MULTILINE)[-1] for done in (asked, default)
-    ]
+    said = [done.stdout + done.stderr for done in (asked, default)]
+    jobs = [re.findall(r"^total +(\d+)$", text, re.MULTILINE)[-1] for text in said]
     assert jobs[0] == jobs[1]
 
 

@@ -65,7 +65,7 @@ def test_figures_are_drawn_again_as_the_report_has_them(results, finished, tmp_p
 
     for study in ("patching", "facts"):
         listed = results.figures(study)
-        name = listed.loc[listed["name"] != "", "name"].iloc[-1]
+        name = listed["name"].iloc[-1]
         figure = results.figure(study, name)
         save_figure(figure, tmp_path / "again.png")
         stored = finished.folder / f"results/figures/{study}/{name}.png"

@@ -121,19 +121,20 @@ class Results:
         return sorted(path.parent.name for path in self.folder.glob("models/*/provenance.json"))
 
     def figures(self, study: str) -> pd.DataFrame:
-        """The figures and shown tables of a study: columns `name`, `title`, `caption`, `table`."""
+        """The figures of a study in the report's order: `name`, `title`, `caption`, `table`."""
         from llm_anatomy.figures.exhibit import read_exhibits
 
         self._check_study(study)
         return pd.DataFrame(
             [
                 {
-                    "name": Path(exhibit.figure).stem if exhibit.figure else "",
+                    "name": Path(exhibit.figure).stem,
                     "title": exhibit.title,
                     "caption": exhibit.caption,
                     "table": str(exhibit.table or ""),
                 }
                 for exhibit in read_exhibits(self.folder / "figures" / study).exhibits
+                if exhibit.figure
             ]
         )
 
