@@ -11,7 +11,8 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' envs/requirements.lock)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile "$(CONFIG)")
+COMMAND = $(BIN)/llm-anatomy
+CONFIGFILE = --configfile "$(or $(CONFIG),config/config.yaml)"
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -21,20 +22,13 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 # How many mutants `make mutants` plants.
 SAMPLE ?= 300
-.PHONY: help run test lint unit slurm-test quantised-test s3-test resume-test scale-test kernel-test bench bench-gpu mutants docs plan verify clean install
+.PHONY: help run test lint unit quick site slurm-test quantised-test s3-test resume-test wheel-test scale-test kernel-test browser-test atlas-scale-test assets bench bench-gpu mutants docs plan verify clean install
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 run: $(INSTALLED) ## Run config/config.yaml (or CONFIG=mine.yaml) and name the report.
-	@$(if $(CONFIG),test -f "$(CONFIG)" || { echo "Error: CONFIG=$(CONFIG) names no file" >&2; exit 1; })
-	@# A run that was killed leaves its lock; nobody else's is taken, because make runs hold one too.
-	@mkdir -p .snakemake && exec 9> .snakemake/make.lock \
-	&& { ! command -v flock > /dev/null || flock -n 9 \
-	|| { echo "Error: another 'make run' works in $(CURDIR); wait for it, or stop it" >&2; exit 1; }; } \
-	&& if ls .snakemake/locks/* > /dev/null 2>&1; then $(SNAKEMAKE) --unlock; fi \
-	&& $(SNAKEMAKE)
-	@echo "The report: $(CURDIR)/results/report.html"
+	@$(COMMAND) run --cores $(CORES) $(CONFIGFILE)
 
 test: $(INSTALLED) lint unit ## Lint and test everything.
 
@@ -49,6 +43,18 @@ unit: $(INSTALLED) ## Run the tests.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/workflow
 	$(BIN)/python -m pytest tests/workflow
 
+# Where `main` is not at hand: `make quick BASE=origin/main`.
+BASE ?= main
+
+quick: $(INSTALLED) ## Check style and types, and run the unit tests of what differs from BASE (main).
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	chosen="$$($(BIN)/python -m tests.quick $(BASE))" && test -z "$$chosen" || $(BIN)/python -m pytest $$chosen
+
+site: $(INSTALLED) ## Build the documentation site into site/; a warning is an error.
+	$(PIP) install -q --no-deps -r envs/docs.lock
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: $(CURDIR)/site/index.html"
+
 slurm-test: $(INSTALLED) ## Run on a real SLURM (as root: apt-get install slurm-wlm munge).
 	$(BIN)/python -m pytest -m slow tests/slurm
 
@@ -61,11 +67,23 @@ s3-test: $(INSTALLED) ## Run with results in a local S3 server (installed from P
 resume-test: $(INSTALLED) ## Kill a run twenty times and compare its results byte by byte.
 	$(BIN)/python -m pytest -m slow tests/workflow/test_resume.py
 
+wheel-test: $(INSTALLED) ## Build the wheel, install it elsewhere and run it from an empty folder.
+	$(BIN)/python -m pytest -m slow tests/wheel
+
 scale-test: $(INSTALLED) ## Twenty million tokens of 32 layers through the stages that read them.
 	$(BIN)/python -m pytest -s -m slow tests/scale
 
 kernel-test: $(INSTALLED) ## Test a card's kernels, without a card through Triton's interpreter (installed for the test).
 	$(BIN)/python -m pytest -m slow tests/kernels
+
+browser-test: $(INSTALLED) ## Drive the atlas and the report with Chromium (as root: apt-get install chromium).
+	$(BIN)/python -m pytest -m slow --ignore tests/browser/test_large.py tests/browser
+
+atlas-scale-test: $(INSTALLED) ## The atlas of 458,752 neurons in Chromium: time and memory.
+	$(BIN)/python -m pytest -s -m slow tests/browser/test_large.py
+
+assets: $(INSTALLED) ## Fetch the atlas's libraries again from npm, and check that they are the pinned ones.
+	$(BIN)/python -m llm_anatomy.cli.assets
 
 # Peers stand in environments of their own, for their pins; one that cannot be installed is left out.
 BENCHED := smollm2-135m-instruct
@@ -98,13 +116,13 @@ docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, modules, rules,
 	| tred | dot -Tsvg -o docs/images/rulegraph.svg; fi
 
 plan: $(INSTALLED) ## Say what every job of config/config.yaml (or CONFIG=mine.yaml) will need.
-	@$(BIN)/python -m llm_anatomy.plan $(if $(CONFIG),--configfile "$(CONFIG)")
+	@$(COMMAND) plan $(CONFIGFILE)
 
 verify: $(INSTALLED) ## Check every result against results/manifest.json.
-	$(BIN)/python -m llm_anatomy.artefacts.verify
+	$(COMMAND) verify
 
 clean: ## Remove results, logs and caches; keep .venv.
-	rm -rf results/[!R]* logs .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf results/[!R]* logs site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 install: $(INSTALLED) ## Make .venv with the locked packages.
 

@@ -18,6 +18,7 @@ include: "rules/neurons.smk"
 include: "rules/patching.smk"
 include: "rules/facts.smk"
 include: "rules/report.smk"
+include: "rules/atlas.smk"
 include: "rules/targets.smk"
 
 
@@ -28,6 +29,7 @@ rule all:
     input:
         STUDY_RESULTS,
         "results/report.html",
+        "results/atlas/index.html",
         "results/manifest.json",
 
 

@@ -20,7 +20,9 @@ UNIT_TABLES = [
     "attribution_agreement",
     "faithfulness",
     "faithfulness_areas",
+    "area_differences",
 ]
+GRID_TABLES = ["lens_grid", "traced_facts", "tracing_grid", "tracing_effects"]
 
 # Tables of every relation of a model.
 of_relations = lambda *tables: (
@@ -173,6 +175,32 @@ rule attribute_units:
         stage_command("attribute_units")
 
 
+rule trace_states:
+    """Logit lens and causal tracing of a relation's prompts, by layer and position."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        facts="results/facts/{model}/{relation}/facts.parquet",
+    output:
+        results=expand(
+            "results/facts/{{model}}/{{relation}}/{table}.parquet", table=GRID_TABLES
+        ),
+    log:
+        "logs/trace_states/{model}/{relation}.log",
+    benchmark:
+        "logs/benchmarks/trace_states/{model}/{relation}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("trace_states", CONFIG),
+    params:
+        *stage_code("trace_states"),
+        settings=settings_json(
+            seed=CONFIG.seed, precision=CONFIG.precision, grids=FACTS.grids
+        ),
+    shell:
+        stage_command("trace_states")
+
+
 rule summarise_facts:
     """Means over the facts of every relation: layers, heads, knock-outs, shared neurons."""
     input:
@@ -256,7 +284,7 @@ rule conclude_facts:
                 "results/facts/{model}/{relation}/{table}.parquet",
                 model=MODELS,
                 relation=FACT_RELATIONS,
-                table=["facts", "curve", "neuron_importance"],
+                table=["facts", "intake", "curve", "neuron_importance"],
             ),
             expand(
                 "results/facts/{model}/{table}.parquet",
@@ -267,7 +295,18 @@ rule conclude_facts:
                 "results/facts/{model}/{relation}/{table}.parquet",
                 model=MODELS,
                 relation=FACTS.unit_relations,
-                table=["faithfulness", "faithfulness_areas", "attribution_agreement"],
+                table=[
+                    "faithfulness",
+                    "faithfulness_areas",
+                    "area_differences",
+                    "attribution_agreement",
+                ],
+            ),
+            expand(
+                "results/facts/{model}/{relation}/{table}.parquet",
+                model=MODELS,
+                relation=FACTS.grid_relations,
+                table=["lens_grid", "traced_facts", "tracing_effects"],
             ),
         ],
     output:
@@ -286,7 +325,9 @@ rule conclude_facts:
         **planned("conclude_facts", CONFIG),
     params:
         *stage_code("conclude_facts"),
-        settings=settings_json(models=MODELS, relations=FACT_RELATIONS),
+        settings=settings_json(
+            seed=CONFIG.seed, models=MODELS, relations=FACT_RELATIONS
+        ),
     shell:
         stage_command("conclude_facts")
 

@@ -12,6 +12,36 @@ map_settings = lambda wildcards: (
     settings_json(map=NEURONS.map, part=int(wildcards.get("part", 0)))
 )
 
+# The texts on which every neuron is watched; without any there are no contexts.
+CONTEXT_DATASETS = NEURONS.context_datasets(DATASETS)
+# Of one part there is nothing to join.
+CONTEXT_PART = "" if NEURONS.contexts.shards == 1 else "contexts/{shard}-of-{shards}."
+
+# What one part of the contexts depends on.
+context_settings = lambda wildcards: (
+    settings_json(
+        seed=CONFIG.seed,
+        precision=CONFIG.precision,
+        contexts=NEURONS.contexts,
+        datasets=CONTEXT_DATASETS,
+        shard=int(wildcards.get("shard", 1)),
+    )
+)
+
+# One table of contexts from every part of the texts, in order.
+context_parts = lambda table: (
+    lambda wildcards: expand(
+        "results/neurons/{model}/contexts/{shard}.{table}.parquet",
+        model=wildcards.model,
+        shard=NEURONS.contexts.shard_names,
+        table=table,
+    )
+)
+
+# The concepts whose texts are configured, and the data sets that they name.
+STEERED = NEURONS.directions.targets_among([dataset.name for dataset in CONFIG.texts])
+STEERED_DATASETS = sorted({target.dataset for target in STEERED if target.dataset})
+
 # What clamps, favourites and edits depend on.
 clamp_settings = lambda wildcards: (
     settings_json(
@@ -100,6 +130,100 @@ if NEURONS.map.parts > 1:
             stage_command("join_neurons")
 
 
+rule find_contexts:
+    """The texts on which every neuron of every layer is strongest, and how active it is."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        texts=expand("results/data/{dataset}.parquet", dataset=CONTEXT_DATASETS),
+    output:
+        contexts=f"results/neurons/{{model}}/{CONTEXT_PART}contexts.parquet",
+        activity=f"results/neurons/{{model}}/{CONTEXT_PART}activity.parquet",
+    log:
+        f"logs/find_contexts/{{model}}/{CONTEXT_PART}contexts.log",
+    benchmark:
+        f"logs/benchmarks/find_contexts/{{model}}/{CONTEXT_PART}contexts.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("find_contexts", CONFIG),
+    params:
+        *stage_code("find_contexts"),
+        settings=context_settings,
+    shell:
+        stage_command("find_contexts")
+
+
+if NEURONS.contexts.shards > 1:
+
+    rule join_contexts:
+        """The strongest texts of all parts, and the activity over all of them."""
+        input:
+            context_parts=context_parts("contexts"),
+            activity_parts=context_parts("activity"),
+        output:
+            contexts="results/neurons/{model}/contexts.parquet",
+            activity="results/neurons/{model}/activity.parquet",
+        log:
+            "logs/join_contexts/{model}.log",
+        benchmark:
+            "logs/benchmarks/join_contexts/{model}.tsv"
+        resources:
+            **planned("join_contexts", CONFIG),
+        params:
+            *stage_code("join_contexts"),
+            settings=settings_json(count=NEURONS.contexts.count),
+        shell:
+            stage_command("join_contexts")
+
+
+rule compare_contexts:
+    """The words of every neuron against the contexts on which it fires, and against shuffles."""
+    input:
+        vocabulary="results/neurons/{model}/vocabulary.parquet",
+        contexts="results/neurons/{model}/contexts.parquet",
+    output:
+        context_words="results/neurons/{model}/context_words.parquet",
+        context_overlap="results/neurons/{model}/context_overlap.parquet",
+    log:
+        "logs/compare_contexts/{model}.log",
+    benchmark:
+        "logs/benchmarks/compare_contexts/{model}.tsv"
+    resources:
+        **planned("compare_contexts", CONFIG),
+    params:
+        *stage_code("compare_contexts"),
+        settings=settings_json(seed=CONFIG.seed, contexts=NEURONS.contexts),
+    shell:
+        stage_command("compare_contexts")
+
+
+rule find_neighbours:
+    """The neurons most like every neuron, by weights and by activations on texts."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        texts=expand("results/data/{dataset}.parquet", dataset=CONTEXT_DATASETS),
+    output:
+        neighbours="results/neurons/{model}/neighbours.parquet",
+    log:
+        "logs/find_neighbours/{model}.log",
+    benchmark:
+        "logs/benchmarks/find_neighbours/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("find_neighbours", CONFIG),
+    params:
+        *stage_code("find_neighbours"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            neighbours=NEURONS.neighbours,
+            datasets=CONTEXT_DATASETS,
+        ),
+    shell:
+        stage_command("find_neighbours")
+
+
 rule find_concepts:
     """The most specific neurons of every configured concept, from the weights alone."""
     input:
@@ -148,6 +272,38 @@ rule clamp_neurons:
         settings=clamp_settings,
     shell:
         stage_command("clamp_neurons")
+
+
+rule steer_directions:
+    """What the model says while a concept's direction is added or projected out, beside clamps."""
+    input:
+        model_parts("{model}"),
+        model="results/models/{model}/provenance.json",
+        concepts="results/neurons/{model}/concepts.parquet",
+        texts=expand("results/data/{dataset}.parquet", dataset=STEERED_DATASETS),
+    output:
+        directions="results/neurons/{model}/directions.parquet",
+        steering="results/neurons/{model}/steering.parquet",
+        equal_fluency="results/neurons/{model}/equal_fluency.parquet",
+    log:
+        "logs/steer_directions/{model}.log",
+    benchmark:
+        "logs/benchmarks/steer_directions/{model}.tsv"
+    threads: CONFIG.compute.threads
+    resources:
+        **planned("steer_directions", CONFIG),
+    params:
+        *stage_code("steer_directions"),
+        settings=settings_json(
+            seed=CONFIG.seed,
+            precision=CONFIG.precision,
+            named=NEURONS.search.concepts,
+            directions=NEURONS.directions,
+            held_text=NEURONS.clamping.held_text,
+            datasets=STEERED_DATASETS,
+        ),
+    shell:
+        stage_command("steer_directions")
 
 
 rule validate_neurons:
@@ -250,7 +406,14 @@ NEURON_TABLES = expand(
         "validation",
         "sign_tests",
         "edits",
+        "neighbours",
+        *(["directions", "steering", "equal_fluency"] if STEERED else []),
         *(["activation"] if NEURON_DATASET else []),
+        *(
+            ["contexts", "activity", "context_words", "context_overlap"]
+            if CONTEXT_DATASETS
+            else []
+        ),
     ],
 ) + expand(
     "results/neurons/{pair}/{table}.parquet", pair=PAIRS, table=["agreement", "changed"]

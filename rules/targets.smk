@@ -5,7 +5,10 @@ STUDY_RESULTS = [getattr(rules, study).input for study in CONFIG.studies]
 # With object storage every result, because there a job sees no file that it does not name; else
 # nothing: the stage reads the whole folder.
 stored_results = lambda wildcards: (
-    files_behind(workflow, [*sum(STUDY_RESULTS, []), rules.report.output.report])
+    files_behind(
+        workflow,
+        [*sum(STUDY_RESULTS, []), rules.report.output.report, rules.atlas.output.page],
+    )
     if storage_places(rules.write_manifest.output.manifest)
     else []
 )
@@ -17,6 +20,7 @@ rule write_manifest:
         stored_results,
         STUDY_RESULTS,
         "results/report.html",
+        "results/atlas/index.html",
     output:
         manifest="results/manifest.json",
     log:

@@ -278,6 +278,8 @@ rule conclude_toxicity:
             fold_tables("folds"),
             fold_tables("labels"),
             fold_tables("duplicates"),
+            expand("results/data/{dataset}.parquet", dataset=LABELLED),
+            toxicity_tables("predictions"),
             toxicity_tables("metrics"),
             toxicity_tables("ablations"),
             toxicity_tables("self_training"),

@@ -217,9 +217,19 @@ def tiny_tokenizer(words: Sequence[str] = WORDS, vocab: int = VOCAB) -> PreTrain
     return fast
 
 
-def save_tiny_model(folder: Path, family: str = "llama", seed: int = 0, **changes: Any) -> Path:
+# With these the tokenizer writes most capitals with first tokens of their own.
+INITIALS = tuple(f"Ġ{letter}" for letter in "CLMNOST")
+
+
+def save_tiny_model(
+    folder: Path,
+    family: str = "llama",
+    seed: int = 0,
+    words: Sequence[str] = WORDS,
+    **changes: Any,
+) -> Path:
     """Write a tiny random model with its tokenizer as a model folder, as a user would have one."""
     folder.mkdir(parents=True, exist_ok=True)
     tiny_model(family, seed, **changes).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    tiny_tokenizer(words).save_pretrained(folder)
     return folder

@@ -17,6 +17,9 @@ pytestmark = pytest.mark.slow
 
 SNAKEFILE = textwrap.dedent(
     """
+    import sys
+
+
     def growing(amount):
         def with_attempt(wildcards, attempt):
             return amount * attempt
@@ -40,7 +43,7 @@ SNAKEFILE = textwrap.dedent(
     rule card:
         output: "card{n}.txt"
         resources: mem_mb=600, gpu=1
-        shell: "python -m tests.slurm.device {output}"
+        shell: "{sys.executable} -m tests.slurm.device {output}"
     """
 )
 # The shipped profile; only its waiting times are shorter. After n seconds, and then after n + 10

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from llm_anatomy.artefacts import verify
 from llm_anatomy.artefacts.documents import sealed
 from llm_anatomy.artefacts.manifest import find_problems, make_manifest
 from llm_anatomy.artefacts.records import read_records
 from llm_anatomy.artefacts.results import PLACES_VARIABLE
+from llm_anatomy.cli.app import main
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import Column, TableSchema, read_provenance, write_table
 
@@ -92,7 +92,9 @@ def test_is_the_same_for_copies_of_results_in_object_storage(results, tmp_path, 
 
 def test_accepts_intact_results(results, capsys):
     assert list(find_problems(results)) == []
-    assert verify.main([str(results)]) == 0
+    with pytest.raises(SystemExit) as left:
+        main(["verify", str(results)])
+    assert left.value.code == 0
     assert "2 files in results are intact" in capsys.readouterr().out
 
 
@@ -105,7 +107,9 @@ def test_names_missing_changed_and_foreign_files(results, capsys):
     assert "--forcerun count -- results/study/numbers.parquet" in text
     assert "results/figures/study/curve.png is not the file" in text
     assert "results/figures/study/other.png is not in the manifest" in text
-    assert verify.main([str(results)]) == 1
+    with pytest.raises(SystemExit) as left:
+        main(["verify", str(results)])
+    assert left.value.code == 1
     assert capsys.readouterr().err.count("Error: ") == 3
 
 

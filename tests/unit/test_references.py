@@ -33,6 +33,23 @@ MISTAKES = {
     ],
     NEURONS + "neurons: {fine_tune: {dataset: other}}": ["'neurons.fine_tune.dataset'", "mine"],
     NEURONS + "neurons: {activation: {dataset: other}}": ["'neurons.activation.dataset'", "mine"],
+    NEURONS + "neurons: {contexts: {datasets: [other]}}": ["'neurons.contexts.datasets'", "mine"],
+    TEXTS
+    + "studies: [neurons]\n"
+    + "neurons: {directions: {targets: [{concept: dog, prompt: A, dataset: mime, label: l}]}}": [
+        "'neurons.directions.targets[0].dataset' names the data set of texts 'mime'",
+        "did you mean 'mine'?",
+    ],
+    TEXTS
+    + "neurons: {directions: {targets: [{concept: cow, prompt: A, dataset: mine, label: l}]}}": [
+        "neurons.directions.targets names the concept 'cow', which neurons.search.concepts lacks"
+    ],
+    TEXTS + "neurons: {directions: {targets: [{concept: dog, prompt: A}]}}": [
+        "the concept 'dog' needs either a dataset with a label, or positive and negative texts"
+    ],
+    TEXTS + "neurons: {directions: {targets: [{concept: dog, prompt: A, dataset: mine}]}}": [
+        "the concept 'dog' names a dataset, but no label of it"
+    ],
     NEURONS + "neurons: {comparison: {pairs: [{a: m, b: other}]}}": [
         "the key 'neurons.comparison.pairs' names 'other'"
     ],

@@ -73,10 +73,13 @@ class Project:
         return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
     def results(self) -> dict[str, bytes]:
-        """Every result by its path; what is compared between runs."""
+        """Every result by its path; what is compared between runs.
+
+        Hidden files are notes about this copy of the files on this disk (times, inodes).
+        """
         folder = self.folder / "results"
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != "README.md"
+            if path.is_file() and path.name != "README.md" and not path.name.startswith(".")
         }

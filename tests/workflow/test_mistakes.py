@@ -89,3 +89,20 @@ def test_a_file_of_the_user_replaces_the_default_file(project):
     (project.folder / "tiny.yaml").write_text("seed: 1\nmodels: [{name: mine, path: nowhere}]")
     lines = said(project, "seed: 1\nmodels: [{name: mine, path: nowhere}]\nstudies: [facts]")
     assert "smollm2" not in "".join(lines)
+
+
+@pytest.mark.parametrize("folder", ["a{b}", "{dataset}", "ä *[1]"])
+def test_braces_and_stars_in_a_path_are_characters(project, folder):
+    """Snakemake's own wildcards are braces, and its patterns stars."""
+    (project.folder / folder).mkdir()
+    rows = "".join(f"text {n},{n % 2}\n" for n in range(12))
+    (project.folder / folder / "r.csv").write_text(f"text,ok\n{rows}")
+    (project.folder / "tiny.yaml").write_text(
+        "studies: [toxicity]\ngeometry: {prompts: {scorers: []}}\n"
+        "models: [{name: mine, path: tiny-model}]\n"
+        f"datasets: [{{name: d, path: '{folder}/r.csv', labels: [ok]}}]"
+    )
+    planned = project.planned("results/data/d.parquet")
+    assert planned == {"build_dataset": 1}
+    project.run("results/data/d.parquet")
+    assert project.planned("results/data/d.parquet") == {}

@@ -52,7 +52,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
 
 
 def test_the_manifest_describes_all_of_it(finished):
-    verify = [sys.executable, "-m", "llm_anatomy.artefacts.verify"]
+    verify = [sys.executable, "-m", "llm_anatomy.cli.app", "verify"]
     run = {"cwd": finished.folder, "env": finished.environment(), "capture_output": True}
     done = subprocess.run(verify, text=True, **run)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.tiny import save_tiny_model
+from tests.tiny import INITIALS, WORDS, save_tiny_model
 
 COUNTRIES = {
     "France": "Paris",
@@ -72,6 +72,20 @@ CONFIGURATION = {
         "favourite": {"concept": "city", "values": [2], "new_tokens": 2, "seeds": 1, "controls": 1},
         "validation": {"neurons_per_layer": 2},
         "activation": {"texts": 4, "max_tokens": 8, "neurons_per_layer": 2, "top_positions": 3},
+        "contexts": {"tokens": 400, "max_length": 12, "count": 2, "before": 2, "shards": 2},
+        "neighbours": {"count": 2, "tokens": 200, "max_length": 8},
+        "directions": {
+            "targets": [
+                {
+                    "concept": "city",
+                    "prompt": "The capital is",
+                    "dataset": "remarks",
+                    "label": "angry",
+                }
+            ],
+            "doses": [1.0],
+            "values": [2.0],
+        },
         "fine_tune": {"steps": 2, "batch": 2, "max_tokens": 8},
         "edit": {"concepts": ["city"], "rows": [1]},
     },
@@ -117,7 +131,8 @@ CONFIGURATION = {
 
 def write_tiny_run(folder: Path, name: str = "tiny.yaml") -> None:
     """Write the model folder, both CSV files and the configuration that names them."""
-    save_tiny_model(folder / "tiny-model")
+    # Answers that all begin with one token would leave no two facts to exchange.
+    save_tiny_model(folder / "tiny-model", words=(*WORDS, *INITIALS))
     rows = ["remark,angry"]
     for angry, beginnings in ((0, CALM), (1, ANGRY)):
         rows += [f'"{start} {end}",{angry}' for start in beginnings for end in ENDINGS]

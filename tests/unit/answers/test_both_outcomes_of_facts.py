@@ -24,6 +24,10 @@ CONSTANT = {
     "facts/certificates.certified": "the bound always proves that no better unit is left",
     "facts/curve.facts": "one number per relation",
     "facts/facts.answer_tokens": "every city is one token",
+    **dict.fromkeys(
+        [f"facts/facts.counterfactual_{what}" for what in ("prompt", "token", "tokens")],
+        "a relation's rows name no counterfactual",
+    ),
     "facts/facts.contrast_token": "no contrast is asked for",
     "facts/facts.rank": "the filter leaves answers that are first among their relation's",
     "facts/facts.relation": "one relation's table",

@@ -32,7 +32,6 @@ FRANCE, TOGO, ITALY = (TEMPLATE.format(subject=name) for name in ("France", "Tog
 HELD = "The city of Rome lies in Italy."
 # Where a column holds one value, and why.
 CONSTANT = {
-    "clamping.layer": "the best neurons of both concepts lie in one layer",
     "favourite.layer": "one neuron is clamped",
     "favourite.positions": "one choice per run",
     "favourite.site": "one choice per run",

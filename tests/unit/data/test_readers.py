@@ -172,3 +172,22 @@ def test_plain_lines_are_rows_and_only_a_line_feed_ends_one():
     assert read_lines(b"", "text", "standard input") == []
     with pytest.raises(UserError, match="mine: line 2 is not valid utf-8"):
         read_lines(b"fine\nna\xefve\n", "text", "mine")
+
+
+def test_a_json_document_too_long_to_be_read_whole_is_refused_before_it_is_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("llm_anatomy.data.json_rows.MOST_CHARACTERS", 1 << 20)
+    records = [{"text": "x" * 1000} for _ in range(1200)]
+    document = json.dumps(records).encode()
+    lines = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    for name, content in (
+        ("d.json", document),
+        ("d.json.gz", gzip.compress(document)),
+        ("d.jsonl", document),
+    ):
+        said = message(write(tmp_path / name, content))
+        assert "more than 1 MiB" in said
+        assert ".jsonl" in said
+    assert len(rows_of(write(tmp_path / "long.jsonl", lines))) == 1200
+    assert len(rows_of(write(tmp_path / "short.json", json.dumps(records[:9]).encode()))) == 9

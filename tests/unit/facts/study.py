@@ -51,6 +51,8 @@ def relation_file(folder: Path, name: str, rows: list[tuple[str, list[str]]]) ->
         "answers": [answers for _, answers in rows],
         "relation": [name] * len(rows),
         "prompt": [None] * len(rows),
+        "counterfactual_prompt": [None] * len(rows),
+        "counterfactual_answer": [None] * len(rows),
     }
     write_table(path, RELATION, data, {})
     return path
@@ -136,7 +138,7 @@ def later_stages(
         results=tuple(cases.values()),
     )
     conclude_facts.run(
-        FactsScope(models=["tiny"], relations=names),
+        FactsScope(seed=0, models=["tiny"], relations=names),
         tables=(
             *of("facts", "curve", "neuron_importance"),
             *(answers, methods, query_neurons),

@@ -44,7 +44,10 @@ def test_capitals_of_the_default_model():
             assert (int(layers[0]), int(neurons[0])) == (27, 846)
         best[row] = ffn_units(zip(layers.tolist(), neurons.tolist(), strict=True))
     random_units = RandomUnits(decoder, 0)
-    control = [ffn_units(random_units.ffn(10, row)) for row in range(len(prompts))]
+    control = [
+        ffn_units(random_units.ffn(10, ("capitals", str(row)), "ffn"))
+        for row in range(len(prompts))
+    ]
 
     def mean(units):
         answers = answers_without(decoder, prompts, tokens, units, 2048)

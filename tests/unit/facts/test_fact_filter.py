@@ -92,5 +92,5 @@ def test_an_answer_outside_the_vocabulary_is_set_aside() -> None:
     found = judge([question, lost], logs, FactFilter())
     assert [item.outcome for item in found] == [
         "used",
-        "the answer cannot be written in the vocabulary",
+        "the answer cannot be written behind the prompt",
     ]

@@ -84,9 +84,21 @@ def test_from_relations_to_figures(model: Path, tmp_path: Path) -> None:
     }
     claims = read_table(root / "claims.parquet", CLAIMS)
     assert claims.loc[claims["claim"].str.contains("sums to"), "holds"].all()
-    within = claims.dropna(subset=["low"])
-    assert len(within) >= 6
-    assert within["measured_value"].between(within["low"], within["high"]).all()
+    ahead = (facts["attention"] - facts["ffn"]).to_numpy()
+    row = claims[claims["claim"].str.startswith("For capitals, attention layers")].iloc[0]
+    assert row["measured_value"] == pytest.approx(ahead.mean())
+    assert ahead.min() <= row["low"] < ahead.mean() < row["high"] <= ahead.max()
+    ranks = answers.assign(mrr=1 / answers["rank"])
+    means = ranks.groupby(["selection", "method", "relation"])["mrr"].mean()
+    for selection, method, words in (
+        ("value_neurons", "random", "as many random neurons as value neurons"),
+        ("value_neurons", "log_prob_increase", "best value neurons destroys"),
+        ("ffn", "log_prob_increase", "hurts the answer more"),
+    ):
+        now, before = means[selection, method], means["original", ""]
+        drop = float((100 * (before - now) / before).mean())
+        (row,) = claims[claims["claim"].str.contains(words)].to_dict("records")
+        assert row["measured_value"] == pytest.approx(drop), words
     exhibits = json.loads((root / "figures" / "exhibits.json").read_text())["exhibits"]
     assert sum(1 for exhibit in exhibits if exhibit["figure"]) >= 8
 

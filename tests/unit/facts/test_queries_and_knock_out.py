@@ -223,10 +223,11 @@ def test_scaling_by_one_changes_nothing_and_by_zero_is_zeroing():
 
 def test_random_units_are_distinct_and_seeded():
     decoder = decoder_of("llama")
-    first, again = (RandomUnits(decoder, 3).ffn(20, 5) for _ in range(2))
+    fact = ("capitals", "France")
+    first, again = (RandomUnits(decoder, 3).ffn(20, fact, "ffn") for _ in range(2))
     assert first == again
     assert len(set(first)) == 20
-    assert first != RandomUnits(decoder, 4).ffn(20, 5)
+    assert first != RandomUnits(decoder, 4).ffn(20, fact, "ffn")
     assert all(layer < 3 and neuron < 48 for layer, neuron in first)
 
 

@@ -8,7 +8,19 @@ import llm_anatomy.figures
 import pytest
 
 FIGURES = Path(llm_anatomy.figures.__path__[0])
-STUDIES = ("attribution", "facts", "geometry", "toxicity", "patching", "neurons")
+STUDIES = (
+    "anatomy",
+    "attribution",
+    "contexts",
+    "fact_lists",
+    "facts",
+    "geometry",
+    "neurons",
+    "patching",
+    "steering",
+    "toxicity",
+    "toxicity_scores",
+)
 # How a module of figures makes an exhibit.
 MAKERS = {"Exhibit", "_exhibit", "_drawn", "exhibit"}
 

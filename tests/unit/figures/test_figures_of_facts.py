@@ -23,6 +23,7 @@ from llm_anatomy.tables.fact_case import CASE_ATTENTION, CASE_CONTRASTS, CASE_ST
 from llm_anatomy.tables.facts import (
     CURVE,
     FACTS,
+    FACTS_INTAKE,
     KNOCK_OUT_SUMMARY,
     LAYER_SUMMARY,
     METHOD_LAYERS,
@@ -157,6 +158,8 @@ def study() -> Iterator[Made]:
     for relation, values in errors.items():
         rows = [{"telescoping_error": value} for value in values]
         yield Made(FACTS, rows, own | {"relation": relation})
+        # Lists of facts have tests of their own.
+        yield Made(FACTS_INTAKE, [], own | {"relation": relation})
     for relation, (logprob, probability) in CURVES.items():
         rows = list(grid(share=SHARES, logprob=logprob, probability=probability))
         yield Made(CURVE, rows, own | {"relation": relation})
@@ -201,7 +204,9 @@ def study() -> Iterator[Made]:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exhibit]]:
     tables = collection(tmp_path_factory.mktemp("facts"), study())
-    yield by_title(facts_figures(tables, FactsScope(models=["m"], relations=list(RELATIONS))))
+    yield by_title(
+        facts_figures(tables, FactsScope(seed=0, models=["m"], relations=list(RELATIONS)))
+    )
     plt.close("all")
 
 

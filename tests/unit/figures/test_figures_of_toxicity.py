@@ -27,6 +27,7 @@ from llm_anatomy.tables.toxicity import (
     LABELS,
     MAPS,
     METRICS,
+    PREDICTIONS,
     SELF_TRAINING,
 )
 from llm_anatomy.toxicity.claims import ToxicityScope
@@ -119,6 +120,12 @@ def metrics_of_one() -> Rows:
     return scored([row | {"label": "rude", "n_test": 12, "n_folds": 3} for row in rows])
 
 
+def metrics_of_two() -> Rows:
+    names = ("feature_set", "classifier", "label", "value")
+    rows = [dict(zip(names, row, strict=True)) for row in TWO_LABELS]
+    return scored([row | {"n_test": 4, "n_folds": 5} for row in rows])
+
+
 def few_rows() -> Rows:
     rows = [
         {"training": training, "classifier": classifier, "label": label, "label_rate": rate}
@@ -159,6 +166,8 @@ def study() -> Iterator[Made]:
     zeta, alpha = OWN["zeta"], OWN["alpha"]
     folds = [{"text_id": f"t{i}", "label": "rude", "truth": truth} for i, truth in enumerate(RUDE)]
     yield Made(FOLDS, folds, {"dataset": "zeta"})
+    # Scores of single texts have figures, and tests, of their own.
+    yield Made(PREDICTIONS, [], OWN["zeta"])
     positive = {"common": {"u0", "u1", "u3"}, "rare": {"u1"}}
     folds = [
         {"text_id": text, "label": label, "truth": text in positive[label]}
@@ -166,10 +175,10 @@ def study() -> Iterator[Made]:
         for text in ("u0", "u1", "u2", "u3")
     ]
     yield Made(FOLDS, folds, {"dataset": "alpha"})
+    # Scores of single texts have figures, and tests, of their own.
+    yield Made(PREDICTIONS, [], OWN["alpha"])
     yield Made(METRICS, metrics_of_one(), zeta)
-    names = ("feature_set", "classifier", "label", "value")
-    rows = [dict(zip(names, row, strict=True)) for row in TWO_LABELS]
-    yield Made(METRICS, scored([row | {"n_test": 4, "n_folds": 5} for row in rows]), alpha)
+    yield Made(METRICS, metrics_of_two(), alpha)
     row = {"feature_set": "hub:public", "classifier": "none", "label": "rude"}
     row |= {"value": 0.89, "low": 0.85, "high": 0.92, "n_test": 12, "n_folds": 3}
     yield Made(HUB_METRICS, scored([row]), {"dataset": "zeta", "classifier": "public"})
@@ -282,9 +291,12 @@ def test_what_spline_features_and_the_best_of_the_others_reach(shown: dict[str, 
 
 
 @says(detection)
-def test_the_rows_shown_are_areas_of_the_first_label(shown: dict[str, Exhibit]) -> None:
+def test_the_rows_shown_are_areas_of_every_label(shown: dict[str, Exhibit]) -> None:
     rows = rows_shown(shown["Detection: zeta"], filled(METRICS, metrics_of_one()))
     assert rows["value"].tolist() == [row[2] for row in ONE_LABEL]
+    rows = rows_shown(shown["Detection: alpha"], filled(METRICS, metrics_of_two()))
+    assert rows["value"].tolist() == [row[3] for row in TWO_LABELS]
+    assert set(rows["label"]) == {"common", "rare"}
 
 
 @pytest.mark.parametrize(

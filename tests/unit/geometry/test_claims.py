@@ -81,7 +81,7 @@ def claims(made: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     names = ("prompts", "prompt_dimension", "prompt_outcomes", "prompt_correlations")
     return [
         *theory_claims("tiny", {"dtype": "float32"}, made["hull_checks"], made["region_checks"]),
-        *prompt_claims("tiny", *(made[name] for name in names), np.random.default_rng(0)),
+        *prompt_claims("tiny", *(made[name] for name in names), 0),
         insert_claim("tiny", made["insert_starts"]),
     ]
 

@@ -1,5 +1,6 @@
 """The experiments as a notebook calls them: a loaded model, frames and settings in, frames out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +146,22 @@ def test_a_prompt_that_does_not_fit_is_named(loaded: LoadedModel) -> None:
         ask(loaded, conditions=["none", "related"], max_new_tokens=5000)
 
 
+def test_a_chat_template_that_raises_ends_the_prompts_with_a_sentence(loaded: LoadedModel) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('Only user and assistant roles are supported') }}"
+    raising = replace(loaded, tokenizer=tokenizer)
+    with pytest.raises(UserError, match=r"Only user and assistant roles are supported.*'chat'"):
+        ask(raising, conditions=["none"])
+    prompts, _ = ask(raising, conditions=["none"], formats=["raw"])
+    assert prompts["format"].tolist() == ["raw"]
+
+
 def test_answers_are_judged_by_what_the_labels_teach() -> None:
     labels = [bool(row % 2) for row in range(40)]
     words = {True: "sorry I cannot help", False: "sure here you are"}
-    texts = pd.DataFrame({"text": [words[label] for label in labels], "label_refusal": labels})
+    # Copies would count once.
+    more = [f"{chr(97 + row) * 40} {words[label]}" for row, label in enumerate(labels)]
+    texts = pd.DataFrame({"text": more, "label_refusal": labels})
     prompts = pd.DataFrame({"prompt_id": ["p", "q"], "answer": [words[True], words[False]]})
     scorer = AnswerScorer(outcome="refused", dataset="refusals", label="refusal")
     outcomes, trained = judge_answers(prompts, [scorer], {"refusals": texts}, 0)

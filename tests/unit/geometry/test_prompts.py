@@ -5,13 +5,15 @@ import pandas as pd
 import pytest
 from llm_anatomy.config.geometry import PromptCategory, PromptDimension
 from llm_anatomy.config.models import Chat
+from llm_anatomy.data.duplicates import find_copies, kept_together
 from llm_anatomy.geometry.correlation import correlate
 from llm_anatomy.geometry.outcomes import train_scorer
 from llm_anatomy.geometry.prompts import build_prompts, prompts_of
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
+from llm_anatomy.statistics.folds import stratified_splits
+from llm_anatomy.statistics.random import Purpose
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 
 from tests.tiny import tiny_tokenizer
 
@@ -47,6 +49,7 @@ def test_controls_are_as_long_as_the_related_prefix() -> None:
             # Tokens may merge or lose an outer space when they are written as text.
             difference = lengths[control, step] - lengths["related", step]
             assert -3 <= difference <= 0, (control, step, difference)
+        assert lengths["random", step] == lengths["related", step]
     related = {p.step: p.prefix for p in prompts if p.condition == "related"}
     shuffled = {p.step: p.prefix for p in prompts if p.condition == "shuffled"}
     assert sorted(shuffled[2].replace(" ", "")) == sorted(related[2].replace(" ", ""))
@@ -94,7 +97,8 @@ def test_a_scorer_is_measured_inside_its_folds() -> None:
     texts = [" ".join(rng.choice(words[label], 3)) for label in labels.tolist()]
     scorer = train_scorer(texts, labels, seed=0)
     areas, pairs = [], []
-    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(texts, labels):
+    together = kept_together(len(texts), find_copies(texts, 0.8))
+    for train, test in stratified_splits(labels, together, 5, 0, Purpose.SCORER_FOLDS):
         fitted = clone(scorer.pipeline).fit([texts[i] for i in train], labels[train])
         scores = fitted.predict_proba([texts[i] for i in test])[:, 1]
         areas.append(roc_auc_score(labels[test], scores))
@@ -102,9 +106,34 @@ def test_a_scorer_is_measured_inside_its_folds() -> None:
     assert scorer.roc_auc == pytest.approx(np.average(areas, weights=pairs))
 
 
+@pytest.mark.parametrize("link", ["copies", "groups"])
+def test_a_scorer_is_not_measured_on_copies_of_what_it_learned(link: str) -> None:
+    """Labels by chance, four texts to each: who has seen one of the four knows the others."""
+    rng = np.random.default_rng(0)
+    stems = [" ".join("".join(rng.choice([*"abcdefgh"], 6)) for _ in range(30)) for _ in range(40)]
+    labels = np.repeat(rng.permutation(np.arange(40) % 2 == 0), 4)
+    if link == "copies":
+        texts = [f"{stem} {'!' * n}" for stem in stems for n in range(4)]
+        scorer = train_scorer(texts, labels, seed=0)
+    else:
+        # Of one author: words of their own in texts that are no copies.
+        texts = [" ".join(rng.choice(stem.split(), 6)) for stem in stems for _ in range(4)]
+        known = train_scorer(texts, labels, seed=0)
+        assert known.roc_auc > 0.9
+        groups = [f"author {number}" for number in range(40) for _ in range(4)]
+        scorer = train_scorer(texts, labels, 0, groups)
+    assert 0.3 < scorer.roc_auc < 0.7
+
+
+def test_a_scorer_counts_copies_once() -> None:
+    texts = [f"text {n % 4} of a kind, said again" for n in range(40)]
+    with pytest.raises(ValueError, match="2 texts of one class, copies and groups counted once"):
+        train_scorer(texts, np.arange(40) % 4 < 2, seed=0)
+
+
 def test_a_scorer_needs_both_classes() -> None:
     with pytest.raises(ValueError, match="2 texts of one class"):
-        train_scorer(["a"] * 10, np.arange(10) < 2, seed=0)
+        train_scorer([letter * 9 for letter in "abcdefghij"], np.arange(10) < 2, seed=0)
 
 
 def test_partial_correlation_leaves_out_what_length_explains() -> None:

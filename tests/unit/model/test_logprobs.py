@@ -9,6 +9,7 @@ from llm_anatomy.model.run.logprobs import (
     normaliser_change,
     token_log_probability,
     token_rank,
+    top_tokens,
 )
 
 VOCAB = 49152
@@ -79,3 +80,15 @@ def test_divergences_smaller_than_the_rounding_of_log_softmax(size):
     assert float((found - exact).abs().max()) < 3e-7 + 1e-6 * float(exact.max())
     if size == 0:
         assert found.abs().max() == 0
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("kinds", [1, 2, 5, 1000])
+def test_equal_values_come_by_token_id(kinds: int, count: int, largest: bool) -> None:
+    generator = torch.Generator().manual_seed(kinds)
+    values = torch.randint(kinds, (20, 300), generator=generator).float() - kinds / 2
+    found = top_tokens(values, count, largest)
+    for row, ids in zip(values.tolist(), found.tolist(), strict=True):
+        sign = -1 if largest else 1
+        assert ids == sorted(range(300), key=lambda token: (sign * row[token], token))[:count]

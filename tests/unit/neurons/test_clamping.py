@@ -93,7 +93,7 @@ def test_a_clamp_is_the_formula_with_one_value_changed(
 def test_generation_with_a_cache_equals_generation_without() -> None:
     decoder = resolve(tiny_model("llama"))
     generation = ClampedGeneration(1, "activation", "all", 5, 1.0, frozenset())
-    trials = [Trial(3, None, None), Trial(3, 30.0, None), Trial(8, -30.0, 4)]
+    trials = [Trial(3, None, None), Trial(3, 30.0, None), Trial(8, -30.0, (4, "Why?", 1))]
     answers = clamped_answers(decoder, PROMPT, trials, generation)
     runner = PromptRunner(decoder, restart=False)
     for trial, answer in zip(trials[:2], answers[:2], strict=True):

@@ -29,6 +29,7 @@ class HandMade(ModelWeights):
 
     def __init__(self, head: Float[Tensor, "vocab d_model"], neurons: Tensor) -> None:
         self.head, self.neurons, self.architecture = head, neurons, {}
+        self.tokens = torch.arange(len(head))
 
     def present(self, matrices: object) -> list[str]:
         return ["up"]

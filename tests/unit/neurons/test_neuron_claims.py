@@ -155,6 +155,33 @@ def test_a_clamp_works_where_it_doubles_the_probability_and_beats_the_control(
     assert f"reaches {4 * max(control):.3g} times" in row["note"]
 
 
+@pytest.mark.parametrize(
+    ("clean", "clamped", "holds"),
+    [
+        # Twice next to nothing is next to nothing.
+        (0.0009765625, 0.001953125, None),
+        (0.00390625, 0.0126953125, None),
+        (0.0078125, 0.01953125, True),
+        # It did not double: that is known, however small it is.
+        (0.0009765625, 0.0009765625, False),
+        (0.0009765625, 0.001708984375, False),
+    ],
+)
+def test_a_doubling_of_next_to_nothing_has_no_verdict(
+    clean: float, clamped: float, holds: bool | None
+) -> None:
+    rows = [
+        clamp(clean, operation="none", value=None),
+        *(clamp(p) for p in (clamped, clean, clean, clean)),
+        clamp(clean, "control"),
+    ]
+    row = clamp_claim(CLAMPING.frame(rows), "dog", "I have a", "m")
+    assert row["holds"] is holds
+    assert row["measured_value"] == clamped / clean
+    assert row["note"].startswith("Not tested: the probability rises by") is (holds is None)
+    assert "rises by 0.01 or more" in row["note"]
+
+
 def answers(condition: str, value: float | None, right: int, count: int) -> list[Row]:
     return [
         {

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from llm_anatomy.config.neurons import (
     Activation,
     Clamping,
@@ -232,16 +231,21 @@ def test_models_of_other_shapes_are_refused(tiny: Path, mapped: Path, tmp_path: 
         )
 
 
-def test_edit_lowers_the_concept_and_restores_the_model(
+def test_edits_are_measured_alone_and_restore_the_model(
     tiny: Path, concepts: Path, tmp_path: Path
 ) -> None:
     edit = Edit(concepts=["Paris", "Rome"], rows=[8], prompts=["The capital of France is"])
     tables = run_clamps(tiny, concepts, tmp_path / "edited", edit=edit)
     table = read_table(tables["edits"], EDITS)
     assert table["rows"].tolist() == [0, 8, 0, 8]
-    # The second concept's untouched row shows that the first edit was undone.
-    assert table["kl"].iloc[2] == 0
-    assert table["kl"].iloc[1] > 0
+    # The second concept's untouched row shows that the first edit was undone. That an edit lowers
+    # its concept is seen on a model that knows some (`answers/test_both_outcomes_of_neurons.py`).
+    assert table["kl"].tolist()[::2] == [0, 0]
+    alone = run_clamps(
+        tiny, concepts, tmp_path / "alone", edit=edit.model_copy(update={"concepts": ["Rome"]})
+    )
+    second = table[table["concept"] == "Rome"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(second, read_table(alone["edits"], EDITS))
     # Clamps run on the model that the edits leave behind.
     unedited = run_clamps(tiny, concepts, tmp_path / "unedited", edit=Edit(concepts=[]))
     for name in ("clamping", "favourite"):
@@ -278,5 +282,3 @@ def test_tables_are_deterministic(tiny: Path, mapped: Path, tmp_path: Path) -> N
     assert again.read_bytes() == mapped.read_bytes()
     whole = read_table(make_map(tiny, tmp_path, parts=1, top_k=4)[0], VOCABULARY)
     pd.testing.assert_frame_equal(whole, read_table(mapped, VOCABULARY))
-    assert isinstance(read_table(again, VOCABULARY), pd.DataFrame)
-    assert torch.get_num_threads() >= 1

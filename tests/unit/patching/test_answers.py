@@ -8,8 +8,9 @@ from llm_anatomy.config.patching import (
     PatchingSettings,
     RelationTask,
 )
+from llm_anatomy.model.run.alignment import align
 from llm_anatomy.patching.metrics import exact_match, f1, rouge, starts_with_answer
-from llm_anatomy.patching.pairs import align, make_pairs
+from llm_anatomy.patching.pairs import make_pairs
 from llm_anatomy.patching.prompts import Limits, TaskExample, make_example, sample
 from llm_anatomy.patching.tasks import TaskItem, arithmetic_items, relation_items
 from pydantic import ValidationError

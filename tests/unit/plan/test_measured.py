@@ -10,6 +10,7 @@ from llm_anatomy.config.facts import FactRelation, FactsSettings
 from llm_anatomy.config.load import load_configuration
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
+from llm_anatomy.data.builtin.registry import BUILTINS
 from llm_anatomy.plan import sizes
 from llm_anatomy.plan.resources import need_of
 from llm_anatomy.plan.shape import Shape
@@ -173,6 +174,7 @@ def test_rows_are_counted_in_the_files_that_are_there(
         "few": (Dataset(name="few", path="a.csv", max_rows=9), 9),
         "many": (Dataset(name="many", path="a.csv", max_rows=900), 137),
         "months": (Dataset(name="months", kind="relation", builtin="months"), 12),
+        "numbers": (Dataset(name="numbers", kind="relation", builtin="numbers"), 19),
     }
     configuration = Configuration(
         studies=["geometry"], datasets=[each for each, _ in held.values()]
@@ -184,6 +186,10 @@ def test_rows_are_counted_in_the_files_that_are_there(
     write_table(sizes.DATA / "a.parquet", TEXTS, texts, {})
     assert rows_of(configuration, "a") == 2
     assert rows_of(configuration, "nobody") == sizes.ASSUMED_ROWS
+
+
+def test_every_builtin_is_counted() -> None:
+    assert set(sizes.BUILTIN_ROWS) == set(BUILTINS)
 
 
 def test_a_large_file_is_counted_by_its_beginning(

@@ -7,11 +7,20 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pyarrow as pa
 import pytest
-from llm_anatomy.figures.exhibit import Exhibit, save_figure, set_style, write_exhibits
+from llm_anatomy.figures.anatomy import anatomy_figures
+from llm_anatomy.figures.exhibit import (
+    Exhibit,
+    save_figure,
+    set_style,
+    write_exhibits,
+    write_figures,
+)
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.report.shown import TableReader
 from llm_anatomy.statistics.evidence import Least
+from llm_anatomy.tables.anatomy import ANATOMY
 from llm_anatomy.tables.claims import ALL_CLAIMS, CLAIMS, Statement
+from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import Column, TableSchema, write_table
 from llm_anatomy.tables.data import INTAKE
 
@@ -37,6 +46,7 @@ class Run:
     measures: Path
     frame: pd.DataFrame
     figures: Path
+    anatomy: Path
     claims: Path
     gathered: Path
     model: Path
@@ -76,6 +86,7 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         measures=results / "facts" / "measures.parquet",
         frame=frame,
         figures=results / "figures" / "facts",
+        anatomy=results / "figures" / "anatomy",
         claims=results / "facts" / "claims.parquet",
         gathered=results / "claims.parquet",
         model=results / "models" / "tiny" / "provenance.json",
@@ -111,6 +122,13 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         larger.untested("tiny", why="the model is small"),
     ]
     write_table(run.claims, CLAIMS, pd.DataFrame(claims), provenance)
+    layers = results / "anatomy" / "tiny" / "layers.parquet"
+    layer = {"study": "facts", "series": "ffn", "unit": "nat", "about": "letters"}
+    rows = [layer | {"layer": number, "value": number - 0.5} for number in range(3)]
+    write_table(layers, ANATOMY, ANATOMY.frame(rows), provenance)
+    write_figures(
+        run.anatomy, "anatomy", anatomy_figures(Collection([layers], [ANATOMY]), ["tiny"])
+    )
     run.model.parent.mkdir(parents=True)
     record = {
         "model": "tiny",

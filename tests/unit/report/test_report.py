@@ -1,5 +1,7 @@
 """The report page says what the tables say, to anybody, anywhere."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -77,6 +79,7 @@ def _make(run: Run) -> str:
     report = Path("results/report.html")
     report_stage.run(
         report_stage.ReportSettings(configuration=Configuration(studies=["facts"], seed=7)),
+        anatomy=run.anatomy,
         figures=(run.figures,),
         claims=(run.claims,),
         gathered=run.gathered,
@@ -115,10 +118,47 @@ def test_the_load_expression_loads_what_is_shown(page: str, small_run: Run) -> N
 
 def test_the_page_needs_nothing_from_outside(page: str) -> None:
     parsed = Page(page)
-    assert not set(parsed.tags) & {"script", "link", "iframe", "object", "embed"}
+    assert not set(parsed.tags) & {"link", "iframe", "object", "embed"}
     assert all(str(image["src"]).startswith("data:image/png;base64,") for image in parsed.images)
     assert all(image["alt"] for image in parsed.images)
     assert not re.search(r"url\(|@import", page)
+
+
+def test_the_one_script_is_inside_and_the_policy_lets_no_other_run(page: str) -> None:
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "src=" not in "".join(re.findall(r"<script[^>]*>", page))
+    assert "Tablesort" in script
+
+
+def test_the_page_begins_with_the_anatomy_and_the_claims(page: str) -> None:
+    places = [page.index(f'<section id="{name}">') for name in ("anatomy", "claims", "what-ran")]
+    assert places == sorted(places)
+    assert "Figure 1. Anatomy of tiny" in page
+    assert "Figure 2. " in page
+
+
+def test_the_contents_lead_to_every_figure_table_and_data_set(page: str) -> None:
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    targets = re.findall(r'href="#([^"]+)"', contents)
+    assert {"anatomy", "claims", "facts", "figure-2", "table-1", "data-1"} <= set(targets)
+    for target in targets:
+        assert page.count(f'id="{target}"') == 1, target
+    # The studies that ran, and no other, have views in the atlas.
+    assert re.findall(r'href="(atlas/[^"]+)"', contents) == [
+        "atlas/index.html",
+        "atlas/index.html#/facts",
+    ]
+
+
+def test_cells_sort_by_their_exact_numbers(page: str, small_run: Run) -> None:
+    values = re.findall(r'data-sort="([^"]*)"><data value="([^"]*)"', page)
+    assert values
+    assert all(sort == value for sort, value in values)
+    assert 'data-sort="-1e-07"' in page
 
 
 def test_text_of_tables_and_captions_cannot_become_markup(page: str) -> None:

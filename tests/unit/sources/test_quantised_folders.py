@@ -25,6 +25,12 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"quant_method": "compressed-tensors", "format": "float-quantized"}, "float-quantized)"),
     ({"quant_method": "mxfp4"}, "mxfp4)"),
     ({"quant_method": "torchao", "quant_type": "int4wo"}, "torchao, int4wo)"),
+    ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4}}}, "hqq)"),
+    ({"quant_method": "eetq", "weights": "int8"}, "eetq)"),
+    ({"quant_method": "quanto", "weights": "int8"}, "quanto)"),
+    ({"quant_method": "aqlm", "nbits_per_codebook": 16}, "aqlm)"),
+    ({"quant_method": "bitnet"}, "bitnet)"),
+    ({"quant_algo": "NVFP4"}, "no quant_method)"),
     ({"quant_method": "somethingnew"}, "somethingnew)"),
 ]
 
@@ -75,6 +81,10 @@ def test_sections_under_other_names(folder: Path) -> None:
         ("weight.absmax", "bitsandbytes"),
         ("_weight_qdata", "torchao"),
         ("W_q", "HQQ"),
+        ("weight_scales", "EETQ"),
+        ("weight._data", "quanto"),
+        ("input_scale", "quanto"),
+        ("codebooks", "AQLM"),
     ],
 )
 def test_tensors_tell_where_the_configuration_does_not(
@@ -86,6 +96,36 @@ def test_tensors_tell_where_the_configuration_does_not(
     said = refused(folder)
     assert f"hold '{name}', as " in said
     assert method in said
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        (torch.int8, "I8"),
+        (torch.uint8, "U8"),
+        (torch.float8_e4m3fn, "F8_E4M3"),
+        (torch.int32, "I32"),
+    ],
+)
+def test_a_weight_of_a_type_that_no_dense_weight_has(
+    folder: Path, stored: torch.dtype, name: str
+) -> None:
+    # No configuration and no scales beside it say so: an unknown quantiser's folder.
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    weight = "model.layers.1.mlp.down_proj.weight"
+    tensors[weight] = tensors[weight].to(stored)
+    save_file(tensors, file, {"format": "pt"})
+    assert f"hold '{weight}' as {name}, a type of quantised weights" in refused(folder)
+
+
+@pytest.mark.parametrize("stored", [torch.float64, torch.float16, torch.bfloat16])
+def test_dense_weights_of_any_type_and_masks_are_taken(folder: Path, stored: torch.dtype) -> None:
+    file = folder / "model.safetensors"
+    tensors = {name: tensor.to(stored) for name, tensor in load_file(file).items()}
+    mask = {"model.layers.0.self_attn.bias": torch.ones(4, 4, dtype=torch.bool)}
+    save_file(tensors | mask, file, {"format": "pt"})
+    check_source(ModelSource(name="mine", path=str(folder)))
 
 
 @pytest.mark.parametrize("section", [None, {}])

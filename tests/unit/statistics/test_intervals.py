@@ -10,7 +10,7 @@ from llm_anatomy.statistics.intervals import (
     percentile_interval,
     wilson_interval,
 )
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from scipy.stats import beta, norm
 
 
@@ -46,9 +46,9 @@ def test_percentiles_leave_out_undefined_resamples() -> None:
 
 
 def test_bootstrap_of_a_mean_is_as_wide_as_its_standard_error() -> None:
-    values = keyed_generator(0, "items").normal(5, 2, size=400)
+    values = keyed_generator(0, Purpose.NOISE).normal(5, 2, size=400)
     low, high = bootstrap_interval(
-        [(values,)], lambda groups: groups[0][0].mean(), keyed_generator(0, "resamples"), 2000
+        [(values,)], lambda groups: groups[0][0].mean(), keyed_generator(0, Purpose.METRICS), 2000
     )
     assert low < values.mean() < high
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.08)
@@ -66,16 +66,18 @@ def test_items_are_drawn_within_their_group_and_variables_together() -> None:
         seen.append(drawn[1][0].mean())
         return seen[-1]
 
-    low, high = bootstrap_interval(groups, statistic, keyed_generator(1, "x"), 50, 0.8)
+    low, high = bootstrap_interval(groups, statistic, keyed_generator(1, Purpose.METRICS), 50, 0.8)
     assert len(seen) == 50
     assert (low, high) == pytest.approx(tuple(np.quantile(seen, [0.1, 0.9])))
 
 
 def test_clusters_are_drawn_as_wholes_in_chunks_of_any_size(monkeypatch) -> None:
     clusters = np.array([4, 4, 7, 9, 9, 9])
-    whole = np.concatenate(list(bootstrap_weights(clusters, 300, keyed_generator(0, "w"))))
+    whole = np.concatenate(
+        list(bootstrap_weights(clusters, 300, keyed_generator(0, Purpose.METRICS)))
+    )
     monkeypatch.setattr("llm_anatomy.statistics.intervals.CHUNK_ELEMENTS", 13)
-    parts = list(bootstrap_weights(clusters, 300, keyed_generator(0, "w")))
+    parts = list(bootstrap_weights(clusters, 300, keyed_generator(0, Purpose.METRICS)))
     assert len(parts) > 1
     assert np.array_equal(np.concatenate(parts), whole)
     assert (whole[:, 0] == whole[:, 1]).all()

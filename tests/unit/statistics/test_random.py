@@ -4,44 +4,75 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_anatomy.statistics.random import keyed_generator, seeded_generator
+from llm_anatomy.statistics.random import (
+    Key,
+    Purpose,
+    keyed_generator,
+    keyed_rank,
+    library_seed,
+)
 from llm_anatomy.statistics.sampling import sample_rows
 
 
 def test_the_same_key_gives_the_same_draws_whatever_ran_before() -> None:
-    first = keyed_generator(3, "noise", 7).normal(size=5)
-    keyed_generator(3, "other").normal(size=100)
+    first = keyed_generator(3, Purpose.NOISE, 7).normal(size=5)
+    keyed_generator(3, Purpose.SHUFFLE).normal(size=100)
     np.random.default_rng().normal(size=3)
-    assert np.array_equal(keyed_generator(3, "noise", 7).normal(size=5), first)
+    assert np.array_equal(keyed_generator(3, Purpose.NOISE, 7).normal(size=5), first)
 
 
 @pytest.mark.parametrize(
-    "other", [(4, "noise", 7), (3, "shuffle", 7), (3, "noise", 8), (3, "noise")]
+    ("seed", "purpose", "key"),
+    [
+        (4, Purpose.NOISE, (7,)),
+        (3, Purpose.SHUFFLE, (7,)),
+        (3, Purpose.NOISE, (8,)),
+        (3, Purpose.NOISE, ()),
+        (3, Purpose.NOISE, ("7",)),
+        (3, Purpose.NOISE, (7.0,)),
+    ],
 )
-def test_any_part_of_the_key_gives_other_draws(other: tuple[int | str, ...]) -> None:
-    key = (3, "noise", 7)
-    assert not np.array_equal(
-        keyed_generator(*key).normal(size=5), keyed_generator(*other).normal(size=5)
-    )
+def test_any_part_of_the_key_gives_other_draws(
+    seed: int, purpose: Purpose, key: tuple[Key, ...]
+) -> None:
+    for draw in (
+        lambda *of: keyed_generator(*of).integers(1 << 60),
+        keyed_rank,
+        library_seed,
+    ):
+        assert draw(3, Purpose.NOISE, 7) == draw(3, Purpose.NOISE, 7)
+        assert draw(seed, purpose, *key) != draw(3, Purpose.NOISE, 7)
+
+
+def test_every_purpose_is_a_stream_of_its_own() -> None:
+    draws = {keyed_generator(0, purpose).integers(1 << 60) for purpose in Purpose}
+    assert len(draws) == len(Purpose)
 
 
 def test_parts_do_not_run_together() -> None:
-    first, second = keyed_generator("ab", "c"), keyed_generator("a", "bc")
-    assert first.integers(1 << 60) != second.integers(1 << 60)
-    assert keyed_generator(1, 2).integers(1 << 60) != keyed_generator("1", 2).integers(1 << 60)
+    first, second = (keyed_rank(0, Purpose.NOISE, *key) for key in (("ab", "c"), ("a", "bc")))
+    assert first != second
+    assert keyed_rank(1, Purpose.NOISE, 2) != keyed_rank(12, Purpose.NOISE)
 
 
-def test_places_of_one_seed_have_draws_of_their_own() -> None:
-    places = [(0,), (1,), (0, 1), (0, 1, 2), (0, 2, 1)]
-    draws = {place: seeded_generator(*place).integers(1 << 60) for place in places}
-    assert len(set(draws.values())) == len(places)
-    assert seeded_generator(0, 1, 2).integers(1 << 60) == draws[0, 1, 2]
+def test_a_number_of_a_table_draws_like_the_number_that_it_is() -> None:
+    column = np.array([5], dtype=np.int32)
+    assert keyed_rank(0, Purpose.NOISE, column.tolist()[0]) == keyed_rank(0, Purpose.NOISE, 5)
+    half = np.array([0.5])[0]
+    assert keyed_rank(0, Purpose.NOISE, half) == keyed_rank(0, Purpose.NOISE, 0.5)
 
 
 def test_positions_are_streams_of_their_own() -> None:
-    draws = [keyed_generator(0, "noise", position=place).normal() for place in range(20)]
+    draws = [keyed_generator(0, Purpose.NOISE, position=place).normal() for place in range(20)]
     assert len(set(draws)) == 20
-    assert draws[7] == keyed_generator(0, "noise", position=7).normal()
+    assert draws[7] == keyed_generator(0, Purpose.NOISE, position=7).normal()
+
+
+def test_seeds_of_libraries_fit_into_32_bits_and_use_them() -> None:
+    seeds = [library_seed(seed, Purpose.FOREST) for seed in range(50)]
+    assert len(set(seeds)) == 50
+    assert 0 <= min(seeds) < 1 << 29
+    assert 7 << 29 < max(seeds) < 1 << 32
 
 
 @given(st.data())

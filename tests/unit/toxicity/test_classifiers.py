@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from llm_anatomy.config.toxicity import Classifiers
+from llm_anatomy.statistics.folds import assign_folds, inner_splits
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.toxicity.classifiers import baseline_recipe, choose, classifier_recipe
 from llm_anatomy.toxicity.evaluate import LabelledTexts, in_parallel, most_common, out_of_fold
 from llm_anatomy.toxicity.features import Dense, spline_set, tfidf
-from llm_anatomy.toxicity.folds import assign_folds, inner_splits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -20,7 +21,7 @@ def labelled(n=80, seed=0, truth=None):
     rng = np.random.default_rng(seed)
     truth = rng.random(n) < 0.4 if truth is None else truth
     copies = np.arange(n)
-    folds = assign_folds(truth, copies, 4, seed)
+    folds = assign_folds(truth, copies, 4, seed, Purpose.FOLDS)
     return LabelledTexts("bad", [str(i) for i in range(n)], np.arange(n), truth, folds, copies)
 
 

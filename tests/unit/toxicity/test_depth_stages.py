@@ -87,9 +87,9 @@ def test_ablations_find_the_layer_and_features_that_carry_the_label(made, tmp_pa
 
 def test_few_labels_keep_both_classes_and_the_asked_share():
     truth = np.arange(200) < 40
-    kept = keep_labels(truth, 0.1, seed=0)
+    kept = keep_labels(truth, np.arange(200), 0.1, seed=0, fold=1)
     assert (kept[truth].sum(), kept[~truth].sum()) == (4, 16)
-    kept = keep_labels(truth, 0.001, seed=0)
+    kept = keep_labels(truth, np.arange(200), 0.001, seed=0, fold=1)
     assert (kept[truth].sum(), kept[~truth].sum()) == (1, 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from llm_anatomy.cli import score as score_texts
+from llm_anatomy.cli.app import main
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.toxicity import Classifiers, DetectorSettings, Folds, Scoring
 from llm_anatomy.errors import UserError
@@ -202,7 +202,11 @@ def write_spline_features(path: Path, loaded, texts) -> None:
 def run_command(project: Path, monkeypatch, *arguments: str) -> None:
     monkeypatch.chdir(project)
     detector = [] if "--detector" in arguments else ["--detector", "detector.safetensors"]
-    score_texts.main([*detector, "--threads", "1", *arguments])
+    try:
+        main(["score", *detector, "--threads", "1", *arguments])
+    except SystemExit as left:
+        if left.code:
+            raise
 
 
 def test_scores_of_the_training_texts_equal_the_tables_features(project, monkeypatch):
@@ -313,15 +317,16 @@ def test_scores_do_not_depend_on_what_else_is_in_the_batch(project, monkeypatch)
     assert np.allclose(*scores, atol=1e-5, equal_nan=True)
 
 
-def test_a_model_it_was_not_trained_on_is_refused(project, monkeypatch, caplog):
+def test_a_model_it_was_not_trained_on_is_refused(project, monkeypatch, capsys):
     other = json.loads((project / "results/models/tiny/provenance.json").read_text())
     other |= {"weights_sha256": "b" * 64, "model": "another"}
     (project / "other.json").write_text(json.dumps(other))
     with pytest.raises(SystemExit) as left:
         run_command(project, monkeypatch, "--model", "other.json", "--texts", "texts.parquet")
     assert left.value.code == 1
-    assert "was trained on features of 'tiny'" in caplog.text
-    assert "the model given is 'another' (weights bbbbbbbbbbbb…)" in caplog.text
+    said = capsys.readouterr().err
+    assert "was trained on features of 'tiny'" in said
+    assert "the model given is 'another' (weights bbbbbbbbbbbb…)" in said
 
 
 @pytest.mark.parametrize(
@@ -340,8 +345,10 @@ def test_a_model_it_was_not_trained_on_is_refused(project, monkeypatch, caplog):
         (("--texts", "texts.parquet", "--batch-tokens", "0"), "--batch-tokens is 0: Input should"),
     ],
 )
-def test_mistakes_are_one_sentence(project, monkeypatch, caplog, arguments, words):
+def test_mistakes_are_one_sentence(project, monkeypatch, capsys, arguments, words):
     (project / "latin.txt").write_bytes("fine\nna\u00efve".encode("latin-1"))
     with pytest.raises(SystemExit):
         run_command(project, monkeypatch, *arguments)
-    assert words in caplog.text
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1

@@ -5,13 +5,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_anatomy.toxicity.folds import (
-    assign_folds,
-    count_label,
-    inner_splits,
-    label_names,
-    label_values,
-)
+from llm_anatomy.statistics.folds import assign_folds, inner_splits
+from llm_anatomy.statistics.random import Purpose
+from llm_anatomy.toxicity.folds import count_label, label_names, label_values
 
 
 @settings(max_examples=25, deadline=None)
@@ -20,14 +16,14 @@ def test_folds_hold_classes_in_equal_shares_and_copies_together(n, share, seed):
     truth = np.arange(n) < round(n * share)
     copies = np.arange(n)
     copies[1::9] = copies[0::9][: len(copies[1::9])]
-    folds = assign_folds(truth, copies, 5, seed)
+    folds = assign_folds(truth, copies, 5, seed, Purpose.FOLDS)
     assert sorted(np.unique(folds)) == [0, 1, 2, 3, 4]
     for number in np.unique(copies):
         assert len(np.unique(folds[copies == number])) == 1
     positives = np.bincount(folds[truth], minlength=5)
     assert positives.min() >= 1
     assert positives.max() - positives.min() <= 4
-    assert (folds == assign_folds(truth, copies, 5, seed)).all()
+    assert (folds == assign_folds(truth, copies, 5, seed, Purpose.FOLDS)).all()
 
 
 def table(values):

@@ -28,7 +28,7 @@ def read_records(folder: Path = RECORDS) -> dict[str, dict[str, Any]]:
             encoded = "".join(part.removeprefix("@") for part in folders) + name
             try:
                 output = urlsafe_b64decode(encoded).decode()
-                records[result_name(output)] = json.loads(path.read_text())
+                records[result_name(output)] = json.loads(path.read_text(encoding="utf-8"))
             except (Base64Error, ValueError):
                 continue
     return records

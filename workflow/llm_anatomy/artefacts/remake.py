@@ -8,6 +8,8 @@ from llm_anatomy.artefacts.results import result_name
 
 # Set by the workflow: the configuration files that the user named, one a line.
 CONFIGURATION_VARIABLE = "LLM_ANATOMY_CONFIGURATION"
+# Set by `llm-anatomy run`: how its user runs the workflow.
+COMMAND_VARIABLE = "LLM_ANATOMY_COMMAND"
 
 
 def remake_command(rule: str, path: Path) -> str:
@@ -19,5 +21,6 @@ def remake_command(rule: str, path: Path) -> str:
     """
     files = os.environ.get(CONFIGURATION_VARIABLE, "").splitlines()
     chosen = ["--configfile", *files] if files else []
-    command = ["snakemake", "--cores", "1", *chosen, "--forcerun", rule, "--", result_name(path)]
+    program = os.environ.get(COMMAND_VARIABLE, "snakemake").split()
+    command = [*program, "--cores", "1", *chosen, "--forcerun", rule, "--", result_name(path)]
     return shlex.join(command)

@@ -5,7 +5,7 @@ section 3.5): ranked and judged on the same facts, any method looks better than 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,28 +18,22 @@ from llm_anatomy.attribution.exact import exact_effects
 from llm_anatomy.attribution.faithfulness import (
     SHARES,
     FaithfulnessCurve,
-    Side,
-    area,
-    distance,
     faithfulness_curve,
 )
-from llm_anatomy.attribution.methods import UnitScoring, baseline_of, counterfactual, metric_of
+from llm_anatomy.attribution.methods import UnitScoring, counterfactual, metric_of
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.sites import Unit, sites_of
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.replay import Replay
-from llm_anatomy.statistics.intervals import percentile_interval
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 TOPS = (10, 100)
-# Share of the behaviour at which a set of units counts as enough.
-ENOUGH = 0.8
 
 
 def halves(pairs: Sequence[FactPair], seed: int) -> tuple[list[FactPair], list[FactPair]]:
     """The facts that rankings are made on, and those that they are judged on, at random."""
-    order = keyed_generator(seed, "attribution halves").permutation(len(pairs))
+    order = keyed_generator(seed, Purpose.HALVES).permutation(len(pairs))
     ranked = {int(row) for row in order[: (len(pairs) + 1) // 2]}
     return (
         [pair for row, pair in enumerate(pairs) if row in ranked],
@@ -60,10 +54,9 @@ def effects_of_units(
     """
     replay = Replay(decoder)
     sites = sites_of(units)
-    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     losses = torch.empty(len(pairs), len(units), dtype=torch.float64)
     for row, pair in enumerate(pairs):
-        others = mean or counterfactual(decoder, [pair], sites)
+        others = scoring.exchanged_for or counterfactual(decoder, [pair], sites)
         losses[row] = -exact_effects(
             replay,
             torch.tensor(pair.tokens, device=decoder.device),
@@ -120,7 +113,7 @@ def ranking_of(scores: Float[Tensor, "facts units"], units: Sequence[Unit]) -> l
 
 def random_ranking(units: Sequence[Unit], seed: int) -> list[Unit]:
     """All units in a random order: what any ranking must beat."""
-    order = keyed_generator(seed, "attribution random ranking").permutation(len(units))
+    order = keyed_generator(seed, Purpose.RANDOM_RANKING).permutation(len(units))
     return [units[number] for number in order]
 
 
@@ -140,12 +133,11 @@ def measured_curve(
     if not pairs:
         raise ValueError("a curve needs at least one fact")
     sites = sites_of(ranking)
-    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     parts: list[FaithfulnessCurve] = []
     rows: list[int] = []
     for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
         chosen = [pairs[row] for row in batch.rows]
-        others = mean or counterfactual(decoder, chosen, sites)
+        others = scoring.exchanged_for or counterfactual(decoder, chosen, sites)
         metric = metric_of(chosen, scoring.contrast, decoder.device)
         parts.append(
             faithfulness_curve(
@@ -159,52 +151,3 @@ def measured_curve(
         for name in ("keep", "remove", "whole", "empty")
     )
     return FaithfulnessCurve(tuple(shares), keep, remove, whole, empty)
-
-
-def curve_rows(
-    curve: FaithfulnessCurve, resamples: int, seed: int, key: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Faithfulness by share of units, with bootstrap intervals over the facts."""
-    drawn = _resamples(len(curve.whole), resamples, seed)
-    rows = []
-    sides: tuple[Side, ...] = ("keep", "remove")
-    for side in sides:
-        values = curve.faithfulness(side)
-        low, high = percentile_interval(
-            np.stack([curve.faithfulness(side, facts).numpy() for facts in drawn])
-        )
-        rows += [
-            {
-                **key,
-                "side": side,
-                "share": share,
-                "faithfulness": float(values[column]),
-                "low": float(low[column]),
-                "high": float(high[column]),
-                "facts": len(curve.whole),
-            }
-            for column, share in enumerate(curve.shares)
-        ]
-    return rows
-
-
-def areas(
-    curve: FaithfulnessCurve, resamples: int, seed: int, key: Mapping[str, Any]
-) -> dict[str, Any]:
-    """CPR and CMD of a curve with intervals, and the smallest share of units that is enough."""
-    values = curve.faithfulness("keep")
-    drawn = [
-        curve.faithfulness("keep", facts) for facts in _resamples(len(curve.whole), resamples, seed)
-    ]
-    row: dict[str, Any] = dict(key)
-    for name, measure in (("cpr", area), ("cmd", distance)):
-        ends = percentile_interval(np.array([measure(curve.shares, v) for v in drawn]))
-        row |= {name: measure(curve.shares, values)}
-        row |= {f"{name}_low": float(ends[0]), f"{name}_high": float(ends[1])}
-    enough = [s for s, v in zip(curve.shares, values.tolist(), strict=True) if v >= ENOUGH]
-    return row | {"enough": min(enough, default=math.nan), "facts": len(curve.whole)}
-
-
-def _resamples(n_facts: int, resamples: int, seed: int) -> list[Tensor]:
-    generator = keyed_generator(seed, "attribution bootstrap")
-    return [torch.from_numpy(generator.integers(n_facts, size=n_facts)) for _ in range(resamples)]

@@ -45,12 +45,12 @@ class FaithfulnessCurve:
     empty: Float[Tensor, " facts"]
 
     def faithfulness(
-        self, side: Side, facts: Int[Tensor, " chosen"] | None = None
-    ) -> Float[Tensor, " shares"]:
+        self, side: Side, facts: Int[Tensor, "*resamples chosen"] | None = None
+    ) -> Float[Tensor, "*resamples shares"]:
         """keep(k) or remove(k) over all facts, or over some (a resample names facts repeatedly)."""
         chosen = torch.arange(len(self.whole)) if facts is None else facts
-        metric = (self.keep if side == "keep" else self.remove)[chosen].mean(0)
-        whole, empty = self.whole[chosen].mean(), self.empty[chosen].mean()
+        metric = (self.keep if side == "keep" else self.remove)[chosen].mean(-2)
+        whole, empty = (m[chosen].mean(-1, keepdim=True) for m in (self.whole, self.empty))
         return (metric - empty) / (whole - empty)
 
 
@@ -79,24 +79,33 @@ def faithfulness_curve(
     # Rounding must not take a unit away: 0.29 of 100 is 28.999…
     counts = [math.floor(share * len(ranking) + 1e-9) for share in shares]
     places = _places(ranking, others)
-    # Rows of a fact: the clean model, the empty one, then k kept and k removed of every share.
-    n_rows = 2 + 2 * len(counts)
+    # With none and with all kept there is nothing to run that is not run anyway.
+    between = sorted(set(counts) - {0, len(ranking)})
+    # Rows of a fact: the clean model, the empty one, then k kept and k removed of every count.
+    n_rows = 2 + 2 * len(between)
     size = max(1, budget // (n_rows * prompts.shape[1]))
     parts = []
     for first in range(0, len(prompts), size):
         facts = torch.arange(first, min(first + size, len(prompts)), device=prompts.device)
-        parts.append(_measured(decoder, prompts, metric, facts, places, counts, others))
+        parts.append(_measured(decoder, prompts, metric, facts, places, between, others))
     values = torch.cat(parts).cpu()
-    keep, remove = values[:, 2:].split(len(counts), dim=1)
+    rows = {0: (1, 0), len(ranking): (0, 1)} | {
+        count: (2 + place, 2 + len(between) + place) for place, count in enumerate(between)
+    }
+    keep, remove = (values[:, [rows[count][side] for count in counts]] for side in (0, 1))
     return FaithfulnessCurve(tuple(shares), keep, remove, values[:, 0], values[:, 1])
 
 
-def area(shares: Sequence[float], faithfulness: Float[Tensor, " shares"]) -> float:
+def area(
+    shares: Sequence[float], faithfulness: Float[Tensor, "*curves shares"]
+) -> Float[Tensor, "*curves"]:
     """CPR: the integral of faithfulness over the share of units, by trapezoids."""
-    return float(torch.trapezoid(faithfulness, torch.tensor(shares, dtype=faithfulness.dtype)))
+    return torch.trapezoid(faithfulness, torch.tensor(shares, dtype=faithfulness.dtype))
 
 
-def distance(shares: Sequence[float], faithfulness: Float[Tensor, " shares"]) -> float:
+def distance(
+    shares: Sequence[float], faithfulness: Float[Tensor, "*curves shares"]
+) -> Float[Tensor, "*curves"]:
     """CMD: the integral of |1 - f| over the share of units, by trapezoids."""
     return area(shares, (1 - faithfulness).abs())
 

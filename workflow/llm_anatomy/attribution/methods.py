@@ -19,7 +19,7 @@ from llm_anatomy.attribution.metric import Metric
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.relevance import relevance_rules
 from llm_anatomy.attribution.sites import Activations, Site, Unit, read_sites, sites_of
-from llm_anatomy.config.attribution import Baseline, Positions, UnitMethod
+from llm_anatomy.config.attribution import ActivationMethod, Baseline, Positions
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 
@@ -32,16 +32,16 @@ class UnitScoring:
         method: `attribution_patching` and `denoising` by gradients of the clean and of the
             counterfactual run, `relevance_patching` and `integrated_gradients`; `activation`, the
             control without a gradient: the size of what the unit writes, |a| times its column.
-        baseline: What activations are exchanged for: the counterfactual's, their mean over facts
-            and positions, or zero.
+        exchanged_for: What activations are exchanged for, of `baseline_of`: the same for scores,
+            exact losses and curves. None exchanges each fact's for its counterfactual's.
         positions: Where they are exchanged.
         contrast: Whether the metric is the logit over the counterfactual's answer's, and not the
             log-probability.
         steps: Points of integrated gradients.
     """
 
-    method: UnitMethod = "attribution_patching"
-    baseline: Baseline = "counterfactual"
+    method: ActivationMethod = "attribution_patching"
+    exchanged_for: Activations | None = None
     positions: Positions = "all"
     contrast: bool = True
     steps: int = 8
@@ -59,16 +59,17 @@ def helpfulness(
     Raises:
         ValueError: Denoising without a counterfactual: there is no run to restore.
     """
-    if scoring.method == "denoising" and scoring.baseline != "counterfactual":
+    if scoring.method == "denoising" and scoring.exchanged_for is not None:
         raise ValueError("denoising restores units in the counterfactual run and has no baseline")
     sites = sites_of(units)
-    mean = baseline_of(decoder, pairs, sites, scoring.baseline, batch_tokens)
     result = torch.empty(len(pairs), len(units), dtype=torch.float64)
-    for batch in equal_length_batches([p.tokens for p in pairs], batch_tokens, decoder.device):
-        chosen = [pairs[row] for row in batch.rows]
-        other = torch.tensor([p.other_tokens for p in chosen], device=decoder.device)
-        metric = metric_of(chosen, scoring.contrast, decoder.device)
-        scores = _scores(decoder, batch.input_ids, other, metric, sites, mean, scoring)
+    # Denoising restores the fact's activations in the run of its counterfactual.
+    denoised = scoring.method == "denoising"
+    runs = [pair.reversed for pair in pairs] if denoised else list(pairs)
+    for batch in equal_length_batches([p.tokens for p in runs], batch_tokens, decoder.device):
+        chosen = [runs[row] for row in batch.rows]
+        metric = metric_of([pairs[row] for row in batch.rows], scoring.contrast, decoder.device)
+        scores = _scores(decoder, chosen, batch.input_ids, metric, sites, scoring)
         result[batch.rows] = of_units(scores, units).double().cpu()
     return result
 
@@ -87,7 +88,17 @@ def baseline_of(
     baseline: Baseline,
     batch_tokens: int,
 ) -> Activations | None:
-    """What every fact's activations are exchanged for; None where each fact has its own."""
+    """What every fact's activations are exchanged for; None where each fact has its own.
+
+    Args:
+        decoder: The model.
+        pairs: Facts over whose prompts and positions the mean is taken. In the study the half that
+            makes rankings, whatever is exchanged and measured: one definition for everything that
+            is held against another, of which the facts that judge are no part.
+        sites: Where activations are read.
+        baseline: Which of the three.
+        batch_tokens: Most tokens in one pass.
+    """
     if baseline == "counterfactual":
         return None
     if baseline == "zero":
@@ -107,9 +118,27 @@ def baseline_of(
 def counterfactual(
     decoder: Decoder, pairs: Sequence[FactPair], sites: Sequence[Site]
 ) -> Activations:
-    """Activations of the other fact's prompt, of pairs of one length."""
-    tokens = torch.tensor([pair.other_tokens for pair in pairs], device=decoder.device)
-    return read_sites(decoder, tokens, sites)
+    """What the activations of facts of one length are exchanged for: their counterfactuals'.
+
+    Aligned to the fact's positions; where nothing stands for one, the fact's own activations.
+    """
+    by_length: dict[int, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        by_length.setdefault(len(pair.other_tokens), []).append(row)
+    places = torch.tensor([pair.places for pair in pairs], device=decoder.device)
+    found: Activations = {}
+    if bool((places < 0).any()):
+        own = torch.tensor([pair.tokens for pair in pairs], device=decoder.device)
+        found = read_sites(decoder, own, sites)
+    for rows in by_length.values():
+        tokens = torch.tensor([pairs[row].other_tokens for row in rows], device=decoder.device)
+        for site, activations in read_sites(decoder, tokens, sites).items():
+            at = places[rows, :, None]
+            aligned = activations.gather(1, at.clamp(min=0).expand(-1, -1, activations.shape[-1]))
+            if site not in found:
+                found[site] = aligned.new_empty(*places.shape, activations.shape[-1])
+            found[site][rows] = torch.where(at < 0, found[site][rows], aligned)
+    return found
 
 
 def of_units(
@@ -132,19 +161,15 @@ def of_units(
 
 def _scores(
     decoder: Decoder,
+    pairs: Sequence[FactPair],
     tokens: Int[Tensor, "batch tokens"],
-    other_tokens: Int[Tensor, "batch tokens"],
     metric: Metric,
     sites: Sequence[Site],
-    mean: Activations | None,
     scoring: UnitScoring,
 ) -> Scores:
-    if scoring.method == "denoising":
-        clean = read_sites(decoder, tokens, sites)
-        return patching_scores(decoder, other_tokens, metric, clean, scoring.positions)
     if scoring.method == "activation":
         return _written(decoder, read_sites(decoder, tokens, sites), scoring.positions)
-    others = read_sites(decoder, other_tokens, sites) if mean is None else mean
+    others = scoring.exchanged_for or counterfactual(decoder, pairs, sites)
     if scoring.method == "integrated_gradients":
         clean = read_sites(decoder, tokens, sites)
         lost = integrated_scores(
@@ -154,6 +179,9 @@ def _scores(
         ruled = scoring.method == "relevance_patching"
         rules = relevance_rules(decoder, len(tokens)) if ruled else None
         lost = patching_scores(decoder, tokens, metric, others, scoring.positions, rules)
+    if scoring.method == "denoising":
+        # What the metric of the counterfactual's run gains by the fact's activations.
+        return lost
     return {site: -values for site, values in lost.items()}
 
 

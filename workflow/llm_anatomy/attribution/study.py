@@ -1,31 +1,37 @@
 """One relation's units, scored, exchanged and judged: facts in, tables out."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampled_facts
 from llm_anatomy.attribution.experiment import (
     agreement,
-    areas,
-    curve_rows,
     effects_of_units,
     halves,
     measured_curve,
     random_ranking,
-    ranking_of,
 )
-from llm_anatomy.attribution.methods import UnitScoring, helpfulness
+from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
-from llm_anatomy.attribution.sites import Unit, all_units
-from llm_anatomy.config.attribution import UnitAttribution, UnitKind
+from llm_anatomy.attribution.sites import Unit, all_units, sites_of
+from llm_anatomy.attribution.vocabulary import defined, vocabulary_scores
+from llm_anatomy.config.attribution import (
+    ActivationMethod,
+    UnitAttribution,
+    UnitKind,
+    VocabularyMethod,
+)
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables import attribution as tables
 from llm_anatomy.tables.core import TableSchema
 
@@ -42,10 +48,12 @@ class UnitStudy(NamedTuple):
     Attributes:
         frames: The tables of unit attribution.
         counts: Facts given, paired, without a counterfactual, and not needed.
+        reasons: Why facts have no counterfactual, counted.
     """
 
     frames: dict[TableSchema, pd.DataFrame]
     counts: dict[str, int]
+    reasons: dict[str, int]
 
 
 def attribute_units(
@@ -64,30 +72,37 @@ def attribute_units(
         seed: Seed of pairs, halves, samples and intervals.
         batch_tokens: Most tokens in one pass.
     """
-    pairs, alone = pair_facts(facts, seed)
+    pairs, aside = pair_facts(facts, seed, settings.unequal)
     used = pairs[: settings.max_facts]
     counts = {
         "facts": len(facts),
-        "without_counterfactual": len(alone),
+        "without_counterfactual": len(aside),
         "not_needed": len(pairs) - len(used),
         "used": len(used),
     }
     rows: dict[TableSchema, list[Any]] = {schema: [] for schema in tables.TABLES}
+    reasons = dict(sorted(Counter(aside.values()).items()))
     if len(used) < LEAST_FACTS:
         logger.warning(
-            "%d facts have a counterfactual of their length, too few to rank units on some and "
-            "judge them on others; the tables are empty",
+            "%d of %d facts have a counterfactual (%s), too few to rank units on some and judge "
+            "them on others; the tables are empty",
             len(used),
+            len(facts),
+            "; ".join(f"{number}: {reason}" for reason, number in reasons.items()),
         )
-        return UnitStudy({schema: schema.frame([]) for schema in rows}, counts | {"used": 0})
+        empty = {schema: schema.frame([]) for schema in rows}
+        return UnitStudy(empty, counts | {"used": 0}, reasons)
     ranked, judged = halves(used, seed)
-    total = len(settings.kinds) * (len(settings.methods) + 1)
+    total = sum(
+        1 + sum(defined(method, kind) for method in settings.methods) for kind in settings.kinds
+    )
     with Progress(total, "rankings", "attribute_units") as progress:
         for kind in settings.kinds:
             one = _KindStudy(loaded.decoder, kind, settings, ranked, judged, seed, batch_tokens)
             for schema, added in one.rows(progress).items():
                 rows[schema] += added
-    return UnitStudy({schema: schema.frame(added) for schema, added in rows.items()}, counts)
+    frames = {schema: schema.frame(added) for schema, added in rows.items()}
+    return UnitStudy(frames, counts, reasons)
 
 
 class _KindStudy(NamedTuple):
@@ -102,23 +117,76 @@ class _KindStudy(NamedTuple):
     def rows(self, progress: Progress) -> dict[TableSchema, list[dict[str, Any]]]:
         """Rows of every table for one kind of units."""
         units, settings = all_units(self.decoder, self.kind), self.settings
+        # What is exchanged for what depends neither on the score nor on the facts that judge it.
+        noising = UnitScoring(
+            "attribution_patching",
+            baseline_of(
+                self.decoder, self.ranked, sites_of(units), settings.baseline, self.batch_tokens
+            ),
+            settings.positions,
+            settings.contrast,
+            settings.steps,
+        )
         rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in tables.TABLES}
-        scores: dict[str, Tensor] = {}
-        for method in settings.methods:
-            scores[method] = helpfulness(
-                self.decoder, self.ranked, units, _scoring(settings, method), self.batch_tokens
-            )
-            rows[tables.UNIT_SCORES] += self._best(method, units, scores[method])
-            self._judge(method, ranking_of(scores[method], units), rows)
+        scores = self._scores(units, noising)
+        # Sorted once: what is written, judged and exchanged goes by the same order.
+        orders = {
+            method: values.mean(0).argsort(descending=True, stable=True).tolist()
+            for method, values in scores.items()
+        }
+        rankings = {m: [units[number] for number in order] for m, order in orders.items()}
+        rankings[RANDOM] = random_ranking(units, self.seed)
+        drawn = resampled_facts(len(self.judged), settings.resamples, self.seed)
+        judged: dict[str, JudgedCurve] = {}
+        for method, ranking in rankings.items():
+            curve = measured_curve(self.decoder, self.judged, ranking, noising, self.batch_tokens)
+            judged[method] = JudgedCurve(curve, drawn)
             progress.advance()
-        self._judge(RANDOM, random_ranking(units, self.seed), rows)
-        progress.advance()
-        self._exchange(units, scores, rows)
+        kind = {"kind": self.kind}
+        for method, one in judged.items():
+            rows[tables.FAITHFULNESS] += one.rows(kind | {"method": method})
+            rows[tables.AREAS].append(one.areas(kind | {"method": method}))
+        rows[tables.DIFFERENCES] += area_differences(judged, kind)
+        for method, order in orders.items():
+            rows[tables.UNIT_SCORES] += self._best(method, units, scores[method], order)
+        self._exchange(units, scores, orders, noising, rows)
         return rows
 
-    def _best(self, method: str, units: Sequence[Unit], scores: Tensor) -> list[dict[str, Any]]:
+    def _scores(
+        self, units: Sequence[Unit], noising: UnitScoring
+    ) -> dict[str, Float[Tensor, "facts units"]]:
+        """Scores of the units by every method that has a number for them."""
+        settings = self.settings
+        of_vocabulary: list[VocabularyMethod] = [
+            method
+            for method in get_args(VocabularyMethod)
+            if method in settings.methods and defined(method, self.kind)
+        ]
+        found: dict[str, Tensor] = {}
+        found.update(
+            vocabulary_scores(
+                self.decoder,
+                self.ranked,
+                self.kind,
+                of_vocabulary,
+                settings.exact_increases,
+                self.batch_tokens,
+            ).items()
+        )
+        by_activation: list[ActivationMethod] = [
+            method for method in get_args(ActivationMethod) if method in settings.methods
+        ]
+        for method in by_activation:
+            scoring = replace(noising, method=method)
+            found[method] = helpfulness(
+                self.decoder, self.ranked, units, scoring, self.batch_tokens
+            )
+        return {method: found[method] for method in settings.methods if method in found}
+
+    def _best(
+        self, method: str, units: Sequence[Unit], scores: Tensor, order: Sequence[int]
+    ) -> list[dict[str, Any]]:
         mean, magnitude = scores.mean(0), scores.abs().mean(0)
-        best = mean.argsort(descending=True, stable=True)[: self.settings.kept].tolist()
         return [
             {
                 "kind": self.kind,
@@ -129,44 +197,27 @@ class _KindStudy(NamedTuple):
                 "mean_abs": float(magnitude[number]),
                 "facts": len(scores),
             }
-            for rank, number in enumerate(best, start=1)
+            for rank, number in enumerate(order[: self.settings.kept], start=1)
         ]
-
-    def _judge(
-        self,
-        method: str,
-        ranking: Sequence[Unit],
-        rows: dict[TableSchema, list[dict[str, Any]]],
-    ) -> None:
-        # What is exchanged for what does not depend on the score that made the ranking.
-        scoring = _scoring(self.settings, "attribution_patching")
-        curve = measured_curve(self.decoder, self.judged, ranking, scoring, self.batch_tokens)
-        key = {"kind": self.kind, "method": method}
-        resamples = self.settings.resamples
-        rows[tables.FAITHFULNESS] += curve_rows(curve, resamples, self.seed, key)
-        rows[tables.AREAS].append(areas(curve, resamples, self.seed, key))
 
     def _exchange(
         self,
         units: Sequence[Unit],
         scores: dict[str, Float[Tensor, "facts units"]],
+        orders: dict[str, list[int]],
+        noising: UnitScoring,
         rows: dict[TableSchema, list[dict[str, Any]]],
     ) -> None:
         """Exchange the best units of every score and a sample of the others, one by one."""
         settings, facts = self.settings, self.ranked[: self.settings.exact_facts]
-        top = {
-            int(number)
-            for values in scores.values()
-            for number in values.mean(0).argsort(descending=True, stable=True)[: settings.exact_top]
-        }
+        top = {number for order in orders.values() for number in order[: settings.exact_top]}
         drawn = sample_of_layers(units, top, settings.exact_sample, self.seed)
         chosen = sorted(top | drawn)
         if not facts or not chosen:
             return
         exchanged = [units[number] for number in chosen]
-        # Every score is held against the same truth, noising.
-        scoring = _scoring(settings, "attribution_patching")
-        losses = effects_of_units(self.decoder, facts, exchanged, scoring, self.batch_tokens)
+        # Every score is held against the same truth.
+        losses = effects_of_units(self.decoder, facts, exchanged, noising, self.batch_tokens)
         rows[tables.EXACT_LOSSES] += [
             {
                 "kind": self.kind,
@@ -194,15 +245,9 @@ def sample_of_layers(units: Sequence[Unit], left_out: set[int], count: int, seed
     each = count // max(1, len(by_layer))
     drawn: set[int] = set()
     for layer, numbers in by_layer.items():
-        generator = keyed_generator(seed, "attribution sample", layer)
+        generator = keyed_generator(seed, Purpose.EXACT_SAMPLE, layer)
         drawn |= {numbers[int(place)] for place in generator.permutation(len(numbers))[:each]}
     return drawn
-
-
-def _scoring(settings: UnitAttribution, method: Any) -> UnitScoring:
-    return UnitScoring(
-        method, settings.baseline, settings.positions, settings.contrast, settings.steps
-    )
 
 
 def _named(unit: Unit) -> dict[str, int]:

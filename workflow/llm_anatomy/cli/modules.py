@@ -26,8 +26,10 @@ FOLDERS = {
     "facts": "Layers, heads and neurons that bring factual answers about, and what activates them.",
     "attribution": "Any unit's part in an answer: gradient scores, exact effects, faithfulness.",
     "figures": "Tables in, figures and captions out; one module per study.",
+    "atlas": "Pages to explore a run with: tables in, chunks of data out; scripts in `site/`.",
     "report": "Figures, tables and claims as one page.",
     "stages": "One module per rule: it reads, makes one call and writes.",
+    "notebook": "A run's results, and a model without a run, in a notebook.",
     "cli": "Commands for people, and the generated pages.",
 }
 

@@ -1,8 +1,4 @@
-r"""Score new texts with a saved detector.
-
-    python -m llm_anatomy.cli.score \
-        --detector results/toxicity/MODEL/DATASET/detector.safetensors \
-        --texts comments.csv --column comment --output scores.csv
+"""Score new texts with a saved detector.
 
 Texts come from a CSV, TSV, JSON, JSONL or Parquet file, or one per line from any other file or
 standard input. Scores go to a CSV, TSV, JSONL or Parquet file, or as CSV to standard output, each
@@ -10,12 +6,10 @@ beside its text, with a flag: a text that is shorter, longer, or otherwise unlik
 detector was trained on, or that a data set would set aside, has no score.
 """
 
-import argparse
 import io
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,27 +31,43 @@ from llm_anatomy.toxicity.detector import IN_RANGE, check_model, load_detector
 logger = logging.getLogger(__name__)
 
 STANDARD = "-"
-DEFAULTS = Compute()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, score, and leave with status 1 and one sentence on a mistake."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What is scored, by what, and where the scores go: the options of `llm-anatomy score`."""
+
+    detector: Path
+    model: Path | None
+    texts: str
+    column: str
+    id: str | None
+    encoding: str
+    delimiter: str | None
+    output: str
+    device: str
+    threads: int
+    batch_tokens: int | None
+
+
+def score(options: ScoreOptions) -> None:
+    """Read texts, score them and write the scores.
+
+    Raises:
+        UserError: An option, the detector, its model or the texts are wrong, or memory is short.
+    """
     try:
         _score(options)
-    except UserError as error:
-        logger.error("Error: %s", error)
-        sys.exit(1)
+    except UserError:
+        raise
     except Exception as error:
         sentence = shortage_sentence(error, _compute(options), "score")
         if not sentence:
             raise
-        logger.error("Error: %s", sentence)
-        sys.exit(1)
+        raise UserError(sentence) from error
 
 
-def _compute(options: argparse.Namespace) -> Compute:
+def _compute(options: ScoreOptions) -> Compute:
     try:
         return Compute(
             device=options.device, threads=options.threads, batch_tokens=options.batch_tokens
@@ -70,35 +80,7 @@ def _compute(options: argparse.Namespace) -> Compute:
         ) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--detector", type=Path, required=True, help="detector.safetensors")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        help="provenance.json of the detector's model (default: results/models/MODEL/)",
-    )
-    parser.add_argument("--texts", default=STANDARD, help="file, or - for standard input")
-    parser.add_argument("--column", default="text", help="column with the text (default: text)")
-    parser.add_argument("--id", help="column that is copied to the output, to know rows again")
-    parser.add_argument("--encoding", default="utf-8", help="encoding of the texts' file")
-    parser.add_argument("--delimiter", help="what separates its columns (default: by its suffix)")
-    parser.add_argument("--output", default=STANDARD, help="file, or - for standard output")
-    parser.add_argument("--device", default=DEFAULTS.device, help="cpu, cuda, cuda:N")
-    parser.add_argument("--threads", type=int, default=DEFAULTS.threads, help="CPU threads")
-    parser.add_argument(
-        "--batch-tokens",
-        type=int,
-        default=DEFAULTS.batch_tokens,
-        help="most padded tokens in one pass (default: 2048, on a card by its free memory); 1 "
-        "scores texts one at a time",
-    )
-    return parser
-
-
-def _score(options: argparse.Namespace) -> None:
+def _score(options: ScoreOptions) -> None:
     compute = _compute(options)
     detector = load_detector(options.detector)
     provenance = detector.description["provenance"]
@@ -156,7 +138,7 @@ class _Input:
     faults: list[str]
 
 
-def _read_input(options: argparse.Namespace) -> _Input:
+def _read_input(options: ScoreOptions) -> _Input:
     """Rows or lines from 1, in order; what an intake would set aside stays, with its fault."""
     source, column, id_column = options.texts, options.column, options.id
     shown = _shown(source)
@@ -238,7 +220,3 @@ def _write(scores: pd.DataFrame, target: str) -> None:
         return
     with atomic_path(Path(target)) as temporary:
         _WRITERS[Path(target).suffix](scores, temporary)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+# What happens to two spans that are exchanged and differ in length (`model.run.alignment`).
+Unequal = Literal["skip_pair", "last_token", "pad_left_with_first"]
+
 
 class Settings(BaseModel):
     """A validated, immutable group of settings; an unknown key is an error."""

@@ -8,23 +8,30 @@ from pydantic import Field, field_validator, model_validator
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.labels import Filter, Label
 from llm_anatomy.config.models import NAME_PATTERN
+from llm_anatomy.config.templates import ColumnsTemplate, placeholders
 
 TextsBuiltin = Literal["harmful_responses", "toxicity_types", "domains", "refusals"]
 RelationBuiltin = Literal["capitals", "languages", "currencies", "continents", "months", "numbers"]
-Kind = Literal["texts", "relation", "qa", "articles", "inserts", "prompts"]
+Kind = Literal["texts", "relation", "completions", "qa", "articles", "inserts", "prompts"]
+# Kinds that every study of facts takes: their rows are prompts, made or given, with answers.
+FACT_KINDS: tuple[Kind, ...] = ("relation", "completions")
 FILE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 PROMPT_ROLES = ("request", "related", "unrelated")
 # Keys that only some kinds of data sets read.
 KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
     "text": ("texts", "prompts"),
-    "id": ("texts", "relation", "qa", "articles", "inserts"),
+    "template": ("texts",),
+    "group": ("texts",),
+    "id": ("texts", *FACT_KINDS, "qa", "articles", "inserts"),
     "labels": ("texts",),
     "balance": ("texts",),
     "parts": ("texts",),
-    "subject": ("relation",),
-    "answer": ("relation",),
-    "answers": ("relation", "qa"),
-    "prompt": ("relation",),
+    "subject": FACT_KINDS,
+    "answer": FACT_KINDS,
+    "answers": (*FACT_KINDS, "qa"),
+    "prompt": FACT_KINDS,
+    "counterfactual_prompt": ("completions",),
+    "counterfactual_answer": ("completions",),
     "context": ("qa",),
     "question": ("qa",),
     "article": ("articles",),
@@ -35,7 +42,7 @@ KEYS_OF_KINDS: dict[str, tuple[Kind, ...]] = {
     "role": ("prompts",),
     "duplicates": ("texts", "qa", "articles"),
     # A sample of sentences would tear prompts apart.
-    "max_rows": ("texts", "relation", "qa", "articles", "inserts"),
+    "max_rows": ("texts", *FACT_KINDS, "qa", "articles", "inserts"),
 }
 
 
@@ -78,9 +85,10 @@ class Dataset(Settings):
     )
     kind: Kind = Field(
         "texts",
-        description="`texts` with labels, a `relation` of subjects and answers, `qa` (questions "
-        "about passages), `articles` with summaries, `inserts` (documents with passages to put "
-        "into them), or `prompts` (requests with sentences that may stand before them).",
+        description="`texts` with labels, a `relation` of subjects and answers, `completions` "
+        "(prompts of your own with their answers and counterfactuals), `qa` (questions about "
+        "passages), `articles` with summaries, `inserts` (documents with passages to put into "
+        "them), or `prompts` (requests with sentences that may stand before them).",
     )
     builtin: TextsBuiltin | RelationBuiltin | None = Field(
         None, description="A data set that comes with the project (docs/data.md)."
@@ -120,6 +128,18 @@ class Dataset(Settings):
     text: str = Field(
         "text", description="Column with the text, for `texts` and `prompts`.", min_length=1
     )
+    template: ColumnsTemplate | None = Field(
+        None,
+        description="Text made of several columns in place of `text`, such as `{prompt} {answer}`: "
+        "a name in braces stands for the cell of that column. Rows that lack one are set aside.",
+    )
+    group: str | None = Field(
+        None,
+        description="Column that says which texts belong together, for `texts`: a prompt with "
+        "several answers, an author, a thread. A group is in one fold and is drawn as a whole; a "
+        "text without a value is on its own.",
+        min_length=1,
+    )
     id: str | None = Field(
         None,
         description="Column with unique ids (names, for `inserts`); without it rows are numbered.",
@@ -130,24 +150,40 @@ class Dataset(Settings):
         description="The labels, each a column name or a mapping; builtin data brings its own.",
     )
     subject: str = Field(
-        "subject", description="Column with the subject, for a `relation`.", min_length=1
+        "subject",
+        description="Column with the subject, for a `relation`; of `completions`, if there is "
+        "one, what a prompt asks about, as it stands in it.",
+        min_length=1,
     )
     answer: str = Field(
         "answer",
-        description="Column with the answer, or a list of accepted answers, for a `relation`.",
+        description="Column with the answer, or a list of accepted answers, for a `relation` and "
+        "for `completions`.",
         min_length=1,
     )
     answers: str | None = Field(
         None,
         description="Column with accepted answers: a list, text separated by `|`, or SQuAD's "
-        "`{text: [...]}`. For a `relation`, those beside `answer`; for `qa` the column `answers` "
-        "when left out.",
+        "`{text: [...]}`. For a `relation` or `completions`, those beside `answer`; for `qa` the "
+        "column `answers` when left out.",
         min_length=1,
     )
     prompt: str | None = Field(
         None,
         description="Column with a ready prompt per example, in place of a study's templates; "
-        "`{subject}` or `{}` in it stands for the subject. LRE and CounterFact bring their own.",
+        "`{subject}` or `{}` in it stands for the subject. LRE and CounterFact bring their own. "
+        "For `completions` the column `prompt` when left out.",
+        min_length=1,
+    )
+    counterfactual_prompt: str = Field(
+        "counterfactual_prompt",
+        description="Column with another prompt that a prompt is held against, for `completions`; "
+        "optional unless you name it here, and so are its cells.",
+        min_length=1,
+    )
+    counterfactual_answer: str = Field(
+        "counterfactual_answer",
+        description="Column with the answer of that other prompt, for `completions`.",
         min_length=1,
     )
     context: str = Field("context", description="Column with the passage, for `qa`.", min_length=1)
@@ -260,19 +296,24 @@ class Dataset(Settings):
                     f"the data set '{self.name}' has the builtin '{self.builtin}', which "
                     f"needs kind: {right}"
                 )
-            if self.labels or self.filters:
+            if self._own_columns:
                 raise ValueError(
                     f"the data set '{self.name}' is builtin and brings its labels and rows; "
-                    "'labels' and 'filters' belong to 'path' and 'hub'"
+                    f"'{self._own_columns}' belongs to 'path' and 'hub'"
                 )
-        if self.parts and (self.labels or self.filters or self.kind == "relation"):
+        if self.parts and (self._own_columns or self.kind in FACT_KINDS):
             raise ValueError(
                 f"the data set '{self.name}' mixes 'parts', which bring their labels and rows; "
-                "'labels', 'filters' and kind: relation do not go with them"
+                f"'{self._own_columns or 'kind: relation'}' does not go with them"
             )
-        if self.kind == "relation" and (self.labels or self.balance):
+        if self.template and self.text != "text":
             raise ValueError(
-                f"the relation '{self.name}' has answers, not labels to list or balance"
+                f"the data set '{self.name}' has 'text' and 'template', which say the same in two "
+                "ways; leave one of them out"
+            )
+        if self.kind in FACT_KINDS and (self.labels or self.balance):
+            raise ValueError(
+                f"the {self.kind} '{self.name}' has answers, not labels to list or balance"
             )
         for key, kinds in KEYS_OF_KINDS.items():
             default = type(self).model_fields[key].default
@@ -295,15 +336,36 @@ class Dataset(Settings):
         return self
 
     @property
+    def _own_columns(self) -> str:
+        """The first key that reads columns of a user's source; empty without any."""
+        keys = ("labels", "filters", "template", "group")
+        return next((key for key in keys if getattr(self, key)), "")
+
+    @property
+    def text_columns(self) -> list[str]:
+        """The columns that a text is made of."""
+        return placeholders(self.template) if self.template else [self.text]
+
+    @property
     def answers_column(self) -> str:
         """The column with the accepted answers of questions."""
         return self.answers or "answers"
+
+    @property
+    def prompt_column(self) -> str | None:
+        """The column with ready prompts; None where subjects are put into templates."""
+        return self.prompt or ("prompt" if self.kind == "completions" else None)
 
     @property
     def has_labels(self) -> bool:
         """Whether texts bring labels, as far as the configuration says."""
         mixed = any(part.positive or part.negative for part in self.parts)
         return bool(self.builtin or self.labels or mixed)
+
+    @property
+    def filter_columns(self) -> list[str]:
+        """Columns whose cells decide which rows are read."""
+        return [rule.column for rule in self.filters]
 
     @property
     def file_suffix(self) -> str:

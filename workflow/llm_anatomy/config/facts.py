@@ -8,20 +8,11 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from llm_anatomy.config.attribution import UnitAttribution
+from llm_anatomy.config.attribution import Grids, UnitAttribution
+from llm_anatomy.config.attribution import VocabularyMethod as Method
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.templates import OpenSubjectTemplate
 
-Method = Literal[
-    "log_prob_increase",
-    "log_prob",
-    "prob_increase",
-    "norm",
-    "coefficient",
-    "inverse_rank",
-    "coefficient_norm",
-    "coefficient_rank",
-]
 NormMode = Literal["frozen", "per_vector", "none"]
 Subkey = Literal["up", "gate", "up+gate", "product"]
 
@@ -227,6 +218,9 @@ class FactsSettings(Settings):
     units: UnitAttribution = Field(
         UnitAttribution(), description="Scores of units by gradients, put to the test."
     )
+    grids: Grids = Field(
+        Grids(), description="Logit lens and causal tracing, by layer and position."
+    )
 
     @field_validator("relations")
     @classmethod
@@ -251,13 +245,14 @@ class FactsSettings(Settings):
     @model_validator(mode="after")
     def _units_are_of_relations(self) -> "FactsSettings":
         names = [item.relation for item in self.relations]
-        given = self.units.relations if "relations" in self.units.model_fields_set else []
-        unknown = next((name for name in given if name not in names), None)
-        if unknown is not None:
-            raise ValueError(
-                f"units.relations names '{unknown}', which is none of the relations "
-                f"({', '.join(names)})"
-            )
+        for key, part in (("units", self.units), ("grids", self.grids)):
+            given = part.relations if "relations" in part.model_fields_set else []
+            unknown = next((name for name in given if name not in names), None)
+            if unknown is not None:
+                raise ValueError(
+                    f"{key}.relations names '{unknown}', which is none of the relations "
+                    f"({', '.join(names)})"
+                )
         if "denoising" in self.units.methods and self.units.baseline != "counterfactual":
             raise ValueError(
                 f"units.baseline is '{self.units.baseline}', but the method 'denoising' restores "
@@ -269,6 +264,11 @@ class FactsSettings(Settings):
     def unit_relations(self) -> list[str]:
         """Relations whose units are scored, in the order of the relations."""
         return [r.relation for r in self.relations if r.relation in self.units.relations]
+
+    @property
+    def grid_relations(self) -> list[str]:
+        """Relations that grids are made of, in the order of the relations."""
+        return [r.relation for r in self.relations if r.relation in self.grids.relations]
 
     def relation(self, name: str) -> FactRelation:
         """The settings of one relation."""

@@ -56,9 +56,33 @@ def load_configuration(values: Mapping[str, Any], source: str) -> Configuration:
             key, the value and what would be right.
     """
     try:
-        return Configuration.model_validate(values)
+        configuration = Configuration.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{source}: {sentence(error, Configuration)}") from error
+    found = _truth_as_number(values, configuration, "")
+    if found is not None:
+        path, value = found
+        raise UserError(
+            f"{source}: the key '{path}' is {_show(value)}; YAML reads yes, no, on and off so, and "
+            "right would be a number"
+        )
+    return configuration
+
+
+def _truth_as_number(given: Any, taken: Any, path: str) -> tuple[str, bool] | None:
+    """Where true or false was given and a number taken, as pydantic does."""
+    if isinstance(given, bool):
+        number = isinstance(taken, int | float) and not isinstance(taken, bool)
+        return (path, given) if number else None
+    pairs: list[tuple[str, Any, Any]] = []
+    if isinstance(given, Mapping):
+        own = vars(taken) if isinstance(taken, BaseModel) else taken
+        if isinstance(own, Mapping):
+            start = f"{path}." if path else ""
+            pairs = [(f"{start}{key}", v, own[key]) for key, v in given.items() if key in own]
+    elif isinstance(given, list) and isinstance(taken, list | tuple) and len(given) == len(taken):
+        pairs = [(f"{path}[{n}]", *pair) for n, pair in enumerate(zip(given, taken, strict=True))]
+    return next((f for pair in pairs if (f := _truth_as_number(*pair[1:], pair[0]))), None)
 
 
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:
@@ -115,9 +139,10 @@ def _unknown_key(details: ErrorDetails, model: type[BaseModel]) -> str:
     if close or elsewhere:
         return f"unknown key '{path}'; did you mean '{(close or elsewhere)[0]}'?"
     if wrong == "file" and any(key in known for key in ("dataset", "relation")):
+        named = [key for key in ("dataset", "relation") if key in known]
         return (
             f"unknown key '{path}'; files are named in 'datasets', by 'path' and 'kind', and here "
-            f"by the data set's name, under {' or '.join({'dataset', 'relation'} & set(known))}"
+            f"by the data set's name, under {' or '.join(named)}"
         )
     where = f"in '{group.path}'" if group.path else "at the top level"
     return f"unknown key '{path}'; the keys {where} are {', '.join(known)}"
@@ -191,5 +216,9 @@ def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:
+        # A YAML alias inside what it names.
+        text = "a value that holds itself"
     return text if len(text) <= 80 else f"{text[:77]}..."

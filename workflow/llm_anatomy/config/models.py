@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+# Names of files end at 255 bytes, and two names stand in that of a comparison.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 HUB_PATTERN = r"[\w.-]+(/[\w.-]+)?"
 SourceKind = Literal["wheel", "hub", "path", "gguf"]
 

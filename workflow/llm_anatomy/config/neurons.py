@@ -7,11 +7,13 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.config.contexts import Contexts, Neighbours
+from llm_anatomy.config.directions import Directions
+from llm_anatomy.config.mlp import Matrix as Matrix
+from llm_anatomy.config.mlp import Site as Site
 from llm_anatomy.config.templates import OpenText
 
-Matrix = Literal["up", "gate", "down"]
 Normalisation = Literal["raw", "final_gain", "rms", "input_gain", "cosine"]
-Site = Literal["up", "gate", "activation"]
 Operation = Literal["set", "add", "scale"]
 Positions = Literal["all", "last", "generated"]
 
@@ -320,6 +322,15 @@ class NeuronsSettings(Settings):
     activation: Activation = Field(
         default_factory=Activation, description="Decoded tokens against tokens that activate."
     )
+    contexts: Contexts = Field(
+        default_factory=Contexts, description="The texts on which every neuron is strongest."
+    )
+    neighbours: Neighbours = Field(
+        default_factory=Neighbours, description="The neurons most like every neuron."
+    )
+    directions: Directions = Field(
+        default_factory=Directions, description="Steering by directions, beside clamps."
+    )
     fine_tune: FineTune = Field(default_factory=FineTune, description="The tuned counterpart.")
     comparison: Comparison = Field(default_factory=Comparison, description="Model comparison.")
     edit: Edit = Field(default_factory=Edit, description="Reversal of a concept's rows.")
@@ -331,6 +342,7 @@ class NeuronsSettings(Settings):
             "clamping.targets": [target.concept for target in self.clamping.targets],
             "favourite.concept": [self.favourite.concept],
             "edit.concepts": self.edit.concepts,
+            "directions.targets": [t.concept for t in self.directions.targets if not t.words],
         }
         for key, names in asked.items():
             for name in names:
@@ -344,6 +356,10 @@ class NeuronsSettings(Settings):
     def activation_dataset(self, datasets: Sequence[str]) -> str | None:
         """The texts that neurons are watched on; none where none are configured."""
         return self.activation.dataset or next(iter(datasets), None)
+
+    def context_datasets(self, datasets: Sequence[str]) -> list[str]:
+        """The texts on which every neuron is watched, in the order of the configuration."""
+        return [name for name in datasets if name in (self.contexts.datasets or datasets)]
 
     def tuned(self, models: Sequence[str], datasets: Sequence[str]) -> TunedModel | None:
         """The tuned counterpart, where there is to be one and texts to tune on."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from llm_anatomy.config.base import Settings
+from llm_anatomy.config.base import Settings, Unequal
 from llm_anatomy.config.datasets import Kind
 from llm_anatomy.config.ranges import Layers, check_distinct
 from llm_anatomy.config.templates import (
@@ -49,7 +49,7 @@ class Donors(Settings):
         "equal token length (a subject alone in its length takes any donor), a fixed random cycle "
         "over all, or every ordered pair.",
     )
-    unequal: Literal["skip_pair", "last_token", "pad_left_with_first"] = Field(
+    unequal: Unequal = Field(
         "last_token",
         description="What to do when the two subjects differ in token length: set the pair aside, "
         "switch the last token only, or align right and repeat the donor's first state to the "

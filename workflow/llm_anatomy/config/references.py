@@ -7,7 +7,8 @@ whole configuration calls them (`config.root`), so that a mistake ends a run bef
 import difflib
 from collections.abc import Sequence
 
-from llm_anatomy.config.datasets import Dataset, Kind
+from llm_anatomy.config.datasets import FACT_KINDS, Dataset, Kind
+from llm_anatomy.config.directions import DEFAULT_TARGETS, Directions
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import GeometrySettings, PromptDimension
 from llm_anatomy.config.neurons import NeuronsSettings
@@ -16,10 +17,17 @@ from llm_anatomy.config.toxicity import ToxicitySettings
 
 
 def check_distinct(names: Sequence[str], what: str) -> None:
-    """Every entry of a list has a name of its own."""
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two entries are named '{twice}'; give every {what} its own name")
+    """Every entry of a list has a name of its own, on disks that do not tell cases apart too."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other == name and names.count(name) > 1:
+            raise ValueError(f"two entries are named '{name}'; give every {what} its own name")
+        if other != name:
+            raise ValueError(
+                f"two entries are named '{other}' and '{name}', which are one folder on disks that "
+                f"do not tell upper from lower case; give every {what} its own name"
+            )
 
 
 def check_texts(key: str, name: str, known: Sequence[str]) -> None:
@@ -59,7 +67,8 @@ def check_named_data(
         for number, relation in enumerate(facts.relations):
             named.append((f"facts.relations[{number}].relation", "relation", relation.relation))
     for key, kind, name in named:
-        known = [dataset.name for dataset in datasets if dataset.kind == kind]
+        kinds = FACT_KINDS if kind == "relation" else (kind,)
+        known = [dataset.name for dataset in datasets if dataset.kind in kinds]
         if name is not None and name not in known:
             what = "relation" if kind == "relation" else f"data set of kind '{kind}'"
             raise ValueError(
@@ -106,12 +115,20 @@ def check_toxicity(toxicity: ToxicitySettings, texts: Sequence[str]) -> None:
             )
 
 
+def check_directions(directions: Directions, texts: Sequence[str]) -> None:
+    """Data sets that a user's own directions name are configured; defaults may lack theirs."""
+    for number, target in enumerate(directions.targets):
+        if target.dataset and target not in DEFAULT_TARGETS:
+            check_texts(f"neurons.directions.targets[{number}].dataset", target.dataset, texts)
+
+
 def check_neurons(neurons: NeuronsSettings, models: Sequence[str], datasets: Sequence[str]) -> None:
     """Models and data that the neuron study names are configured, and the tuned model's is free."""
     named = [
         ("neurons.fine_tune.model", neurons.fine_tune.model, models),
         ("neurons.fine_tune.dataset", neurons.fine_tune.dataset, datasets),
         ("neurons.activation.dataset", neurons.activation.dataset, datasets),
+        *(("neurons.contexts.datasets", name, datasets) for name in neurons.contexts.datasets),
         *(
             ("neurons.comparison.pairs", name, models)
             for pair in neurons.comparison.pairs

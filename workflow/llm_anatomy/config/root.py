@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llm_anatomy.config import references
 from llm_anatomy.config.base import Compute, Precision, Settings
-from llm_anatomy.config.datasets import DEFAULT_DATASETS, Dataset
+from llm_anatomy.config.datasets import DEFAULT_DATASETS, FACT_KINDS, Dataset
 from llm_anatomy.config.facts import FactsSettings
 from llm_anatomy.config.geometry import AnswerScorer, GeometrySettings
 from llm_anatomy.config.models import DEFAULT_MODELS, Chat, ModelSource
@@ -85,6 +85,7 @@ class Configuration(Settings):
         references.check_toxicity(self.toxicity, texts)
         if "neurons" in self.studies:
             references.check_neurons(self.neurons, self.model_names, self.dataset_names)
+            references.check_directions(self.neurons.directions, texts)
         return self
 
     @property
@@ -120,8 +121,8 @@ class Configuration(Settings):
 
     @property
     def relation_names(self) -> list[str]:
-        """Names of the relations."""
-        return [dataset.name for dataset in self.datasets if dataset.kind == "relation"]
+        """Names of the relations, and of the prompts that studies take like them."""
+        return [dataset.name for dataset in self.datasets if dataset.kind in FACT_KINDS]
 
     @property
     def scorers(self) -> list[AnswerScorer]:

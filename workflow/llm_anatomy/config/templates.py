@@ -51,6 +51,29 @@ def check_template(text: str, required: Sequence[str], optional: Sequence[str] =
     return text
 
 
+def placeholders(template: str) -> list[str]:
+    """The names in a template's braces, each once, in order."""
+    return list(dict.fromkeys(_BRACES.findall(template)))
+
+
+def check_columns_named(template: str) -> str:
+    """Check that a template whose placeholders are columns names one, and each in single braces.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if "{{" in template or "}}" in template:
+        raise ValueError("a column stands in one brace on each side, such as {prompt}, not in two")
+    if not all(name.strip() for name in placeholders(template)):
+        raise ValueError("empty braces name no column; write one into them, such as {prompt}")
+    if not placeholders(template):
+        raise ValueError(
+            "the text has no {column}, so that every row would have the same text; write the names "
+            "of columns in braces where their cells belong"
+        )
+    return template
+
+
 def check_end(text: str) -> str:
     """Check that a text which a model continues does not end in a space.
 
@@ -83,5 +106,7 @@ def place_of(template: str, name: str, **values: str) -> int:
 
 # A text that a model goes on with.
 OpenText = Annotated[str, Field(min_length=1), AfterValidator(check_end)]
+# A text made of columns of a user's data.
+ColumnsTemplate = Annotated[str, AfterValidator(check_columns_named)]
 SubjectTemplate = Annotated[str, AfterValidator(lambda text: check_template(text, ["subject"]))]
 OpenSubjectTemplate = Annotated[SubjectTemplate, AfterValidator(check_end)]

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +34,7 @@ def build_table(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tuple[p
     Returns:
         Columns of the table of its kind (`TABLE_OF_KIND`), and the balanced tally.
     """
-    kinds = {"texts": build_texts, "relation": build_relation}
+    kinds = {"texts": build_texts, "relation": build_relation, "completions": build_relation}
     return kinds.get(dataset.kind, build_records)(dataset, paths, seed)
 
 
@@ -67,12 +67,13 @@ def build_texts(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tuple[p
 
 
 def build_relation(dataset: Dataset, paths: tuple[Path, ...], seed: int) -> tuple[pa.Table, Intake]:
-    """Read, check, sample and count a relation; arguments and errors as in `build_texts`."""
+    """A relation, or prompts with answers; arguments and errors as in `build_texts`."""
     intake = Intake()
     if dataset.builtin is not None:
         found = list(cast(Iterable[Example], BUILTINS[dataset.builtin].build(paths, intake)))
     else:
-        rows = _rows(dataset, relations.needed_columns(dataset))
+        optional = relations.optional_columns(dataset)
+        rows = _rows(dataset, relations.needed_columns(dataset), optional)
         found = list(relations.examples(dataset, rows, source_of(dataset), intake))
     drawn, total = lowest(found, dataset.max_rows, _seed(dataset, seed))
     if dataset.builtin is not None:
@@ -130,8 +131,9 @@ def source_of(dataset: Dataset) -> str:
     return dataset.path if dataset.path is not None else source_name(dataset)
 
 
-def _rows(dataset: Dataset, columns: list[str]) -> Iterator[Row]:
-    return read_rows(dataset, columns) if dataset.path else hub_rows(dataset, columns)
+def _rows(dataset: Dataset, columns: list[str], optional: Sequence[str] = ()) -> Iterator[Row]:
+    read = read_rows if dataset.path else hub_rows
+    return read(dataset, columns, optional)
 
 
 def _sound(items: Iterable[Candidate], intake: Intake) -> Iterator[Candidate]:
@@ -159,7 +161,7 @@ def finish(dataset: Dataset, intake: Intake, used: int) -> None:
     if used == 0:
         raise UserError(
             f"the data set '{dataset.name}': no row of {source_of(dataset)} is usable: "
-            f"{intake.sentence('of all')}"
+            f"{'; '.join([intake.sentence('of all'), *intake.warnings])}"
         )
     # A warning reaches the terminal: nobody should have to look for rows that are missing.
     level = logging.WARNING if used < intake.rows_in else logging.INFO

@@ -32,19 +32,21 @@ def check_dataset(dataset: Dataset) -> None:
     if dataset.path is None:
         return
     intake = Intake()
-    check = {"texts": _check_texts, "relation": _check_relation}.get(dataset.kind, _check_records)
+    check = CHECKS.get(dataset.kind, _check_records)
     used = check(dataset, dataset.path, intake)
     if intake.rows_in == 0:
         raise UserError(f"the data set '{dataset.name}': {dataset.path} holds no rows")
     if used == 0:
         raise UserError(
             f"the data set '{dataset.name}': none of the first {intake.rows_in} rows of "
-            f"{dataset.path} is usable ({', '.join(intake.aside)})"
+            f"{dataset.path} is usable ({', '.join([*intake.aside, *intake.warnings])})"
         )
 
 
-def _first_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
-    return islice(read_rows(dataset, columns), CHECKED_ROWS)
+def _first_rows(
+    dataset: Dataset, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[Row]:
+    return islice(read_rows(dataset, columns, optional), CHECKED_ROWS)
 
 
 def _check_texts(dataset: Dataset, source: str, intake: Intake) -> int:
@@ -58,7 +60,8 @@ def _check_texts(dataset: Dataset, source: str, intake: Intake) -> int:
 
 
 def _check_relation(dataset: Dataset, source: str, intake: Intake) -> int:
-    rows = _first_rows(dataset, relations.needed_columns(dataset))
+    optional = relations.optional_columns(dataset)
+    rows = _first_rows(dataset, relations.needed_columns(dataset), optional)
     return sum(1 for _ in relations.examples(dataset, rows, source, intake))
 
 
@@ -68,3 +71,10 @@ def _check_records(dataset: Dataset, source: str, intake: Intake) -> int:
     if items and dataset.kind == "prompts" and intake.rows_in < CHECKED_ROWS:
         records.check_prompts(items, source)
     return len(items)
+
+
+CHECKS = {
+    "texts": _check_texts,
+    "relation": _check_relation,
+    "completions": _check_relation,
+}

@@ -1,6 +1,6 @@
 """A row of a source, and whether the source has the columns that are asked of it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,15 +44,25 @@ def check_columns(source: str, known: Sequence[str], wanted: Sequence[str]) -> N
             raise UserError(f"{source} has the column '{name}' twice; rename one of them")
 
 
-def with_columns(rows: Iterable[Row], source: str, wanted: Sequence[str]) -> Iterator[Row]:
+def with_columns(
+    rows: Iterable[Row], source: str, wanted: Sequence[str], filtered: Collection[str] = ()
+) -> Iterator[Row]:
     """Hand rows on, and check at the end that every wanted column, nested or not, occurred.
 
     JSON objects may leave keys out, so that only the end of a file shows a wrong name.
+
+    Args:
+        rows: The rows.
+        source: The file or hub id, for messages.
+        wanted: The columns that have to occur.
+        filtered: Columns of filters. A nested one may never occur where what it is in does: a part
+            of the objects may lack it, and the filter then warns of it.
 
     Raises:
         UserError: No row has one of the columns.
     """
     missing, sound = list(wanted), False
+    outer: set[str] = set()
     known: dict[str, None] = {}
     for row in rows:
         if not row.fault:
@@ -60,13 +70,16 @@ def with_columns(rows: Iterable[Row], source: str, wanted: Sequence[str]) -> Ite
             if missing:
                 missing = [column for column in missing if not has_column(row.values, column)]
                 if missing and len(known) < MOST_NAMES:
-                    known |= dict.fromkeys(_names(row.values))
+                    known |= dict.fromkeys(names_of(row.values))
+                if missing:
+                    outer.update(column for column in missing if column.split(".")[0] in row.values)
         yield row
+    missing = [column for column in missing if not (column in filtered and column in outer)]
     if sound and missing:
         raise UserError(f"{source} has no column '{missing[0]}'; {suggest(missing[0], [*known])}")
 
 
-def _names(values: Mapping[str, Any]) -> Iterator[str]:
+def names_of(values: Mapping[str, Any]) -> Iterator[str]:
     """Names of columns as a configuration writes them, two levels deep."""
     for name, value in values.items():
         yield name

@@ -19,7 +19,9 @@ from llm_anatomy.errors import UserError
 _SCRIPT = re.compile(r"[Dd]ataset scripts|trust_remote_code|custom code|loading script")
 
 
-def hub_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
+def hub_rows(
+    dataset: Dataset, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[Row]:
     """The rows of one split at one pinned revision, of which only the needed columns are decoded.
 
     Raises:
@@ -29,11 +31,11 @@ def hub_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
     known = list(table.column_names)
     source = source_name(dataset)
     check_columns(source, known, columns)
-    needed = {column if column in known else column.split(".")[0] for column in columns}
+    needed = {c if c in known else c.split(".")[0] for c in (*columns, *optional)}
     # Images and sounds beside the texts are left as they are stored.
     chosen = table.select_columns([name for name in known if name in needed])
     rows = (Row(number, f"row {number}", values) for number, values in enumerate(chosen, start=1))
-    yield from with_columns(rows, source, columns)
+    yield from with_columns(rows, source, columns, dataset.filter_columns)
 
 
 def source_name(dataset: Dataset) -> str:

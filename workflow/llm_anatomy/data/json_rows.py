@@ -16,6 +16,9 @@ from llm_anatomy.data.lines import Lines
 from llm_anatomy.errors import UserError
 
 SQUAD_COLUMNS = ("id", "context", "question", "answers")
+# Decoded characters of one document, which is parsed as a whole and then takes several times as
+# much memory. An object a line is read line by line, however long the file is.
+MOST_CHARACTERS = 1 << 28
 _SHAPES = (
     "right would be a list of objects, an object a line, or the format of SQuAD (kind: qa), LRE or "
     "CounterFact (kind: relation)"
@@ -35,7 +38,7 @@ def json_rows(lines: Lines, dataset: Dataset) -> Iterator[Row]:
     numbered = iter(lines)
     first = next((line for line in numbered if line.strip()), "")
     if first.lstrip().startswith("["):
-        yield from _document_rows(lines, dataset, first + "".join(numbered))
+        yield from _document_rows(lines, dataset, chain([first], numbered))
     elif first:
         yield from _line_rows(lines, chain([first], numbered), dataset)
 
@@ -49,8 +52,33 @@ def _line_rows(lines: Lines, numbered: Iterable[str], dataset: Dataset) -> Itera
             yield _counterfact(row) if dataset.kind == "relation" else row
 
 
-def _document_rows(lines: Lines, dataset: Dataset, text: str | None = None) -> Iterator[Row]:
-    text = "".join(lines) if text is None else text
+def check_size(size: int, source: str) -> None:
+    """Check that a document of some bytes or characters is not too long to be parsed as a whole.
+
+    Raises:
+        UserError: It is; the sentence says what is read row by row.
+    """
+    if size > MOST_CHARACTERS:
+        raise UserError(
+            f"{source} is a JSON document of more than {MOST_CHARACTERS >> 20} MiB, which could "
+            "only be read as a whole; write an object a line, which is read line by line, with jq "
+            "-c '.[]' for example, and give the file the suffix .jsonl (or save it as Parquet)"
+        )
+
+
+def _whole(lines: Lines, numbered: Iterable[str]) -> str:
+    parts, size = [], 0
+    for line in numbered:
+        parts.append(line)
+        size += len(line)
+        check_size(size, lines.source)
+    return "".join(parts)
+
+
+def _document_rows(
+    lines: Lines, dataset: Dataset, numbered: Iterable[str] | None = None
+) -> Iterator[Row]:
+    text = _whole(lines, lines if numbered is None else numbered)
     if not text.strip():
         return
     try:

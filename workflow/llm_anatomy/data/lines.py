@@ -36,6 +36,9 @@ _NO_TEXT: tuple[tuple[bytes, str, str], ...] = (
     (b"<html", "a web page, not the data", "download the file itself"),
 )
 _HEAD = 4096
+GZIP = b"\x1f\x8b"
+# Every byte is a character of theirs, so that UTF-8 would be read without a word, as other letters.
+_WESTERN = ("iso8859-1", "iso8859-15", "cp1252")
 _UTF8 = ("utf-8", "utf-8-sig")
 # Marks that name an encoding, longest first: UTF-32's little-endian one begins like UTF-16's.
 _MARKS = (
@@ -83,7 +86,7 @@ class Lines:
         with self._opened() as raw:
             stream = io.BufferedReader(cast(io.RawIOBase, raw), 2 * _HEAD)
             try:
-                if stream.peek(2)[:2] == b"\x1f\x8b":
+                if stream.peek(2)[:2] == GZIP:
                     unpacked = gzip.GzipFile(fileobj=stream)
                     stream = io.BufferedReader(cast(io.RawIOBase, unpacked), 2 * _HEAD)
                 self._check_head(stream.peek(_HEAD)[:_HEAD], name)
@@ -121,6 +124,11 @@ class Lines:
             raise UserError(
                 f"{self.source} is written in {guess.upper()} without a mark that says so; set "
                 f"encoding: {guess}"
+            )
+        if name in _WESTERN and _is_utf8(head):
+            raise UserError(
+                f"{self.source} is UTF-8, which {self.encoding} would read as other letters; leave "
+                "'encoding' out"
             )
         if wide and not marked and guess is None and name in ("utf-16", "utf-32"):
             raise UserError(
@@ -173,11 +181,27 @@ class Lines:
         return f", column '{self.header[max(0, len(before) - 1)]}',"
 
 
+def is_gzipped(path: Path) -> bool:
+    """Whether a file begins as gzip's do."""
+    with path.open("rb") as file:
+        return file.read(2) == GZIP
+
+
 def begins_like(path: Path) -> str:
     """What a file is that is no text, by its first bytes; empty for any other."""
     with path.open("rb") as file:
         head = file.read(64)
     return next((what for begin, what, _ in _NO_TEXT if head.startswith(begin)), "")
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether the beginning of a file is UTF-8 with letters that are no ASCII."""
+    try:
+        # What is cut in the middle of a letter is no fault.
+        text, _ = codecs.utf_8_decode(head, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return not text.isascii()
 
 
 def _unmarked(head: bytes) -> str | None:

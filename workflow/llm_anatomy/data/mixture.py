@@ -14,7 +14,7 @@ from llm_anatomy.config.datasets import Part
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.texts import Candidate
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 def mixed_texts(
@@ -34,16 +34,15 @@ def mixed_texts(
     names = list(dict.fromkeys(n for part in parts for n in (*part.positive, *part.negative)))
     number = 0
     for index, part in enumerate(parts):
-        # Each part draws for itself: a change to one leaves the passages of the others.
-        rng = seeded_generator(seed, index)
         labels = {
             n: True if n in part.positive else False if n in part.negative else None for n in names
         }
         kept = _kept(part, tables[part.dataset])
         passages = None if part.insert is None else tables[part.insert]["text"].to_numpy()
         origin = part.dataset if part.insert is None else f"{part.dataset}+{part.insert}"
-        for text_id, text, keep in zip(
-            tables[part.dataset]["text_id"], tables[part.dataset]["text"], kept, strict=True
+        table = tables[part.dataset]
+        for text_id, text, group, keep in zip(
+            table["text_id"], table["text"], _groups(part, table), kept, strict=True
         ):
             number += 1
             intake.read()
@@ -52,8 +51,11 @@ def mixed_texts(
                 intake.set_aside(f"part of {part.dataset} to leave out ({part.keep})", place)
                 continue
             if passages is not None:
-                text = insert_at_word(text, passages[int(rng.integers(len(passages)))], rng)
-            yield Candidate(number, place, f"{index + 1}-{place}", text, labels)
+                # Each text draws for itself: a change to one leaves the passages of the others.
+                which = keyed_generator(seed, Purpose.PASSAGES, index, place)
+                where = keyed_generator(seed, Purpose.PASSAGE_PLACES, index, place)
+                text = insert_at_word(text, passages[int(which.integers(len(passages)))], where)
+            yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group)
 
 
 def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
@@ -65,6 +67,13 @@ def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
     where = breaks[int(rng.integers(len(breaks)))]
     before, after = text[:where].rstrip(" "), text[where:].lstrip(" ")
     return " ".join(piece for piece in (before, passage, after) if piece)
+
+
+def _groups(part: Part, table: pd.DataFrame) -> list[str | None]:
+    """Groups under the name of their data set: those of two data sets are not the same."""
+    if "group" not in table.columns:
+        return [None] * len(table)
+    return [None if pd.isna(group) else f"{part.dataset}/{group}" for group in table["group"]]
 
 
 def _kept(part: Part, table: pd.DataFrame) -> list[bool]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from llm_anatomy.artefacts.shortage import shortage_of
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.columns import Row, check_columns, with_columns
-from llm_anatomy.data.json_rows import json_rows
-from llm_anatomy.data.lines import Lines, begins_like
+from llm_anatomy.data.json_rows import check_size, json_rows
+from llm_anatomy.data.lines import Lines, begins_like, is_gzipped
 from llm_anatomy.data.values import shorten, suggest
 from llm_anatomy.errors import UserError
 
@@ -25,13 +25,16 @@ BATCH_ROWS = 8192
 DELIMITERS = (",", ";", "\t", "|")
 
 
-def read_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(
+    dataset: Dataset, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[Row]:
     """Stream the rows of a data set's file.
 
     Args:
         dataset: A data set with a `path`.
         columns: The columns that are needed; a missing one is an error, before any row is read
             where the file names its columns first.
+        optional: Columns that are read where they are there.
 
     Raises:
         UserError: The file is missing or unreadable, or a column is not there; the sentence names
@@ -40,12 +43,15 @@ def read_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Row]:
     path = Path(dataset.path or "")
     check_readable(path, dataset.name)
     if dataset.file_suffix == ".parquet":
-        rows = _parquet_rows(path, columns)
+        rows = _parquet_rows(path, columns, optional)
     elif dataset.file_suffix in (".json", ".jsonl", ".ndjson"):
+        if dataset.file_suffix == ".json":
+            # Before a document of one line is read.
+            check_size(path.stat().st_size, str(path))
         rows = json_rows(Lines.of_file(path, dataset.encoding), dataset)
     else:
         rows = _csv_rows(path, dataset, columns)
-    yield from with_columns(rows, str(path), columns)
+    yield from with_columns(rows, str(path), columns, dataset.filter_columns)
 
 
 def read_lines(data: bytes, column: str, source: str, encoding: str = "utf-8") -> list[Row]:
@@ -74,6 +80,10 @@ def check_readable(path: Path, name: str) -> None:
     """
     if path.is_dir():
         raise UserError(f"the data set '{name}': {path} is a folder; name one file in it")
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            f"the data set '{name}': {path} is a link to {path.readlink()}, where there is no file"
+        )
     if not path.exists():
         near = (
             suggest(path.name, sorted(p.name for p in path.parent.iterdir()))
@@ -168,7 +178,7 @@ def _next_record(reader: Iterator[list[str]], lines: Lines) -> list[str] | None:
         ) from error
 
 
-def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[Row]:
     # Imported here: the workflow reads this module before any job, mostly for text files.
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -178,11 +188,13 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     except (pa.ArrowException, OSError) as error:
         if shortage_of(error):
             raise
-        reason = f"it is {what}" if (what := begins_like(path)) else _first(error)
+        what = "gzipped; unpack it" if is_gzipped(path) else begins_like(path)
+        reason = f"it is {what}" if what else _first(error)
         raise UserError(f"{path} is not a readable Parquet file ({reason})") from error
     known = file.schema_arrow.names
     check_columns(str(path), known, columns)
-    needed = sorted({c if c in known else c.split(".")[0] for c in columns}, key=known.index)
+    wanted = {c if c in known else c.split(".")[0] for c in (*columns, *optional)}
+    needed = [name for name in known if name in wanted]
     number = 0
     try:
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=needed):

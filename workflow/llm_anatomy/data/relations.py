@@ -1,4 +1,4 @@
-"""Relations: subjects with their answers, out of a user's file."""
+"""Relations and completions: subjects or prompts with their answers, out of a user's file."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +12,9 @@ from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.rows import cell_error, row_id, text_fault, usable_rows
 from llm_anatomy.data.values import ANSWER_SEPARATOR, as_texts, is_missing, look_up, plain_text
 
+# Columns that are read where they are there; under another name they have to be.
+OPTIONAL = ("subject", "counterfactual_prompt", "counterfactual_answer")
+
 
 @dataclass(frozen=True)
 class Example:
@@ -24,6 +27,7 @@ class Example:
         subject: The subject; empty where a prompt says everything.
         answers: Accepted answers, the canonical one first.
         prompt: A ready prompt, or None.
+        counterfactual: The prompt that it is held against and its answer, or None.
     """
 
     number: int
@@ -32,6 +36,7 @@ class Example:
     subject: str
     answers: tuple[str, ...]
     prompt: str | None = None
+    counterfactual: tuple[str, str] | None = None
 
 
 def needed_columns(dataset: Dataset) -> list[str]:
@@ -39,16 +44,26 @@ def needed_columns(dataset: Dataset) -> list[str]:
 
     With a prompt column the subject is optional: many prompt files have none.
     """
-    columns = [dataset.answer, dataset.prompt or dataset.subject]
+    columns = [dataset.answer, dataset.prompt_column or dataset.subject]
     columns += [column for column in (dataset.id, dataset.answers) if column]
     columns += [rule.column for rule in dataset.filters]
+    # Who names a column means one that is there.
+    columns += [c for c in optional_columns(dataset) if c not in OPTIONAL]
     return list(dict.fromkeys(columns))
+
+
+def optional_columns(dataset: Dataset) -> list[str]:
+    """The columns that are read where the source has them."""
+    columns = [dataset.subject]
+    if dataset.kind == "completions":
+        columns += [dataset.counterfactual_prompt, dataset.counterfactual_answer]
+    return columns
 
 
 def examples(
     dataset: Dataset, rows: Iterable[Row], source: str, intake: Intake
 ) -> Iterator[Example]:
-    """Read examples out of rows; rows without a subject, prompt or answer are set aside.
+    """Read examples out of rows; rows that cannot be asked, and copies, are set aside.
 
     Raises:
         UserError: An id is missing or repeated, or a cell holds an object or the like.
@@ -57,28 +72,34 @@ def examples(
     first: dict[tuple[str, str | None], str] = {}
     for row in usable_rows(dataset, rows, source, intake):
         subject = _cell(row, dataset.subject, source)
-        prompt = _prompt(row, dataset.prompt, subject, source)
+        prompt = _prompt(row, dataset.prompt_column, subject, source)
         given = [
             *_answers(row, dataset.answer, source, None),
             *(_answers(row, dataset.answers, source, ANSWER_SEPARATOR) if dataset.answers else ()),
         ]
         answer = given[0] if given else ""
-        fault = _fault(dataset, subject, prompt, given)
+        other = _counterfactual(dataset, row, source)
+        fault = _fault(dataset, subject, prompt, given) or _misfit(prompt, given, other)
         if fault:
             intake.set_aside(fault, row.place)
             continue
-        key = (subject, prompt or None)
+        # Of two prompts that read the same one is enough, whatever stands under their subject.
+        key = ("" if dataset.kind == "completions" else subject, prompt or None)
         if key in first:
+            what = "prompt" if dataset.kind == "completions" else "subject"
             same = first[key] == answer
             intake.set_aside(
-                "copy of an earlier subject" if same else "earlier subject with another answer",
+                f"copy of an earlier {what}" if same else f"earlier {what} with another answer",
                 row.place,
             )
             continue
         first[key] = answer
         example_id = row_id(dataset, row, source, ids)
         answers = accepted(given)
-        yield Example(row.number, row.place, example_id, subject, answers, prompt or None)
+        counterfactual = other if all(other) else None
+        yield Example(
+            row.number, row.place, example_id, subject, answers, prompt or None, counterfactual
+        )
 
 
 def accepted(answers: Sequence[str]) -> tuple[str, ...]:
@@ -95,6 +116,7 @@ def without_accents(text: str) -> str:
 
 def relation_table(dataset: Dataset, items: Sequence[Example], relation: str) -> pa.Table:
     """The `RELATION` table of the drawn examples."""
+    others = [item.counterfactual or (None, None) for item in items]
     return pa.table(
         {
             "example_id": pa.array([item.example_id for item in items], pa.string()),
@@ -103,6 +125,8 @@ def relation_table(dataset: Dataset, items: Sequence[Example], relation: str) ->
             "answers": pa.array([list(item.answers) for item in items], pa.list_(pa.string())),
             "relation": pa.array([relation] * len(items), pa.string()),
             "prompt": pa.array([item.prompt for item in items], pa.string()),
+            "counterfactual_prompt": pa.array([prompt for prompt, _ in others], pa.string()),
+            "counterfactual_answer": pa.array([answer for _, answer in others], pa.string()),
         }
     )
 
@@ -131,12 +155,36 @@ def _answers(row: Row, column: str, source: str, separator: str | None) -> tuple
         raise cell_error(source, row, column, error) from error
 
 
+def _counterfactual(dataset: Dataset, row: Row, source: str) -> tuple[str, str]:
+    """The other prompt and its answer, each empty where there is none."""
+    if dataset.kind != "completions":
+        return "", ""
+    answers = _answers(row, dataset.counterfactual_answer, source, None)
+    return _cell(row, dataset.counterfactual_prompt, source), answers[0] if answers else ""
+
+
+def _misfit(prompt: str, answers: Sequence[str], other: tuple[str, str]) -> str:
+    """Why a prompt and its counterfactual are no pair; empty where they are, or there is none."""
+    other_prompt, other_answer = other
+    if not other_prompt.strip() and not other_answer:
+        return ""
+    if not other_answer:
+        return "counterfactual prompt without an answer"
+    if not other_prompt.strip():
+        return "answer of a counterfactual prompt without the prompt"
+    if other_prompt == prompt:
+        return "counterfactual prompt that is the prompt itself"
+    if other_answer in answers:
+        return "counterfactual prompt with the prompt's own answer"
+    return next(filter(None, map(text_fault, other)), "")
+
+
 def _fault(dataset: Dataset, subject: str, prompt: str, answers: Sequence[str]) -> str:
     if not answers:
         return "no answer"
-    if dataset.prompt and not prompt:
+    if dataset.prompt_column and not prompt.strip():
         return "no prompt"
-    if not dataset.prompt and not subject:
+    if not dataset.prompt_column and not subject:
         return "no subject"
     faults = (text_fault(value) for value in (subject, prompt, *answers) if value)
     return next((fault for fault in faults if fault), "")

@@ -5,16 +5,18 @@ from collections.abc import Iterable, Iterator
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.config.labels import Filter
-from llm_anatomy.data.columns import Row
+from llm_anatomy.data.columns import MOST_NAMES, Row, names_of
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.values import (
     as_members,
     canonical,
+    has_column,
     is_blank,
     is_missing,
     look_up,
     plain_text,
     shorten,
+    suggest,
 )
 from llm_anatomy.data.wanted import Wanted
 from llm_anatomy.errors import UserError
@@ -56,11 +58,16 @@ class RowFilter:
     def __init__(self, rule: Filter, source: str) -> None:
         self._column, self._keeps, self._source = rule.column, rule.keep is not None, source
         key = "'keep'" if self._keeps else "'drop'"
+        self._occurs, self._known = False, dict[str, None]()
         self._wanted = Wanted(f"{key} of a filter", rule.column, rule.keep or rule.drop or [])
 
     def leaves_out(self, row: Row) -> str:
         """The reason for which a row is left out; empty if it passes."""
         value = look_up(row.values, self._column)
+        if not self._occurs:
+            self._occurs = has_column(row.values, self._column)
+            if len(self._known) < MOST_NAMES:
+                self._known |= dict.fromkeys(names_of(row.values))
         try:
             members = as_members(value) if isinstance(value, list) else {canonical(value)}
             # Not any(): every member is to be seen.
@@ -73,8 +80,13 @@ class RowFilter:
         return f"filtered: '{self._column}' is {words}"
 
     def never(self) -> list[str]:
-        """One sentence for each of its values that no cell met."""
-        return self._wanted.never()
+        """One sentence for each of its values that no cell met, or one for a column without any."""
+        if self._occurs or not self._known:
+            return self._wanted.never()
+        return [
+            f"the column '{self._column}' of a filter never occurs; "
+            f"{suggest(self._column, [*self._known])}"
+        ]
 
 
 def cell_error(source: str, row: Row, column: str, error: ValueError) -> UserError:

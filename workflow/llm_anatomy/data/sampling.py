@@ -1,12 +1,12 @@
 """Seeded samples in one pass that hold no more than they draw."""
 
-import hashlib
 import heapq
 from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from llm_anatomy.config.datasets import Dataset
 from llm_anatomy.data.intake import Intake
+from llm_anatomy.statistics.random import Purpose, keyed_rank
 
 
 @runtime_checkable
@@ -59,8 +59,7 @@ def lowest(items: Iterable[T], limit: int | None, seed: int) -> tuple[list[T], i
 
 def rank(number: int, seed: int) -> int:
     """The pseudo-random rank of a position."""
-    digest = hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=16).digest()
-    return int.from_bytes(digest, "big")
+    return keyed_rank(seed, Purpose.DATA_SAMPLE, number)
 
 
 def count_undrawn(rows: int, dataset: Dataset, intake: Intake) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.config.templates import fill
 from llm_anatomy.data.columns import Row
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.labels import LabelReader, LabelValue
 from llm_anatomy.data.rows import cell_error, read_text, row_id, text_fault, usable_rows
 from llm_anatomy.data.sampling import Sample, count_undrawn, lowest
-from llm_anatomy.data.values import look_up, shorten
+from llm_anatomy.data.values import canonical, is_blank, look_up, shorten
 from llm_anatomy.errors import UserError
 
 MOST_VALUES = 100
@@ -31,6 +32,7 @@ class Candidate:
         text_id: Its id.
         text: The text.
         labels: Label name to what the row says about it.
+        group: What it belongs to, such as a prompt or an author; None where nothing is said.
     """
 
     number: int
@@ -38,11 +40,12 @@ class Candidate:
     text_id: str
     text: str
     labels: Mapping[str, LabelValue] = field(default_factory=dict)
+    group: str | None = None
 
 
 def needed_columns(dataset: Dataset) -> list[str]:
     """The columns of a user's source that a data set reads, each once."""
-    columns = [dataset.text, *([dataset.id] if dataset.id else [])]
+    columns = [*dataset.text_columns, *filter(None, (dataset.id, dataset.group))]
     columns += [label.source_column for label in dataset.labels]
     columns += [rule.column for rule in dataset.filters]
     return list(dict.fromkeys(columns))
@@ -69,9 +72,9 @@ def candidates(
     """
     ids: dict[str, str] = {}
     readers = [LabelReader(label) for label in dataset.labels]
+    groupless = 0
     for row in usable_rows(dataset, rows, source, intake):
-        text = read_text(row, dataset.text, "text", source)
-        unusable = text_fault(text)
+        text, unusable = _text(dataset, row, source)
         if unusable:
             intake.set_aside(unusable, row.place)
             continue
@@ -80,9 +83,18 @@ def candidates(
         if labels and all(value is None for value in labels.values()):
             intake.set_aside("no label has a value", row.place)
             continue
-        yield Candidate(row.number, row.place, text_id, text, labels)
+        group = _group(dataset, row, source)
+        groupless += group is None
+        yield Candidate(row.number, row.place, text_id, text, labels, group)
     for reader in readers:
         intake.warn(reader.never())
+    if dataset.group and groupless:
+        intake.warn(
+            [
+                f"{groupless} usable rows have no value in the column '{dataset.group}' of groups; "
+                "each is a group of its own"
+            ]
+        )
 
 
 def unique_texts(items: Iterable[Candidate], keep: bool, intake: Intake) -> Iterator[Candidate]:
@@ -150,6 +162,8 @@ def texts_table(
         "text_id": pa.array([item.text_id for item in items], pa.string()),
         "text": pa.array([item.text for item in items], pa.string()),
     }
+    if any(item.group is not None for item in items):
+        columns["group"] = pa.array([item.group for item in items], pa.string())
     for name in items[0].labels:
         found = [item.labels[name] for item in items]
         if any(isinstance(value, frozenset) for value in found):
@@ -191,6 +205,29 @@ def _is_named(character: str) -> bool:
     if character.isascii():
         return character.isalnum()
     return unicodedata.category(character)[0] in "LMNS"
+
+
+def _text(dataset: Dataset, row: Row, source: str) -> tuple[str, str]:
+    """A row's text, and why it cannot be used (else empty)."""
+    if dataset.template is None:
+        text = read_text(row, dataset.text, "text", source)
+        return text, text_fault(text)
+    cells = {name: read_text(row, name, "template", source) for name in dataset.text_columns}
+    lacking = next((name for name, cell in cells.items() if is_blank(cell)), None)
+    if lacking is not None:
+        return "", f"no text in the column '{lacking}' of the template"
+    text = fill(dataset.template, **cells)
+    return text, text_fault(text)
+
+
+def _group(dataset: Dataset, row: Row, source: str) -> str | None:
+    """What a row belongs to, spelled canonically, so that 2 and 2.0 are one group."""
+    if dataset.group is None:
+        return None
+    try:
+        return canonical(look_up(row.values, dataset.group)) or None
+    except ValueError as error:
+        raise cell_error(source, row, dataset.group, error) from error
 
 
 def _labels(

@@ -3,16 +3,22 @@
 Intervals are percentile bootstrap intervals over facts, drawn anew within each relation.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.base import Settings
 from llm_anatomy.facts import statements
-from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.facts.knock_out_claims import (
+    INTERVAL,
+    TEN,
+    ClaimRow,
+    knock_out_claims,
+    measured_over_facts,
+)
+from llm_anatomy.statistics.intervals import Groups
 from llm_anatomy.statistics.rounding import accepted_by, precision_name
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.facts import (
@@ -29,18 +35,14 @@ from llm_anatomy.tables.facts import (
 DEEP = 0.5
 # Depth at which the paper's query-only neurons begin to fall off (Fig. 8).
 FALL = 0.6
-RESAMPLES = 1000
-TEN = 10
 NO_FACT = "no fact passes the filter; see facts.filter and facts.relations"
 NO_QUERY = "no query neuron that is no value neuron was found; see facts.queries"
-INTERVAL = "95 % bootstrap interval over facts"
-
-ClaimRow: TypeAlias = dict[str, Any]
 
 
 class FactsScope(Settings):
     """Whose tables the study's claims and figures are made from, in the order shown."""
 
+    seed: int
     models: list[str]
     relations: list[str]
 
@@ -60,31 +62,16 @@ def facts_claims(tables: Collection, scope: FactsScope) -> list[ClaimRow]:
         neurons = {"value": values, "query": queries}
         rows += [
             _telescoping(model, facts, tables.provenance(KNOCK_OUT, model=model)),
-            *_attention_or_ffn(model, facts),
+            *_attention_or_ffn(model, facts, scope.seed),
             _curve(model, curve, len(facts)),
             _probability_credits_last_layers(model, methods, len(facts)),
-            _best_method(model, answers),
-            *_random_controls(model, answers),
-            *(_switched_off(model, answers, selection) for selection in statements.DESTROYED),
-            _head_transfer(model, answers),
+            *knock_out_claims(model, answers, scope.seed),
             _deep_layers(model, layers, len(facts)),
             _query_only(model, queries),
             _query_depth(model, queries, layers),
             _shared(model, facts, neurons, tables.frame(SHARED_NEURONS, model=model)),
         ]
     return rows
-
-
-def relative_decrease(samples: Groups) -> float:
-    """100·(original - now) / original of the means, averaged over relations."""
-    drops = [(before.mean() - now.mean()) / before.mean() for before, now in samples]
-    return float(100.0 * np.mean(drops))
-
-
-def _measured(samples: Groups, statistic: Callable[[Groups], float]) -> dict[str, Any]:
-    """Value and interval of a claim, of one fact or more."""
-    low, high = bootstrap_interval(samples, statistic, seeded_generator(0), RESAMPLES)
-    return {"measured_value": statistic(samples), "low": low, "high": high}
 
 
 def _telescoping(model: str, facts: pd.DataFrame, provenance: Mapping[str, Any]) -> ClaimRow:
@@ -102,7 +89,7 @@ def _telescoping(model: str, facts: pd.DataFrame, provenance: Mapping[str, Any])
     )
 
 
-def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
+def _attention_or_ffn(model: str, facts: pd.DataFrame, seed: int) -> list[ClaimRow]:
     rows = []
     for relation, claim in statements.ATTENTION_OR_FFN.items():
         own = facts[facts["relation"] == relation]
@@ -111,7 +98,7 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
             rows.append(claim.untested(model, relation, why=why))
             continue
         samples = [((own["attention"] - own["ffn"]).to_numpy(float),)]
-        measured = _measured(samples, lambda parts: float(parts[0][0].mean()))
+        measured = measured_over_facts(samples, _mean, seed, "attention less FFN", relation)
         value = measured["measured_value"]
         rows.append(
             claim.judged(
@@ -125,6 +112,10 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame) -> list[ClaimRow]:
             )
         )
     return rows
+
+
+def _mean(samples: Groups) -> float:
+    return float(samples[0][0].mean())
 
 
 def _curve(model: str, curve: pd.DataFrame, facts: int) -> ClaimRow:
@@ -170,111 +161,6 @@ def _probability_credits_last_layers(model: str, methods: pd.DataFrame, facts: i
         holds=late - early > 0,
         note="Difference of the mean layers of the best neurons, over all relations; holds above "
         f"0; means {late:.1f} and {early:.1f}.",
-    )
-
-
-def _best_method(model: str, answers: pd.DataFrame) -> ClaimRow:
-    claim = statements.BEST_METHOD
-    methods = list(answers.loc[answers["selection"] == "ffn", "method"].unique())
-    drops = {
-        method: relative_decrease(samples)
-        for method in methods
-        if (samples := _pairs(answers, "ffn", method))
-    }
-    others = {name: drops[name] for name in drops if name not in ("log_prob_increase", "random")}
-    samples = _pairs(answers, "ffn", "log_prob_increase")
-    note = f"Relative decrease of MRR, mean over relations; {INTERVAL}"
-    if not samples:
-        why = "facts.knock_out.methods does not name log_prob_increase"
-        return claim.untested(model, why=why)
-    measured = _measured(samples, relative_decrease)
-    if not others:
-        why = "facts.knock_out.methods names no other method to compare with"
-        return claim.untested(model, why=why, evidence=_known(samples), **measured, note=f"{note}.")
-    best = max(others, key=lambda name: others[name])
-    return claim.judged(
-        model,
-        evidence=_known(samples),
-        **measured,
-        holds=measured["measured_value"] > others[best],
-        note=f"{note}; the best other method, {best}, has {others[best]:.1f} %. Methods compared: "
-        + ", ".join(sorted(drops)),
-    )
-
-
-def _random_controls(model: str, answers: pd.DataFrame) -> list[ClaimRow]:
-    rows = []
-    for selection, claim in statements.RANDOM_NEURONS.items():
-        samples = _pairs(answers, selection, "random")
-        if not samples:
-            rows.append(claim.untested(model, why=_not_switched(selection)))
-            continue
-        measured = _measured(samples, relative_decrease)
-        rows.append(
-            claim.judged(
-                model,
-                evidence=_known(samples),
-                **measured,
-                holds=abs(measured["measured_value"]) < 5,
-                note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds below 5 %.",
-            )
-        )
-    return rows
-
-
-def _switched_off(model: str, answers: pd.DataFrame, selection: str) -> ClaimRow:
-    claim = statements.DESTROYED[selection]
-    method = "log_prob_increase" if selection == "value_neurons" else "inner_product"
-    samples = _pairs(answers, selection, method)
-    if not samples:
-        return claim.untested(model, why=_not_switched(selection))
-    measured = _measured(samples, relative_decrease)
-    own = (answers["selection"] == selection) & (answers["method"] == method)
-    size = (
-        "200 attention and 100 FFN neurons" if selection == "value_neurons" else "1,000 FFN neurons"
-    )
-    return claim.judged(
-        model,
-        evidence=_known(samples),
-        **measured,
-        holds=measured["measured_value"] > 80,
-        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds above 80 %. Here "
-        f"{answers.loc[own, 'units'].mean():.0f} on average, there {size} of far larger models.",
-    )
-
-
-def _head_transfer(model: str, answers: pd.DataFrame) -> ClaimRow:
-    claim = statements.OWN_HEADS
-    heads = answers[(answers["selection"] == "heads") & (answers["method"] != "random")]
-    names = list(heads["heads_of"].unique())
-    own: list[tuple[np.ndarray, ...]] = []
-    other: list[tuple[np.ndarray, ...]] = []
-    ranks: list[tuple[np.ndarray, ...]] = []
-    for name in names:
-        chosen = heads[heads["heads_of"] == name]
-        for relation, pair in _by_relation(answers, chosen, "probability"):
-            (own if relation == name else other).append(pair)
-        ranks += [p for each, p in _by_relation(answers, chosen, "mrr") if each == name]
-    if not own:
-        return claim.untested(model, why="no heads of a relation were switched off for its facts")
-    measured = _measured(own, relative_decrease)
-    note = "Relative decrease of the answer's mean probability by the best share of heads; "
-    note += INTERVAL
-    if not other:
-        return claim.untested(
-            model,
-            why="facts.relations names no other relation whose facts could be asked",
-            evidence=_known(ranks),
-            **measured,
-            note=f"{note}.",
-        )
-    elsewhere = relative_decrease(other)
-    return claim.judged(
-        model,
-        evidence=_known(ranks),
-        **measured,
-        holds=measured["measured_value"] > elsewhere,
-        note=f"{note}; other relations' facts lose {elsewhere:.1f} %.",
     )
 
 
@@ -365,35 +251,5 @@ def _shared(
     )
 
 
-def _known(samples: Groups) -> int:
-    """Facts whose answer was among the ten most likely tokens before anything was switched off."""
-    return sum(int((before >= 1 / TEN).sum()) for before, _ in samples)
-
-
 def _n_facts(rows: pd.DataFrame) -> int:
     return len(rows[["relation", "example_id"]].drop_duplicates())
-
-
-def _not_switched(selection: str) -> str:
-    return f"no {selection.replace('_', ' ')} were switched off; see facts.knock_out.{selection}"
-
-
-def _pairs(answers: pd.DataFrame, selection: str, method: str, value: str = "mrr") -> Groups:
-    """The value of every fact before and after, per relation."""
-    chosen = answers[(answers["selection"] == selection) & (answers["method"] == method)]
-    return [pair for _, pair in _by_relation(answers, chosen, value)]
-
-
-def _by_relation(
-    answers: pd.DataFrame, chosen: pd.DataFrame, value: str
-) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-    def values(frame: pd.DataFrame) -> pd.Series:
-        numbers = 1.0 / frame["rank"] if value == "mrr" else frame[value]
-        return pd.Series(numbers.to_numpy(float), index=frame["example_id"])
-
-    pairs = []
-    for relation, part in chosen.groupby("relation", sort=False):
-        original = answers[(answers["selection"] == "original") & (answers["relation"] == relation)]
-        now = values(part)
-        pairs.append((str(relation), (values(original).loc[now.index].to_numpy(), now.to_numpy())))
-    return pairs

@@ -77,7 +77,7 @@ def attribute_facts(
     decoder, tokenizer = loaded.decoder, loaded.tokenizer
     outcomes = ask_relation(decoder, tokenizer, rows, relation.templates, rules, batch_tokens)
     template = best_template(outcomes)
-    used = sample(outcomes[template], relation.max_facts, relation.keep, seed)
+    used = sample(outcomes[template], relation.max_facts, relation.keep, seed, relation.relation)
     if not used:
         logger.warning("%s: no fact passes the filter; its tables are empty", relation.relation)
     collected = FactTables(tokenizer, settings)
@@ -142,6 +142,7 @@ def _single_token(tokenizer: Any, key: str, text: str) -> int:
 
 
 def _fact_row(relation: str, tokenizer: Any, item: Outcome, target: TargetToken) -> dict[str, Any]:
+    other = item.question.counterfactual
     return {
         "example_id": item.question.example_id,
         "relation": relation,
@@ -157,6 +158,9 @@ def _fact_row(relation: str, tokenizer: Any, item: Outcome, target: TargetToken)
         "rank": item.rank,
         "probability": item.probability,
         "rival": item.rival,
+        "counterfactual_prompt": None if other is None else other.prompt,
+        "counterfactual_tokens": None if other is None else list(other.ids),
+        "counterfactual_token": None if other is None else other.token,
     }
 
 

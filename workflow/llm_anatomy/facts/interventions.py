@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from llm_anatomy.config.facts import Attribution, KnockOut, Method
+from llm_anatomy.config.attribution import VocabularyMethod as Method
+from llm_anatomy.config.facts import Attribution, KnockOut
 from llm_anatomy.errors import UserError
 from llm_anatomy.facts.experiment import fact_keys
 from llm_anatomy.facts.importance import Fact, fact_of
@@ -46,7 +47,7 @@ def knock_out(
         units: What is important for them.
         attribution: How importance was computed.
         settings: What is switched off, and how (sections 4.1 and 4.2).
-        seed: Seed of the random controls; a fact's depend on its row.
+        seed: Seed of the random controls; a fact's depend on its relation and example.
         batch_tokens: Most padded tokens in one pass.
 
     Returns:
@@ -60,7 +61,7 @@ def knock_out(
     jobs = [
         (row, selection)
         for row, key in enumerate(fact_keys(facts))
-        for selection in selections.of_fact(key, row, by_method[row])
+        for selection in selections.of_fact(key, by_method[row])
     ]
     answers = _answers(decoder, facts, jobs, settings, batch_tokens)
     method_layers = _method_layers(facts, by_method, decoder.n_layers)

@@ -13,6 +13,7 @@ its MLP output, and w the target token:
     coefficient_rank    |m| / rank_w(v)
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import get_args
 
@@ -20,11 +21,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.config.facts import Method
+from llm_anatomy.config.attribution import VocabularyMethod as Method
 from llm_anatomy.facts.importance import Fact, ffn_bounds, ffn_coefficients, ffn_increase
 from llm_anatomy.facts.readout import Readout, TargetToken
 from llm_anatomy.facts.search import CHUNK, Best, Evaluate, certified_best, exhaustive_best
-from llm_anatomy.facts.subvalues import Subvalues
+from llm_anatomy.facts.subvalues import Columns, Subvalues
 from llm_anatomy.model.run.readout import unembedding_of
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -35,17 +36,28 @@ class TokenRanks:
     """Rank of some tokens in the projection of every FFN subvalue, and of its negative.
 
     One pass over all subvalues for all tokens; the final norm's scale does not change ranks.
+
+    Args:
+        subvalues: The model's subvalues.
+        tokens: The tokens.
+        matrices: Columns to rank them in, instead of those of the FFN.
     """
 
-    def __init__(self, subvalues: Subvalues, tokens: Sequence[int]) -> None:
+    def __init__(
+        self,
+        subvalues: Subvalues,
+        tokens: Sequence[int],
+        matrices: Columns | None = None,
+    ) -> None:
         self.tokens = sorted(set(tokens))
         unembedding = unembedding_of(subvalues.decoder)
         above: list[Tensor] = []
         below: list[Tensor] = []
-        for columns in subvalues.ffn:
+        for columns in subvalues.ffn if matrices is None else matrices:
             for vectors in columns.T.split(CHUNK):
                 readout = Readout(unembedding, vectors[0])
-                logits = readout.bs_values(vectors)
+                # Not a number is neither above another nor below it.
+                logits = unembedding.without_tokenless(readout.bs_values(vectors), math.nan)
                 own = logits[:, self.tokens].T[:, :, None]
                 above.append(torch.stack([(logits > row).sum(-1) for row in own]))
                 below.append(torch.stack([(logits < row).sum(-1) for row in own]))

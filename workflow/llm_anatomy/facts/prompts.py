@@ -24,11 +24,27 @@ from llm_anatomy.model.run.batching import context_length, equal_length_batches
 from llm_anatomy.model.run.logprobs import log_probabilities
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.tokenizer import TextTokenizer
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.statistics.sampling import sample_rows
 
 logger = logging.getLogger(__name__)
 
 USED = "used"
+
+
+@dataclass(frozen=True)
+class OtherPrompt:
+    """The prompt that a user holds a row's prompt against.
+
+    Attributes:
+        prompt: Its text.
+        ids: Its token ids.
+        token: First token of its answer; None where the model cannot be asked for it.
+    """
+
+    prompt: str
+    ids: tuple[int, ...]
+    token: int | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class Question:
         prompt: Text of the prompt.
         ids: Token ids of the prompt.
         options: First token and number of tokens of every spelling that the tokenizer can write.
+        counterfactual: The prompt that the row is held against; None where it names none.
     """
 
     example_id: str
@@ -50,6 +67,7 @@ class Question:
     prompt: str
     ids: tuple[int, ...]
     options: dict[str, tuple[int, int]]
+    counterfactual: OtherPrompt | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +119,7 @@ def ask_relation(
     context = context_length(decoder.config)
     rows = relation.to_dict("records")
     for template in templates:
-        questions = [ask(tokenizer, row, template) for row in rows]
+        questions = [ask(tokenizer, row, template, context) for row in rows]
         TextTokenizer.of(tokenizer).warn([question.prompt for question in questions], "prompts")
         # What cannot be asked is judged by its length alone.
         ids = [
@@ -115,19 +133,39 @@ def ask_relation(
     return outcomes
 
 
-def ask(tokenizer: Any, row: Mapping[Hashable, Any], template: str) -> Question:
+def ask(
+    tokenizer: Any, row: Mapping[Hashable, Any], template: str, context: int | None = None
+) -> Question:
     """A row of a relation as a prompt with the first tokens of its accepted answers."""
-    given = row["prompt"]
-    # A missing one is None or NaN, whatever read the table.
-    own = without_end(given) if isinstance(given, str) else ""
-    prompt = own or fill(template, subject=row["subject"])
+    prompt = _own_text(row["prompt"]) or fill(template, subject=row["subject"])
     ids, _ = prompt_tokens(tokenizer, prompt)
     options = {}
     for answer in row["answers"]:
         tokens = answer_tokens(tokenizer, prompt, ids, answer)
         if tokens:
             options[answer] = (tokens[0], len(tokens))
-    return Question(row["example_id"], row["subject"], tuple(row["answers"]), prompt, ids, options)
+    counterfactual = _other_prompt(tokenizer, row, context)
+    answers = tuple(row["answers"])
+    return Question(
+        row["example_id"], row["subject"], answers, prompt, ids, options, counterfactual
+    )
+
+
+def _other_prompt(
+    tokenizer: Any, row: Mapping[Hashable, Any], context: int | None
+) -> OtherPrompt | None:
+    prompt = _own_text(row.get("counterfactual_prompt"))
+    if not prompt:
+        return None
+    ids, _ = prompt_tokens(tokenizer, prompt)
+    answer = answer_tokens(tokenizer, prompt, ids, row["counterfactual_answer"])
+    readable = 0 < len(ids) <= (context or math.inf)
+    return OtherPrompt(prompt, ids, answer[0] if answer and readable else None)
+
+
+def _own_text(given: Any) -> str:
+    """A prompt of the data; a missing one is None or NaN, whatever read the table."""
+    return without_end(given) if isinstance(given, str) else ""
 
 
 def next_token_log_probabilities(
@@ -181,7 +219,7 @@ def _judge(
     if context is not None and len(question.ids) > context:
         return Outcome(question, "the prompt is longer than the model's context")
     if not question.options:
-        return Outcome(question, "the answer cannot be written in the vocabulary")
+        return Outcome(question, "the answer cannot be written behind the prompt")
     # Canonical first: another spelling may begin with what the subject gives away ("Danish krone").
     answer, (token, n_tokens) = next(iter(question.options.items()))
     rank = int((log_probs > log_probs[token]).sum()) + 1
@@ -222,11 +260,10 @@ def counts(outcomes: Sequence[Outcome]) -> Counter[str]:
 
 
 def sample(
-    outcomes: Sequence[Outcome], limit: int | None, keep: Sequence[str], seed: int
+    outcomes: Sequence[Outcome], limit: int | None, keep: Sequence[str], seed: int, relation: str
 ) -> list[Outcome]:
     """The used facts, cut to a seeded sample that always contains the subjects to keep."""
     used = [item for item in outcomes if item.outcome == USED]
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(used), generator=generator).tolist()
+    order = keyed_generator(seed, Purpose.FACTS_SAMPLE, relation).permutation(len(used)).tolist()
     wanted = [item.question.subject in keep for item in used]
     return [used[row] for row in sample_rows(order, wanted, limit)]

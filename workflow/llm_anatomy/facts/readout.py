@@ -6,6 +6,7 @@ and the scores of parts add up. The norm's and the head's biases are constants t
 base state once and not to each vector.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llm_anatomy.config.facts import NormMode
-from llm_anatomy.model.run.logprobs import log_normaliser, log_probabilities, normaliser_change
+from llm_anatomy.model.run.logprobs import (
+    log_normaliser,
+    log_probabilities,
+    normaliser_change,
+    top_tokens,
+)
 from llm_anatomy.model.run.readout import Unembedding
 
 # Vectors projected at once: more are faster per vector, but hold more logits.
@@ -165,9 +171,9 @@ def extreme_tokens(
     """
     tops, bottoms = [], []
     for part in vectors.split(CHUNK):
-        values = readout.bs_values(part)
-        tops.append(values.topk(count, -1).indices)
-        bottoms.append(values.topk(count, -1, largest=False).indices)
+        values, replaced = readout.bs_values(part), readout.unembedding.without_tokenless
+        tops.append(top_tokens(replaced(values, -math.inf), count))
+        bottoms.append(top_tokens(replaced(values, math.inf), count, largest=False))
     if not tops:
         empty = torch.zeros(0, count, dtype=torch.long)
         return empty, empty

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import pandas as pd
-import torch
 
 from llm_anatomy.config.facts import KnockOut
 from llm_anatomy.facts.knockout import Units, attention_units, ffn_units, head_units, joined
 from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 RANDOM = "random"
 # Units as (layer, number in the layer).
 Places: TypeAlias = list[tuple[int, int]]
+# Relation and example.
+FactKey: TypeAlias = tuple[str, str]
 # What of a layer is switched off, as in the table.
 LAYER_KINDS = ("attention_layers", "ffn_layers", "layers")
 
@@ -130,27 +132,24 @@ class FactSelections:
             for relation, layers in units.layers.groupby("relation", sort=False)
         }
 
-    def of_fact(
-        self, key: tuple[str, str], number: int, by_method: Mapping[str, Places]
-    ) -> list[Selection]:
+    def of_fact(self, key: FactKey, by_method: Mapping[str, Places]) -> list[Selection]:
         """What is switched off for one fact.
 
         Args:
             key: Its relation and example.
-            number: Its number, from which random units are drawn.
             by_method: Its best FFN neurons by each method.
         """
         settings, relation = self.settings, key[0]
         selections = [ORIGINAL]
         selections += [ffn_selection(places, "ffn", method) for method, places in by_method.items()]
-        drawn = self.random_units.ffn(settings.neurons, number)
+        drawn = self.random_units.ffn(settings.neurons, key, "ffn")
         selections.append(ffn_selection(drawn, "ffn", RANDOM))
         if key in self.attention and key in self.neurons:
-            selections += self._value_neurons(key, number)
+            selections += self._value_neurons(key)
         if key in self.queries:
             best = self.queries[key].head(settings.query_neurons)
             places = list(zip(best["layer"], best["neuron"], strict=True))
-            drawn = self.random_units.ffn(len(places), number)
+            drawn = self.random_units.ffn(len(places), key, "query_neurons")
             selections += [
                 ffn_selection(places, "query_neurons", "inner_product"),
                 ffn_selection(drawn, "query_neurons", RANDOM),
@@ -158,15 +157,15 @@ class FactSelections:
         for name, places in self.heads.items():
             selections.append(head_selection(places, self.head_dim, "log_prob_increase", name))
         if relation in self.heads:
-            drawn = self.random_units.heads(len(self.heads[relation]), number)
+            drawn = self.random_units.heads(len(self.heads[relation]), key)
             selections.append(head_selection(drawn, self.head_dim, RANDOM, relation))
         if settings.layers and relation in self.layers:
             selections += layer_selections(self.layers[relation], "log_prob_increase")
-            drawn_layers = self.random_units.layers(settings.layers, number)
+            drawn_layers = self.random_units.layers(settings.layers, key)
             selections += layer_selections(dict.fromkeys(LAYER_KINDS, drawn_layers), RANDOM)
         return selections
 
-    def _value_neurons(self, key: tuple[str, str], number: int) -> list[Selection]:
+    def _value_neurons(self, key: FactKey) -> list[Selection]:
         n_attention, n_ffn = self.settings.value_neurons
         attention = self.attention[key].head(n_attention)
         chosen = value_selection(
@@ -174,53 +173,57 @@ class FactSelections:
         )
         columns = attention[["layer", "head", "dimension"]].drop_duplicates()
         control = pd.DataFrame(
-            self.random_units.ffn(chosen.count - len(columns), number),
+            self.random_units.ffn(chosen.count - len(columns), key, "value_neurons"),
             columns=["layer", "neuron"],
         )
-        drawn = self.random_units.attention(len(columns), number)
+        drawn = self.random_units.attention(len(columns), key)
         return [chosen, value_selection(drawn, control, self.head_dim, RANDOM)]
 
 
-def by_fact(frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+def by_fact(frame: pd.DataFrame) -> dict[FactKey, pd.DataFrame]:
     """Rows of every fact by relation and example."""
     groups = frame.groupby(["relation", "example_id"], sort=False)
     return {(str(key[0]), str(key[1])): part for key, part in groups}
 
 
 class RandomUnits:
-    """Seeded random units, the same for a fact whatever else is switched off."""
+    """Seeded random units, the same for a fact whatever else is switched off.
+
+    Each draw is made for a fact (relation and example) and for the control that it serves.
+    """
 
     def __init__(self, decoder: Decoder, seed: int) -> None:
         self.blocks = decoder.blocks
         self.seed = seed
 
-    def ffn(self, count: int, fact: int) -> Places:
+    def ffn(self, count: int, fact: FactKey, control: str) -> Places:
         """Random FFN neurons of all layers."""
         widths = [block.n_neurons for block in self.blocks]
-        return self._draw(widths, count, fact, 0)
+        return self._draw(Purpose.RANDOM_FFN_NEURONS, widths, count, *fact, control)
 
-    def heads(self, count: int, fact: int) -> Places:
+    def heads(self, count: int, fact: FactKey) -> Places:
         """Random heads."""
-        return self._draw([block.n_heads for block in self.blocks], count, fact, 1)
+        widths = [block.n_heads for block in self.blocks]
+        return self._draw(Purpose.RANDOM_HEADS, widths, count, *fact)
 
-    def layers(self, count: int, fact: int) -> list[int]:
+    def layers(self, count: int, fact: FactKey) -> list[int]:
         """Random layers."""
-        return [layer for layer, _ in self._draw([1] * len(self.blocks), count, fact, 3)]
+        places = self._draw(Purpose.RANDOM_LAYERS, [1] * len(self.blocks), count, *fact)
+        return [layer for layer, _ in places]
 
-    def attention(self, count: int, fact: int) -> pd.DataFrame:
+    def attention(self, count: int, fact: FactKey) -> pd.DataFrame:
         """Random attention neurons."""
         widths = [block.n_heads * block.head_dim for block in self.blocks]
-        places = self._draw(widths, count, fact, 2)
+        places = self._draw(Purpose.RANDOM_ATTENTION_NEURONS, widths, count, *fact)
         rows = [
             (layer, column // self.blocks[layer].head_dim, column % self.blocks[layer].head_dim)
             for layer, column in places
         ]
         return pd.DataFrame(rows, columns=["layer", "head", "dimension"])
 
-    def _draw(self, widths: list[int], count: int, fact: int, stream: int) -> Places:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + fact) * 4 + stream)
-        units = torch.randperm(sum(widths), generator=generator)[:count].tolist()
-        return list(_places(units, widths))
+    def _draw(self, purpose: Purpose, widths: list[int], count: int, *key: str) -> Places:
+        order = keyed_generator(self.seed, purpose, *key).permutation(sum(widths))
+        return list(_places(order[:count].tolist(), widths))
 
 
 def _places(units: list[int], widths: list[int]) -> Iterator[tuple[int, int]]:

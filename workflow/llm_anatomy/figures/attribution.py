@@ -1,9 +1,11 @@
 """Figures of unit attribution: what share of the behaviour the best units carry."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, Exhibit
 from llm_anatomy.statistics.intervals import CONFIDENCE
@@ -28,18 +30,30 @@ def faithfulness_exhibit(tables: Collection, model: str, relation: str) -> Itera
     frame = tables.frame(FAITHFULNESS, model=model, relation=relation)
     if frame.empty:
         return
+    # Of heads, which some methods do not rank, as of neurons, in one order of colours.
     kinds, methods = list(frame["kind"].unique()), list(frame["method"].unique())
     figure, axes = plt.subplots(
         1, len(kinds), figsize=(FULL_WIDTH, 3.6), sharey=True, squeeze=False
     )
     for axis, kind in zip(axes[0], kinds, strict=True):
-        for colour, method in zip(PALETTE, methods, strict=False):
+        # More rankings than colours: those of the second round have dots.
+        for number, method in enumerate(methods):
+            colour, marker = PALETTE[number % len(PALETTE)], "." if number >= len(PALETTE) else ""
             for side, style in (("keep", "-"), ("remove", ":")):
                 own = frame[
                     (frame["kind"] == kind) & (frame["method"] == method) & (frame["side"] == side)
                 ]
+                if own.empty:
+                    continue
                 label = _words(method) if side == "keep" else None
-                axis.plot(own["share"], own["faithfulness"], style, color=colour, label=label)
+                axis.plot(
+                    own["share"],
+                    own["faithfulness"],
+                    style,
+                    color=colour,
+                    marker=marker,
+                    label=label,
+                )
                 if side == "keep":
                     axis.fill_between(
                         own["share"], own["low"], own["high"], color=colour, alpha=0.15, lw=0
@@ -48,7 +62,7 @@ def faithfulness_exhibit(tables: Collection, model: str, relation: str) -> Itera
         axis.axhline(0, color="0.7", lw=0.8, zorder=0)
         axis.set(xscale="log", xlabel=f"share of {KINDS[kind]}", title=KINDS[kind])
     axes[0][0].set_ylabel("faithfulness")
-    handles, labels = axes[0][0].get_legend_handles_labels()
+    handles, labels = _legend(axes[0])
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     areas = tables.frame(AREAS, model=model, relation=relation)
     told = " ".join(_told(frame, areas, kind) for kind in kinds)
@@ -100,6 +114,15 @@ def _told(frame: pd.DataFrame, areas: pd.DataFrame, kind: str) -> str:
         f"{best['cpr']:.2f}) has {_words(best['method'])}, whose best {TOLD:.0%} alone carry "
         f"{own['faithfulness']:.1%} [{own['low']:.1%}, {own['high']:.1%}]."
     )
+
+
+def _legend(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
+    """Every ranking once, whichever panels show it."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return list(found.values()), list(found)
 
 
 def _words(method: str) -> str:

@@ -46,6 +46,21 @@ LAYERS = re.compile(r"\blayer( k)?$")
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Columns of another table that stand beside an exhibit's own.
+
+    Attributes:
+        table: The other Parquet file.
+        key: A column of both tables, each value of which the other has once.
+        columns: What to show of it.
+    """
+
+    table: Path
+    key: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Exhibit:
     """One thing that the report shows.
 
@@ -60,6 +75,7 @@ class Exhibit:
             filter or a sort; `None` shows every row and `()` shows none, which suits a figure whose
             table is too long: its source is still named.
         alt: What the figure looks like, for readers who cannot see it; the title when left out.
+        beside: What another table says of the shown rows.
         drawn: The figure itself, until it is written.
     """
 
@@ -70,7 +86,14 @@ class Exhibit:
     columns: tuple[str, ...] = ()
     rows: tuple[int, ...] | None = None
     alt: str = ""
+    beside: Beside | None = None
     drawn: Figure | None = None
+
+    @property
+    def tables(self) -> list[Path]:
+        """Every table that is shown."""
+        beside = None if self.beside is None else self.beside.table
+        return [table for table in (self.table, beside) if table is not None]
 
 
 @dataclass(frozen=True)
@@ -108,6 +131,8 @@ def set_style() -> None:
             "ytick.labelsize": 8,
             "legend.fontsize": 8,
             "legend.frameon": False,
+            # Ticks say what they stand for: no `+1.2476e1` at the end of an axis.
+            "axes.formatter.useoffset": False,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "lines.linewidth": 1.6,
@@ -166,7 +191,7 @@ def write_exhibits(folder: Path, study: str, exhibits: Iterable[Exhibit]) -> Non
             save_figure(exhibit.drawn, folder / exhibit.figure)
         written.append(replace(exhibit, drawn=None))
         _check(folder, written[-1])
-    tables = sorted({exhibit.table for exhibit in written if exhibit.table is not None})
+    tables = sorted({table for exhibit in written for table in exhibit.tables})
     document = {
         "study": study,
         "content_sha256": content_hashes(tables),
@@ -199,6 +224,7 @@ def read_exhibits(folder: Path) -> StudyExhibits:
                 columns=tuple(item["columns"]),
                 rows=None if item["rows"] is None else tuple(item["rows"]),
                 alt=item["alt"],
+                beside=_read_beside(item["beside"]),
             )
             for item in document["exhibits"]
         )
@@ -206,12 +232,25 @@ def read_exhibits(folder: Path) -> StudyExhibits:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} or a figure beside it is missing or damaged ({error}); remake it with: "
-            f"{remake_command(f'conclude_{folder.name}', folder)}"
+            f"{remake_command(figure_rule(folder), folder)}"
         ) from error
+
+
+def figure_rule(folder: Path) -> str:
+    """The rule that makes a folder of figures."""
+    return "summarise_layers" if folder.name == "anatomy" else f"conclude_{folder.name}"
+
+
+def _read_beside(item: dict[str, Any] | None) -> Beside | None:
+    if item is None:
+        return None
+    return Beside(result_path(item["table"]), item["key"], tuple(item["columns"]))
 
 
 def _as_stored(exhibit: Exhibit) -> dict[str, Any]:
     stored = asdict(exhibit) | {"table": exhibit.table and result_name(exhibit.table)}
+    if exhibit.beside is not None:
+        stored["beside"] |= {"table": result_name(exhibit.beside.table)}
     del stored["drawn"]
     return stored
 
@@ -227,6 +266,11 @@ def _check(folder: Path, exhibit: Exhibit) -> None:
     missing = set(exhibit.columns) - set(file.schema_arrow.names)
     if missing:
         raise ValueError(f"{exhibit.table} lacks the columns {sorted(missing)}")
+    if exhibit.beside is not None:
+        other = exhibit.beside
+        missing = {other.key, *other.columns} - set(pq.read_schema(other.table).names)
+        if missing or other.key not in exhibit.columns:
+            raise ValueError(f"{other.table} cannot stand beside by '{other.key}': {missing}")
     count = file.metadata.num_rows
     outside = [row for row in exhibit.rows or () if not 0 <= row < count]
     if outside:

@@ -17,6 +17,7 @@ from llm_anatomy.figures.exhibit import (
     Exhibit,
 )
 from llm_anatomy.figures.fact_case import case_exhibits
+from llm_anatomy.figures.fact_lists import list_exhibits
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.facts import (
     CURVE,
@@ -43,6 +44,7 @@ def facts_figures(tables: Collection, scope: FactsScope) -> Iterator[Exhibit]:
         yield from shared_exhibit(tables, model)
         yield from case_exhibits(tables, model)
         yield from unit_exhibits(tables, model)
+        yield from list_exhibits(tables, model, scope)
 
 
 def layer_exhibit(tables: Collection, model: str, scope: FactsScope) -> Iterator[Exhibit]:
@@ -220,10 +222,15 @@ def knock_out_exhibits(tables: Collection, model: str) -> Iterator[Exhibit]:
     name = f"knock-out-{model}.png"
     figure, axis = plt.subplots(figsize=(FULL_WIDTH, 0.8 + 0.26 * labels.nunique()))
     means = units.assign(label=labels).groupby("label", sort=False)["prob_decrease"]
-    # Points are jittered by numpy's global generator: the same tables draw the same picture.
-    np.random.seed(0)
+    # Relations stand beside each other in place of at random: the same tables draw one picture.
     sns.stripplot(
-        data=units.assign(label=labels), y="label", x="prob_decrease", hue="relation", ax=axis
+        data=units.assign(label=labels),
+        y="label",
+        x="prob_decrease",
+        hue="relation",
+        dodge=True,
+        jitter=False,
+        ax=axis,
     )
     axis.set(xlabel="decrease of the answer's probability (%)", ylabel="")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))

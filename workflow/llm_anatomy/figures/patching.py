@@ -20,6 +20,7 @@ from llm_anatomy.figures.exhibit import (
     FULL_WIDTH,
     PALETTE,
     SEQUENTIAL,
+    Beside,
     Exhibit,
 )
 from llm_anatomy.patching.claims import PatchingScope
@@ -129,6 +130,9 @@ def clean_predictions(results: TaskRun, task: Task) -> Exhibit:
         table=results.tables.path(SWEEPS, **results.owner),
         columns=("example_id", "prediction", "correct", "gold_rank", "gold_logprob"),
         rows=rows,
+        beside=Beside(
+            results.tables.path(EXAMPLES, **results.owner), "example_id", ("subject", "answer")
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
+from llm_anatomy.figures.toxicity_scores import score_exhibits
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TableSchema
 from llm_anatomy.tables.toxicity import (
@@ -95,6 +96,7 @@ def dataset_exhibits(
     split = tables.frame(FOLDS, dataset=dataset)
     hub = tables.joined(HUB_METRICS, dataset=dataset, classifier=scope.hub_classifiers)
     yield detection(tables.frame(METRICS, **owner), hub, split, subject(METRICS))
+    yield from score_exhibits(tables, model, dataset)
     if len(parts := tables.frame(ABLATIONS, **owner)):
         yield ablations(parts, subject(ABLATIONS))
     if len(few := tables.frame(SELF_TRAINING, **owner)):
@@ -160,9 +162,8 @@ def detection(
     if "length, logistic" in mean.index:
         caption += f"Text length alone reaches {mean['length, logistic']:.3f}."
     caption += f"\n\n{PAPER_DETECTION[question(folds)]}"
-    shown = own_areas.index[own_areas["label"] == labels[0]]
     title = f"Detection: {subject.dataset}"
-    return subject.exhibit(figure, "detection", title, caption, [int(i) for i in shown])
+    return subject.exhibit(figure, "detection", title, caption, [int(i) for i in own_areas.index])
 
 
 def few_labels(table: pd.DataFrame, subject: Subject) -> Exhibit:

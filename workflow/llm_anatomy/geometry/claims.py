@@ -27,7 +27,7 @@ from llm_anatomy.geometry.statements import (
     UNRELATED_CONSTANT,
 )
 from llm_anatomy.statistics.intervals import bootstrap_interval
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.statistics.rounding import accepted_by, precision_name
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.geometry import (
@@ -75,7 +75,7 @@ def geometry_claims(tables: Collection, scope: GeometryScope) -> list[Row]:
             tables.frame(PROMPT_DIMENSION, model=model),
             tables.frame(PROMPT_OUTCOMES, model=model),
             tables.frame(PROMPT_CORRELATIONS, model=model),
-            seeded_generator(scope.seed),
+            scope.seed,
         )
         rows.append(insert_claim(model, tables.frame(INSERT_STARTS, model=model)))
     return rows
@@ -146,7 +146,7 @@ def prompt_claims(
     dimension: pd.DataFrame,
     outcomes: pd.DataFrame,
     correlations: pd.DataFrame,
-    rng: np.random.Generator,
+    seed: int,
 ) -> list[Row]:
     """What the last layer's intrinsic dimension says of a prompt.
 
@@ -156,7 +156,7 @@ def prompt_claims(
         dimension: `geometry/prompt_dimension`.
         outcomes: `geometry/prompt_outcomes`; empty where answers are not judged.
         correlations: `geometry/prompt_correlations`.
-        rng: Where the intervals' draws come from.
+        seed: Seed of the intervals' draws.
     """
     raw = last_layer_dimension(prompts, dimension)
     if raw.empty:
@@ -170,11 +170,11 @@ def prompt_claims(
     first, last = (_number(by_length.iloc[i]) for i in (0, -1))
     harmful = outcomes.query("outcome == 'harmful'")
     return [
-        _related_raises(model, raw, rng),
+        _related_raises(model, raw, seed),
         _unrelated_constant(model, raw),
         _first_follows(model, len(raw), first),
         _last_says_more(model, len(raw), first, last),
-        _harmful_answers(model, raw.merge(harmful, on="prompt_id"), rng),
+        _harmful_answers(model, raw.merge(harmful, on="prompt_id"), seed),
     ]
 
 
@@ -214,7 +214,7 @@ def last_layer_dimension(
     return chosen.merge(last[["prompt_id", "dimension"]], on="prompt_id")
 
 
-def _related_raises(model: str, raw: pd.DataFrame, rng: np.random.Generator) -> Row:
+def _related_raises(model: str, raw: pd.DataFrame, seed: int) -> Row:
     paired = raw.pivot_table(index=["category", "step"], columns="condition", values="dimension")
     differences = np.array([])
     if {"related", "unrelated"} <= set(paired.columns):
@@ -225,6 +225,7 @@ def _related_raises(model: str, raw: pd.DataFrame, rng: np.random.Generator) -> 
             why="no two prompts of one category and length have related and unrelated "
             f"sentences. {NOT_ASKED}",
         )
+    rng = keyed_generator(seed, Purpose.GEOMETRY_CLAIMS, "related")
     low, high = bootstrap_interval(
         [(differences,)], lambda groups: float(groups[0][0].mean()), rng, RESAMPLES
     )
@@ -260,7 +261,7 @@ def _unrelated_constant(model: str, raw: pd.DataFrame) -> Row:
     )
 
 
-def _harmful_answers(model: str, raw: pd.DataFrame, rng: np.random.Generator) -> Row:
+def _harmful_answers(model: str, raw: pd.DataFrame, seed: int) -> Row:
     if raw.empty:
         return HARMFUL_ANSWERS.untested(
             model,
@@ -275,6 +276,7 @@ def _harmful_answers(model: str, raw: pd.DataFrame, rng: np.random.Generator) ->
     if not rarer:
         return HARMFUL_ANSWERS.untested(model, why=f"{note}, so there is nothing to compare")
     scores = raw["dimension"].to_numpy(float)
+    rng = keyed_generator(seed, Purpose.GEOMETRY_CLAIMS, "harmful")
     low, high = bootstrap_interval(
         [(scores, positive)], lambda groups: auc(*groups[0]), rng, RESAMPLES
     )

@@ -38,7 +38,7 @@ from llm_anatomy.model.run.generation import greedy_answers
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.prompts import chat_ids, has_chat, raw_ids
 from llm_anatomy.progress import Progress, track
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.geometry import (
     HULL_CHECKS,
     INSERT_STARTS,
@@ -170,9 +170,9 @@ def trace_inserts(
     """
     if not inserts:
         return PREFIX_FEATURES.frame([]), INSERT_STARTS.frame([])
-    rng = seeded_generator(seed)
     changed = []
     for text in inserts:
+        rng = keyed_generator(seed, Purpose.INSERT_PLACES, text.name)
         try:
             changed.append(insert_passage(text.document, text.insert, rng))
         except ValueError as error:

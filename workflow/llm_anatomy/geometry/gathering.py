@@ -22,6 +22,7 @@ from llm_anatomy.geometry.extraction import (
 from llm_anatomy.model.run.batching import Batch, encode, readable_tokens, text_batches
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
+from llm_anatomy.statistics.sampling import shard_slice
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +109,7 @@ def extract_activations(
 
 def shard_rows(texts: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
     """The rows of one shard, counted from 1; together the shards have every row once."""
-    rows = len(texts)
-    return texts.iloc[rows * (shard - 1) // shards : rows * shard // shards]
+    return texts.iloc[shard_slice(len(texts), shard, shards)]
 
 
 class Gatherer:

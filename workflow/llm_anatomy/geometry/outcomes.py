@@ -11,16 +11,20 @@ from numpy import ndarray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 
 from llm_anatomy.config.geometry import AnswerScorer
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.folds import average_over_folds
+from llm_anatomy.statistics.folds import average_over_folds, stratified_splits
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import PROMPT_OUTCOMES, SCORERS
 
 FOLDS = 5
+# Texts that share this much are copies, as by default in the toxicity study.
+SIMILARITY = 0.8
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,32 @@ class Scorer:
         return probabilities[:, 1]
 
 
-def train_scorer(texts: Sequence[str], labels: Bool[ndarray, " texts"], seed: int) -> Scorer:
+def train_scorer(
+    texts: Sequence[str],
+    labels: Bool[ndarray, " texts"],
+    seed: int,
+    groups: Sequence[str | None] = (),
+) -> Scorer:
     """Train a classifier, and measure it on folds that it was not trained on.
 
+    Near-duplicates, and texts of one group, are in one fold: a classifier knows a copy by heart.
+
+    Args:
+        texts: What it learns from.
+        labels: What is true of them.
+        seed: Seed of the folds.
+        groups: What each text belongs to, None where nothing is said; empty: nothing of any.
+
     Raises:
-        ValueError: Fewer than `FOLDS` texts of either class.
+        ValueError: Fewer than `FOLDS` sets of texts of either class.
     """
-    fewest = int(min(labels.sum(), (~labels).sum()))
+    together = kept_together(len(texts), find_copies(list(texts), SIMILARITY), groups)
+    fewest = min(len(np.unique(together[labels])), len(np.unique(together[~labels])))
     if fewest < FOLDS:
-        raise ValueError(f"it has {fewest} texts of one class; at least {FOLDS} are needed")
+        raise ValueError(
+            f"it has {fewest} texts of one class, copies and groups counted once; at least {FOLDS} "
+            "are needed"
+        )
     pipeline = make_pipeline(
         make_union(
             TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
@@ -61,15 +82,17 @@ def train_scorer(texts: Sequence[str], labels: Bool[ndarray, " texts"], seed: in
         ),
         LogisticRegression(class_weight="balanced", max_iter=1000, C=10.0),
     )
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    splits = list(folds.split(texts, labels))
+    splits = stratified_splits(labels, together, FOLDS, seed, Purpose.SCORER_FOLDS)
     out_of_fold = cross_val_predict(
         pipeline, list(texts), labels, cv=splits, method="predict_proba"
     )[:, 1]
     # Classifiers of two folds share no scale, so only pairs inside a fold are ranked.
     tested = [labels[test] for _, test in splits]
-    areas = [roc_auc_score(labels[test], out_of_fold[test]) for _, test in splits]
     pairs = np.array([own.sum() * (~own).sum() for own in tested], dtype=float)
+    areas = [
+        roc_auc_score(own, out_of_fold[test]) if count else np.nan
+        for own, (_, test), count in zip(tested, splits, pairs, strict=True)
+    ]
     false_positive, true_positive, thresholds = roc_curve(labels, out_of_fold)
     best = int(np.argmax(true_positive - false_positive))
     # The first threshold of a ROC curve is infinite: nothing is positive.
@@ -134,7 +157,7 @@ def _train(settings: AnswerScorer, texts: pd.DataFrame, seed: int) -> tuple[Scor
     used = texts[texts[column].notna()]
     labels = used[column].to_numpy(dtype=bool)
     try:
-        scorer = train_scorer(list(used["text"]), labels, seed)
+        scorer = train_scorer(list(used["text"]), labels, seed, given_groups(used))
     except ValueError as error:
         raise UserError(
             f"{source} cannot train the answer scorer '{settings.outcome}': {error}"

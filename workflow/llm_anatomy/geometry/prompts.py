@@ -14,7 +14,7 @@ import pandas as pd
 
 from llm_anatomy.config.datasets import PROMPT_ROLES
 from llm_anatomy.config.geometry import PromptCategory, PromptDimension
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,6 @@ def build_prompts(
         tokenizer: The model's tokenizer; the controls are built from its tokens.
         seed: Seed of shuffled and random tokens.
     """
-    rng = seeded_generator(seed)
     prompts = []
     for category in categories:
         for condition in conditions:
@@ -87,7 +86,8 @@ def build_prompts(
                 prefix = " ".join(sentences[:step])
                 if condition in ("length_matched", "shuffled", "random"):
                     tokens = tokenizer(prefix, add_special_tokens=False)["input_ids"]
-                    prefix = _control(condition, tokens, unrelated, tokenizer, rng)
+                    drawn_for = (seed, category.name, step)
+                    prefix = _control(condition, tokens, unrelated, tokenizer, drawn_for)
                 prompts.append(Prompt(category.name, condition, step, prefix, category.request))
     return prompts
 
@@ -97,11 +97,14 @@ def _control(
     tokens: list[int],
     unrelated: Sequence[str],
     tokenizer: Any,
-    rng: np.random.Generator,
+    drawn_for: tuple[int, str, int],
 ) -> str:
+    seed, category, step = drawn_for
     if condition == "shuffled":
+        rng = keyed_generator(seed, Purpose.SHUFFLED_TOKENS, category, step)
         chosen = [tokens[i] for i in rng.permutation(len(tokens))]
     elif condition == "random":
+        rng = keyed_generator(seed, Purpose.RANDOM_TOKENS, category, step)
         chosen = _random_tokens(len(tokens), tokenizer, rng)
     else:
         filler = tokenizer(" ".join(unrelated), add_special_tokens=False)["input_ids"]
@@ -110,13 +113,16 @@ def _control(
 
 
 def _random_tokens(count: int, tokenizer: Any, rng: np.random.Generator) -> list[int]:
-    """Random ordinary tokens that survive being written as text."""
+    """Random ordinary tokens that survive being written as text, one behind the other."""
     special = set(tokenizer.all_special_ids)
     chosen: list[int] = []
     while len(chosen) < count:
         token = int(rng.integers(len(tokenizer)))
-        written = tokenizer.decode([token])
-        again = tokenizer(written, add_special_tokens=False)["input_ids"]
-        if token not in special and written.strip() and again == [token]:
-            chosen.append(token)
+        if token in special or not tokenizer.decode([token]).strip():
+            continue
+        # Beside its neighbours a token may be read as others: the prefix would change its length.
+        longer = [*chosen, token]
+        written = tokenizer.decode(longer).strip()
+        if tokenizer(written, add_special_tokens=False)["input_ids"] == longer:
+            chosen = longer
     return chosen

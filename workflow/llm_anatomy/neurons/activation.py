@@ -24,7 +24,7 @@ from llm_anatomy.model.run.batching import text_batches
 from llm_anatomy.model.run.hooks import hooked
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.sample import DecodedTokens, matrices_of, neurons_of
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import ACTIVATION
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def sample_texts(
     Raises:
         UserError: No sampled text has three tokens or more.
     """
-    chosen = seeded_generator(seed).permutation(len(texts))[: settings.texts]
+    order = keyed_generator(seed, Purpose.ACTIVATION_TEXTS).permutation(len(texts))
+    chosen = order[: settings.texts]
     encoded = tokenizer([texts[index] for index in sorted(chosen)])["input_ids"]
     used = [ids[: settings.max_tokens] for ids in encoded if min(len(ids), settings.max_tokens) > 2]
     logger.info("%d texts, %d used, %d too short", len(chosen), len(used), len(chosen) - len(used))

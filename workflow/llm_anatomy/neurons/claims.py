@@ -14,7 +14,9 @@ from llm_anatomy.neurons.statements import (
     FAST_MAP,
     SAME_TOKEN,
 )
+from llm_anatomy.statistics.evidence import LEAST_RISE
 from llm_anatomy.statistics.intervals import wilson_interval
+from llm_anatomy.tables.claims import enough
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.neurons import AGREEMENT, CLAMPING, CONCEPTS, FAVOURITE, SIGN_TESTS
 
@@ -123,17 +125,37 @@ def clamp_claim(clamping: pd.DataFrame, concept: str, prompt: str, model: str) -
     largest = swept.groupby("role")["probability"].max() / clean
     clamps = swept[swept["role"] == "concept"]
     best = clamps.sort_values("probability").iloc[-1]
+    works = bool(largest["concept"] >= DOUBLED and largest["concept"] > largest["control"])
+    rise = float(best["probability"] - clean)
+    note = (
+        f"After “{prompt}”: {clean:.3g} clean, {best['probability']:.3g} with layer "
+        f"{best['layer']}, neuron {best['neuron']} at {best['value']:g} ({best['operation']}, site "
+        f"{best['site']}, {best['positions']} positions). Best swept value; a random neuron of the "
+        f"layer reaches {largest['control']:.3g} times. Holds if it at least doubles, rises by "
+        f"{LEAST_RISE:g} or more, and beats the control. The paper does not name tensor, value or "
+        "prompt."
+    )
+    if works and rise < LEAST_RISE and enough(len(clamps), claim.least):
+        why = (
+            f"the probability rises by {rise:.2g}, less than the {LEAST_RISE:g} that a doubling "
+            "needs to say something; the key neurons.clamping.targets names prompts after which "
+            "the concept can follow"
+        )
+        return claim.untested(
+            model,
+            prompt,
+            why=why,
+            evidence=len(clamps),
+            note=note,
+            measured_value=float(largest["concept"]),
+        )
     return claim.judged(
         model,
         prompt,
         evidence=len(clamps),
         measured_value=float(largest["concept"]),
-        holds=bool(largest["concept"] >= DOUBLED and largest["concept"] > largest["control"]),
-        note=f"After “{prompt}”: {clean:.3g} clean, {best['probability']:.3g} with layer "
-        f"{best['layer']}, neuron {best['neuron']} at {best['value']:g} ({best['operation']}, site "
-        f"{best['site']}, {best['positions']} positions). Best swept value; a random neuron of the "
-        f"layer reaches {largest['control']:.3g} times. Holds if it at least doubles and beats "
-        "the control. The paper does not name tensor, value or prompt.",
+        holds=works,
+        note=note,
     )
 
 

@@ -8,7 +8,7 @@ vanishes where act(W_gate x) is near 0; a clamp of `activation` does not.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.projection import Projection
 from llm_anatomy.model.run.hooks import hooked
+from llm_anatomy.model.run.logprobs import top_tokens
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Clamp:
     neurons: Int[Tensor, " rows"]
     values: Float[Tensor, " rows"]
     mask: Bool[Tensor, "rows tokens"]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return len(self.neurons)
+
+    def applied(self, decoder: Decoder) -> AbstractContextManager[None]:
+        """See `clamped`."""
+        return clamped(decoder, self)
 
 
 def sites_of(decoder: Decoder, sites: list[Site]) -> list[Site]:
@@ -143,13 +153,13 @@ def summarise(
     chances = logprobs.exp()
     best = float(logprobs[concept].max())
     together = float(logprobs[concept].logsumexp(0))
-    tops = logprobs.topk(min(top, len(logprobs)))
+    (tops,) = top_tokens(logprobs[None], min(top, len(logprobs)))
     return {
         "probability": float(chances[concept].sum()),
         "logprob": together,
         "rank": int((logprobs > best).sum()) + 1,
         "token_probability": float(chances[concept[0]]),
         "kl": float(kl_from(clean, logprobs[None])[0]),
-        "top_ids": tops.indices.tolist(),
-        "top_probabilities": tops.values.exp().tolist(),
+        "top_ids": tops.tolist(),
+        "top_probabilities": chances[tops].tolist(),
     }

@@ -83,10 +83,10 @@ def compare_models(
     names = (a.folder.parent.name, b.folder.parent.name)
     check_comparable(a, b, names)
     mappers = {"own": Mapper(b, decoding, device)}
-    same_head = torch.equal(a.head, b.head)
+    same_head = torch.equal(a.tokens, b.tokens) and torch.equal(a.head, b.head)
     logger.info("heads are %s", "equal" if same_head else "different")
     if "first" in settings.heads and not same_head:
-        mappers["first"] = Mapper(b, decoding, device, head=a.head)
+        mappers["first"] = Mapper(b, decoding, device, head_of=a)
     vocabulary = Vocabulary(a.folder)
     tokens_a = top_tokens(vocabulary_a, decoding.top_k)
     matrices = a.present(settings.matrices)

@@ -8,7 +8,7 @@ import pandas as pd
 from llm_anatomy.config.neurons import Concept, Neuron
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.vocabulary import Vocabulary
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 @dataclass(frozen=True)
@@ -88,5 +88,6 @@ def control_neurons(layer: int, neuron: int, n_neurons: int, count: int, seed: i
         raise UserError(
             f"neurons.favourite.controls is {count}, but layer {layer} has only {n_neurons} neurons"
         )
-    others = seeded_generator(seed, layer, neuron).permutation(n_neurons)
+    generator = keyed_generator(seed, Purpose.CONTROL_NEURONS, layer, neuron)
+    others = generator.permutation(n_neurons)
     return [int(other) for other in others if other != neuron][:count]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -28,6 +29,7 @@ from llm_anatomy.neurons.clamping import Clamp, check_neuron, clamped, positions
 from llm_anatomy.neurons.concepts import ConceptIndex, control_neurons
 from llm_anatomy.neurons.runner import PromptRunner
 from llm_anatomy.progress import track
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import FAVOURITE
 
 logger = logging.getLogger(__name__)
@@ -40,12 +42,12 @@ class Trial:
     Attributes:
         neuron: Neuron to clamp.
         value: Value to set it to; None leaves the row clean.
-        seed: Seed of its sampling; None for greedy decoding.
+        draw: What its sampling is drawn for: seed, question and number; None for greedy decoding.
     """
 
     neuron: int
     value: float | None
-    seed: int | None
+    draw: tuple[int, str, int] | None
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,11 @@ def ask_favourites(
     conditions += [("control", control, value) for control in controls for value in clamps]
     samples = range(settings.seeds + 1)
     rows: list[dict[str, Any]] = []
-    questions = track(enumerate(prompts.items()), len(prompts), "questions", "ask_favourites")
-    for number, (question, prompt) in questions:
+    questions = track(prompts.items(), len(prompts), "questions", "ask_favourites")
+    for question, prompt in questions:
         trials = [
-            Trial(n, value, None if s == 0 else _sample_seed(seed, number, s))
+            # The same for every condition, so that conditions differ by the clamp alone.
+            Trial(n, value, None if s == 0 else (seed, question, s))
             for _, n, value in conditions
             for s in samples
         ]
@@ -158,11 +161,6 @@ def ask_favourites(
                 }
             )
     return FAVOURITE.frame(rows), direction
-
-
-def _sample_seed(seed: int, question: int, sample: int) -> int:
-    """The same for every condition, so that conditions differ by the clamp alone."""
-    return (seed * 1_000_003 + question * 1009 + sample) % (1 << 63)
 
 
 def prefilled_logprobs(
@@ -208,10 +206,7 @@ def clamped_answers(
     generation: ClampedGeneration,
 ) -> list[list[int]]:
     """Answers to one prompt, one per trial, each without its end token."""
-    generators = [
-        None if trial.seed is None else torch.Generator().manual_seed(trial.seed)
-        for trial in trials
-    ]
+    generators = [None if trial.draw is None else _sampling(*trial.draw) for trial in trials]
     run = CachedRun(decoder, torch.ones(len(trials), len(prompt), device=decoder.device).bool())
 
     def choose(logits: Float[Tensor, "trials vocab"]) -> Int[Tensor, " trials"]:
@@ -232,13 +227,17 @@ def clamped_answers(
     return until_end(tokens, generation.ends)
 
 
+def _sampling(seed: int, question: str, number: int) -> np.random.Generator:
+    return keyed_generator(seed, Purpose.SAMPLED_ANSWERS, question, number)
+
+
 def _next_token(
-    logits: Float[Tensor, " vocab"], generator: torch.Generator | None, temperature: float
+    logits: Float[Tensor, " vocab"], generator: np.random.Generator | None, temperature: float
 ) -> int:
     if generator is None:
         return int(most_likely(logits[None])[0])
-    chances = (logits / temperature).softmax(-1)
-    return int(torch.multinomial(chances, 1, generator=generator))
+    chances = (logits / temperature).softmax(-1).numpy()
+    return int(generator.choice(len(chances), p=chances))
 
 
 @torch.no_grad()

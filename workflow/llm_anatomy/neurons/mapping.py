@@ -1,7 +1,8 @@
 """The vocabulary map: every neuron of a layer's matrices as tokens, in table form."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,7 +30,7 @@ class Mapper:
         weights: The model's files.
         settings: What to decode, and how.
         device: Where to compute.
-        head: Another model's LM head to decode with; its own when left out.
+        head_of: Another model, with whose LM head to decode; its own when left out.
 
     Memory: the head, one layer's matrix and one buffer of logits, whatever the number of layers.
 
@@ -42,12 +43,13 @@ class Mapper:
         weights: ModelWeights,
         settings: VocabularyMap,
         device: str,
-        head: Float[Tensor, "vocab d_model"] | None = None,
+        head_of: ModelWeights | None = None,
     ) -> None:
         self.weights, self.settings = weights, settings
         self.device = device
-        chosen = weights.head if head is None else head
-        head = normalise_head(chosen.to(self.device).float(), settings.normalisation)
+        decoding = head_of or weights
+        self.tokens = decoding.tokens.to(device)
+        head = normalise_head(decoding.head.to(device).float(), settings.normalisation)
         if settings.top_k > len(head):
             raise UserError(
                 f"neurons.map.top_k is {settings.top_k}, but the model's head has only "
@@ -55,9 +57,15 @@ class Mapper:
             )
         self.decoder = HeadDecoder(head, settings.top_k, screen=settings.screen == "bfloat16")
 
-    def decode(self, layer: int, matrix: Matrix) -> Decoded:
-        """Both ends of every neuron of one matrix of one layer."""
-        return self.decoder.decode(self._vectors(layer, matrix))
+    def decode(self, layer: int, matrix: Matrix, neurons: Sequence[int] | None = None) -> Decoded:
+        """Both ends of every neuron of one matrix of one layer, or of some of them."""
+        vectors = self._vectors(layer, matrix)
+        decoded = self.decoder.decode(vectors if neurons is None else vectors[list(neurons)])
+        return replace(
+            decoded,
+            positive=replace(decoded.positive, ids=self.tokens[decoded.positive.ids]),
+            negative=replace(decoded.negative, ids=self.tokens[decoded.negative.ids]),
+        )
 
     def _vectors(self, layer: int, matrix: Matrix) -> Float[Tensor, "neurons d_model"]:
         vectors = self.weights.vectors(layer, matrix).to(self.device).float()

@@ -5,7 +5,8 @@ and the blocks above are called again: a clamp in the last layers costs a fracti
 """
 
 import logging
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,9 +17,24 @@ from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.logprobs import token_log_probability
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
-from llm_anatomy.neurons.clamping import Clamp, clamped
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A change to the model from one layer on, another one in every row of a batch."""
+
+    @property
+    def layer(self) -> int:
+        """The first layer that is changed."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+
+    def applied(self, decoder: Decoder) -> AbstractContextManager[None]:
+        """Run the model with the change in place."""
 
 
 class PromptRunner:
@@ -42,7 +58,7 @@ class PromptRunner:
 
     @torch.no_grad()
     def next_logprobs(
-        self, prompt: list[int], clamp: Clamp | None = None
+        self, prompt: list[int], clamp: Intervention | None = None
     ) -> Float[Tensor, "rows vocab"]:
         """Log-probabilities of the next token, float64: one row, or one per row of the clamp."""
         normed = self._normed(prompt, clamp)[:, -1]
@@ -50,7 +66,7 @@ class PromptRunner:
 
     @torch.no_grad()
     def token_logprobs(
-        self, prompt: list[int], clamp: Clamp | None = None
+        self, prompt: list[int], clamp: Intervention | None = None
     ) -> Float[Tensor, "rows predicted"]:
         """Log-probability of every token but the first, given those before it, float64."""
         unembed = unembedding_of(self.decoder).unembed
@@ -67,21 +83,21 @@ class PromptRunner:
         return unembedding_of(self.decoder).unembed(self._normed(prompt, None)[0]).cpu()
 
     def _normed(
-        self, prompt: list[int], clamp: Clamp | None
+        self, prompt: list[int], clamp: Intervention | None
     ) -> Float[Tensor, "rows tokens d_model"]:
         """States after the final norm."""
         normed: Tensor
         if self.replay is None:
-            rows = 1 if clamp is None else len(clamp.neurons)
+            rows = 1 if clamp is None else clamp.rows
             ids = torch.tensor(prompt, device=self.decoder.device).expand(rows, -1)
-            with clamped(self.decoder, clamp) if clamp is not None else nullcontext():
+            with clamp.applied(self.decoder) if clamp is not None else nullcontext():
                 normed = self.decoder.body(input_ids=ids, use_cache=False)[0]
             return normed
         states = self._clean_states(self.replay, prompt)
         state = states[-1]
         if clamp is not None:
-            state = states[clamp.layer].expand(len(clamp.neurons), -1, -1)
-            with clamped(self.decoder, clamp):
+            state = states[clamp.layer].expand(clamp.rows, -1, -1)
+            with clamp.applied(self.decoder):
                 state, _ = self.replay.block(clamp.layer, state)
             for layer in range(clamp.layer + 1, self.decoder.n_layers):
                 state, _ = self.replay.block(layer, state)

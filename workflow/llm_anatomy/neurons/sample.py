@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 # Layer, matrix, neuron and sign -> decoded tokens, most probable first.
 DecodedTokens: TypeAlias = Mapping[tuple[int, str, int, int], list[int]]
@@ -16,7 +16,8 @@ ReadPieces: TypeAlias = Callable[[Sequence[str]], Iterable[pa.Table]]
 
 def sample_neurons(n_neurons: int, count: int, seed: int, layer: int) -> list[int]:
     """A seeded sample of a layer's neurons, in order."""
-    chosen = seeded_generator(seed, layer).permutation(n_neurons)[:count]
+    generator = keyed_generator(seed, Purpose.SAMPLED_NEURONS, layer)
+    chosen = generator.permutation(n_neurons)[:count]
     return sorted(int(neuron) for neuron in chosen)
 
 

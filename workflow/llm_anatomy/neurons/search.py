@@ -31,7 +31,7 @@ from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.concepts import concept_tokens, spellings
 from llm_anatomy.neurons.weights import ModelWeights, normalise_head, normalise_vectors
 from llm_anatomy.progress import track
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import CONCEPT_TOKENS, CONCEPTS
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ def find_concepts(
     tokens = [concept_tokens(vocabulary, concept) for concept in search.concepts]
     excluded = [token for own in tokens for token in own]
     reference = reference_words(vocabulary, excluded, search.reference_tokens, seed)
+    places = [weights.places(ids) for ids in tokens]
     matrices = weights.present(decoding.matrices)
 
     def vectors(layer: int, matrix: Matrix) -> Float[Tensor, "neurons d_model"]:
@@ -102,10 +103,11 @@ def find_concepts(
             yield NeuronVectors(layer, matrix, vectors(layer, matrix))
 
     considered = CONSIDERED * search.neurons
-    ranked = rank_neurons(every(), head, tokens, reference, search.neighbours, considered)
+    others = weights.places(reference)
+    ranked = rank_neurons(every(), head, places, others, search.neighbours, considered)
     rows = []
     for concept, ids, neurons, chosen in zip(
-        search.concepts, tokens, ranked, vectors_of(ranked, vectors), strict=True
+        search.concepts, places, ranked, vectors_of(ranked, vectors), strict=True
     ):
         best = best_ranks(head, chosen, [row["sign"] for row in neurons], ids)
         first = with_the_concept_first(best, search.token_rank)[: search.neurons]
@@ -116,11 +118,13 @@ def find_concepts(
                 len(neurons),
                 search.token_rank,
             )
-        signs, nearest = ([neurons[i][key] for i in first] for key in ("sign", "token_id"))
+        signs, nearest = ([neurons[i][key] for i in first] for key in ("sign", "nearest"))
         placed = place_tokens(head, chosen[first], signs, nearest)
         for rank, (index, place) in enumerate(zip(first, placed, strict=True), 1):
-            token = {"token": vocabulary.text(neurons[index]["token_id"]), "best_rank": best[index]}
-            rows.append({"concept": concept.name, "rank": rank} | neurons[index] | token | place)
+            row: dict[str, Any] = {"concept": concept.name, "rank": rank} | neurons[index] | place
+            token = int(weights.tokens[int(row.pop("nearest"))])
+            text = vocabulary.text(token)
+            rows.append(row | {"token_id": token, "token": text, "best_rank": best[index]})
     return ConceptNeurons(CONCEPTS.frame(rows), _spellings(vocabulary, search), len(reference))
 
 
@@ -170,7 +174,10 @@ def reference_words(
         # A vocabulary without words (bytes, characters): any token serves.
         words = [t for t, text in enumerate(vocabulary.texts) if text and t not in excluded]
         fragments = []
-    samples = ((words, seeded_generator(seed)), (fragments, seeded_generator(seed, 1)))
+    samples = (
+        (words, keyed_generator(seed, Purpose.REFERENCE_WORDS)),
+        (fragments, keyed_generator(seed, Purpose.REFERENCE_FRAGMENTS)),
+    )
     return sorted(
         tokens[index]
         for tokens, generator in samples
@@ -210,14 +217,15 @@ def rank_neurons(
     Args:
         matrices: The vectors to search, as decoded.
         head: The LM head, float32.
-        concepts: Token ids of every concept.
-        reference: Token ids of the reference words.
+        concepts: Rows of the head of every concept.
+        reference: Rows of the head of the reference words.
         neighbours: k of the hubness.
         count: Neurons to keep per concept.
 
     Returns:
         Per concept, rows of `neurons/concepts` without its names and without what needs the
-        neuron's whole distribution, most specific first; ties by layer, neuron, matrix, sign.
+        neuron's whole distribution, and the `nearest` row of the head, most specific first; ties
+        by layer, neuron, matrix, sign.
     """
     reference_rows = normalize(head[list(reference)], dim=1)
     rows: list[list[dict[str, Any]]] = [[] for _ in concepts]
@@ -240,7 +248,7 @@ def rank_neurons(
                         "specificity": float(specificity[n]),
                         "cosine": float(best[n]),
                         "hubness": float(hub[n]),
-                        "token_id": ids[int(which[n])],
+                        "nearest": ids[int(which[n])],
                     }
                     for n in top.tolist()
                 ]
@@ -264,7 +272,7 @@ def best_ranks(
         head: The LM head.
         vectors: As decoded.
         signs: Which pole of each vector.
-        tokens: Tokens of one concept.
+        tokens: Rows of the head of one concept.
     """
     logits = (
         head
@@ -295,7 +303,7 @@ def place_tokens(
         head: The LM head.
         vectors: As decoded.
         signs: Which pole of each vector.
-        tokens: The token of each vector.
+        tokens: The row of the head of each vector's token.
     """
     # One multiply for all: the head is widened once.
     every = head.double() @ vectors.double().T

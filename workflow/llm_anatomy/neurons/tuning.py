@@ -19,7 +19,7 @@ from llm_anatomy.neurons.fitting import (
     layers_that_fit,
 )
 from llm_anatomy.progress import track
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.neurons import TRAINING
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def learning_rate(step: int, settings: FineTune) -> float:
 
 def split_held(rows: Sequence[list[int]], seed: int) -> tuple[list[list[int]], list[list[int]]]:
     """A seeded shuffle of the texts, and some kept out of training."""
-    order = seeded_generator(seed).permutation(len(rows))
+    order = keyed_generator(seed, Purpose.TUNING_TEXTS).permutation(len(rows))
     shuffled = [rows[index] for index in order]
     held = min(MAX_HELD, max(1, round(HELD_SHARE * len(rows))))
     return shuffled[held:], shuffled[:held]

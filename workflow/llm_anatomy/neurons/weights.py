@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -39,7 +39,7 @@ class ModelWeights:
                 f"{description} is missing; it is made by the rule prepare_model; remake it with: "
                 f"{remake_command('prepare_model', description)}"
             )
-        self.architecture: dict[str, Any] = json.loads(description.read_text())
+        self.architecture: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
         self.files = tensor_files(self.folder)
 
     @property
@@ -87,7 +87,9 @@ class ModelWeights:
 
     @cached_property
     def head(self) -> Float[Tensor, "vocab d_model"]:
-        """The LM head U up to its last row with a token, tied to the embedding or not; as stored.
+        """Rows of the LM head U that have a token, tied to the embedding or not; as stored.
+
+        One for each of `tokens`.
 
         Raises:
             UserError: The tensor is missing, damaged, or of another width.
@@ -95,7 +97,21 @@ class ModelWeights:
         part = self.architecture["head"]
         head = self._projection(part)
         self._check_width(part["tensor"], head)
-        return head[: self.architecture["token_rows"]]
+        rows = self.architecture["token_rows"]
+        # Without gaps a view, and no copy.
+        return head[self.tokens] if self.architecture["tokenless"] else head[:rows]
+
+    @cached_property
+    def tokens(self) -> Int[Tensor, " vocab"]:
+        """Ids of the tokens whose rows `head` has, growing."""
+        known = torch.ones(self.architecture["token_rows"], dtype=torch.bool)
+        known[self.architecture["tokenless"]] = False
+        return known.nonzero()[:, 0]
+
+    def places(self, tokens: Sequence[int]) -> list[int]:
+        """Rows of `head` of some tokens."""
+        places: list[int] = torch.searchsorted(self.tokens, torch.tensor(tokens)).tolist()
+        return places
 
     def gain(self, norm: dict[str, Any] | None) -> Float[Tensor, " d_model"]:
         """Gain of a norm of the architecture description; ones where there is none."""

@@ -90,7 +90,7 @@ def cases_for(
                 cases[row["example_id"]],
                 donor=Donor(
                     row["donor_id"],
-                    cases[row["donor_id"]].answer,
+                    _answers(row, "donor_"),
                     tuple(int(token) for token in row["donor_tokens"]),
                     tuple(int(position) for position in row["donor_positions"]),
                     int(row["start"]),
@@ -163,6 +163,13 @@ def _case(row: dict[Hashable, Any]) -> SweepCase:
     """One row of the table `patching/examples`."""
     start, end = row["span_start"], row["span_end"]
     span = None if pd.isna(start) else (int(start), int(end))
-    first_tokens = frozenset(int(token) for token in row["first_tokens"])
-    answer = AcceptedAnswers(tuple(row["answers"]), int(row["gold_token"]), first_tokens)
-    return SweepCase(row["example_id"], tuple(int(token) for token in row["tokens"]), span, answer)
+    tokens = tuple(int(token) for token in row["tokens"])
+    return SweepCase(row["example_id"], tokens, span, _answers(row))
+
+
+def _answers(row: dict[Hashable, Any], of: str = "") -> AcceptedAnswers:
+    return AcceptedAnswers(
+        tuple(row[f"{of}answers"]),
+        int(row[f"{of}gold_token"]),
+        frozenset(int(token) for token in row[f"{of}first_tokens"]),
+    )

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
-# The identity of one random draw: (layer k, absolute position, example id) -> generator.
-Draw = Callable[[int, int, str], np.random.Generator]
+PURPOSES = {"noise": Purpose.NOISE, "shuffle": Purpose.SHUFFLE, "angle": Purpose.ANGLE}
 
 
 def rescale(
@@ -94,19 +93,21 @@ class RandomEdit:
 
     Attributes:
         kind: `noise`, `shuffle` or `angle`.
-        seed: Which of several independent draws.
+        seed: The configuration's seed.
         examples: Example id of each row; one shared name for all makes them share the noise.
         positions: Which previous positions are replaced.
         degrees: The angle, for `angle`.
         step: Decoding step, where noise is drawn anew at each; else 0.
+        number: Which of several independent draws, from 0.
     """
 
     kind: str
-    seed: str | int
+    seed: int
     examples: tuple[str, ...]
     positions: Positions
     degrees: float = 90.0
     step: int = 0
+    number: int = 0
 
     def __call__(
         self, layer: int, states: Float[Tensor, "rows tokens d_model"], first: int
@@ -143,9 +144,8 @@ class RandomEdit:
         return turn(states, draws, self.degrees)
 
     def _draw(self, layer: int, position: int, example: str, d_model: int) -> np.ndarray:
-        generator = keyed_generator(
-            self.seed, self.kind, layer, example, self.step, position=position
-        )
+        key = (self.number, layer, example, self.step)
+        generator = keyed_generator(self.seed, PURPOSES[self.kind], *key, position=position)
         if self.kind == "shuffle":
             return generator.permutation(d_model)
         return generator.standard_normal(d_model, dtype=np.float32)

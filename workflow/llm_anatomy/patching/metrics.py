@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from llm_anatomy.patching.prompts import TaskExample
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -93,7 +93,7 @@ def word_floors(examples: Sequence[TaskExample], seed: int) -> list[tuple[str, s
     scores = []
     for example in examples:
         words, reference = example.item.source.split(), example.item.answers[0]
-        generator = keyed_generator(seed, "random_words", example.item.example_id)
+        generator = keyed_generator(seed, Purpose.RANDOM_WORDS, example.item.example_id)
         chosen = generator.choice(words, size=min(len(words), len(reference.split())))
         scores.append(rouge(" ".join(chosen), reference))
     return [
@@ -104,6 +104,6 @@ def word_floors(examples: Sequence[TaskExample], seed: int) -> list[tuple[str, s
 def _random_span(example: TaskExample, seed: int) -> str:
     words = example.item.source.split()
     length = min(len(words), len(example.item.answers[0].split()))
-    generator = keyed_generator(seed, "random_span", example.item.example_id)
+    generator = keyed_generator(seed, Purpose.RANDOM_SPAN, example.item.example_id)
     first = int(generator.integers(len(words) - length + 1))
     return " ".join(words[first : first + length])

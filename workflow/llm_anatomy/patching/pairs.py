@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llm_anatomy.config.base import Unequal
 from llm_anatomy.config.patching import Donors, RelationTask
+from llm_anatomy.model.run.alignment import align
 from llm_anatomy.patching.prompts import TaskExample, tokenise
 from llm_anatomy.patching.tasks import SetAside, donor_text
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 @dataclass(frozen=True)
@@ -40,47 +42,30 @@ class SwitchPair:
     alignment: str
 
 
-def align(
-    target: tuple[int, int], donor: tuple[int, int], unequal: str
-) -> tuple[int, tuple[int, ...], str] | None:
-    """Align two spans from the right.
-
-    Args:
-        target: First and one past the last position of the target's subject.
-        donor: The same of the donor's subject.
-        unequal: Policy for spans of different length.
-
-    Returns:
-        First switched position, donor position for each switched position, and the alignment; None
-        when the policy sets the pair aside.
-    """
-    length, given = target[1] - target[0], donor[1] - donor[0]
-    if length == given:
-        return target[0], tuple(range(*donor)), "equal"
-    if unequal == "skip_pair":
-        return None
-    if unequal == "last_token":
-        return target[1] - 1, (donor[1] - 1,), unequal
-    aligned = range(donor[1] - length, donor[1])
-    return target[0], tuple(max(position, donor[0]) for position in aligned), unequal
-
-
 def make_pairs(
     tokenizer: Any, task: RelationTask, examples: Sequence[TaskExample], seed: int
 ) -> tuple[list[SwitchPair], list[SetAside]]:
     """The switches of a relation task, and the examples without one.
 
-    A donor's accepted answers never begin like the target's, so that following the donor and
-    keeping the original exclude each other.
+    The donor is the counterfactual that the data name, else another example. A donor's answers
+    never begin like the target's, so that following the donor and keeping the original exclude
+    each other.
     """
     donors, aside = _donor_prompts(tokenizer, task, examples)
-    order = keyed_generator(seed, "pairs", task.name).permutation(len(examples))
+    order = keyed_generator(seed, Purpose.DONORS, task.name).permutation(len(examples))
     cycle = [examples[index] for index in order]
     pairs: list[SwitchPair] = []
     for place, target in enumerate(cycle):
         if target.item.example_id not in donors:
             continue
         assert target.span is not None
+        if target.counterfactual is not None:
+            made = _own_pair(target, task.donors.unequal)
+            if isinstance(made, SwitchPair):
+                pairs.append(made)
+            else:
+                aside.append(made)
+            continue
         partners = [
             donor
             for donor in cycle[place + 1 :] + cycle[:place]
@@ -94,21 +79,50 @@ def make_pairs(
             prompt = donors[donor.item.example_id]
             aligned = align(target.span, prompt.span, task.donors.unequal)
             if aligned is None:
-                aside.append(
-                    _aside(
-                        target,
-                        "unequal_spans",
-                        f"its subject has {target.span[1] - target.span[0]} tokens, that of its "
-                        f"donor '{donor.item.subject}' {prompt.span[1] - prompt.span[0]}",
-                    )
-                )
+                aside.append(_unequal(target, donor, prompt.span))
             else:
                 pairs.append(SwitchPair(target, donor, prompt, *aligned))
     place_of = {example.item.example_id: place for place, example in enumerate(examples)}
+    # A counterfactual is the only donor of its example, and no example itself.
     pairs.sort(
-        key=lambda p: (place_of[p.target.item.example_id], place_of[p.donor.item.example_id])
+        key=lambda p: (
+            place_of[p.target.item.example_id],
+            place_of.get(p.donor.item.example_id, 0),
+        )
     )
     return pairs, aside
+
+
+def _own_pair(target: TaskExample, unequal: Unequal) -> SwitchPair | SetAside:
+    """The switch with the counterfactual that the data name, or why there is none."""
+    donor = target.counterfactual
+    assert donor is not None
+    assert target.span is not None
+    if isinstance(donor, SetAside):
+        return _aside(target, "no_donor", f"its counterfactual cannot be used: {donor.reason}")
+    if set(donor.first_tokens) & set(target.first_tokens):
+        return _aside(target, "no_donor", "its counterfactual's answer begins like its own")
+    if donor.span is None:
+        return _aside(
+            target,
+            "no_donor",
+            "its counterfactual differs in more than the subject, whose place is then not known",
+        )
+    aligned = align(target.span, donor.span, unequal)
+    if aligned is None:
+        return _unequal(target, donor, donor.span)
+    prompt = DonorPrompt(donor.item.prompt, donor.tokens, donor.span)
+    return SwitchPair(target, donor, prompt, *aligned)
+
+
+def _unequal(target: TaskExample, donor: TaskExample, span: tuple[int, int]) -> SetAside:
+    assert target.span is not None
+    return _aside(
+        target,
+        "unequal_spans",
+        f"its subject has {target.span[1] - target.span[0]} tokens, that of its donor "
+        f"'{donor.item.subject}' {span[1] - span[0]}",
+    )
 
 
 def _choose(

@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
 from llm_anatomy.patching.tasks import SetAside, TaskItem
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.statistics.sampling import sample_rows
 
 
@@ -21,6 +21,7 @@ class TaskExample:
         gold_token: First token of the canonical answer.
         first_tokens: First tokens of every accepted answer.
         answer_tokens: Tokens of the canonical answer.
+        counterfactual: The prompt that the data hold it against, or why that cannot be used.
     """
 
     item: TaskItem
@@ -29,6 +30,7 @@ class TaskExample:
     gold_token: int
     first_tokens: tuple[int, ...]
     answer_tokens: int
+    counterfactual: "TaskExample | SetAside | None" = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,11 @@ def make_example(tokenizer: Any, item: TaskItem, limits: Limits) -> TaskExample 
     # the whole answer counts: its beginning may be a lone letter, such as the S of Sofia.
     joined = (answer_tokens(tokenizer, item.prompt, tokens, a, "") for a in item.answers)
     firsts |= {ids[0] for ids in joined if len(ids) == 1}
-    return TaskExample(item, tokens, span, gold[0], tuple(sorted(firsts)), len(gold))
+    other = item.counterfactual
+    counterfactual = None if other is None else make_example(tokenizer, other, limits)
+    return TaskExample(
+        item, tokens, span, gold[0], tuple(sorted(firsts)), len(gold), counterfactual
+    )
 
 
 def sample(
@@ -113,7 +119,7 @@ def sample(
     """A keyed random sample, in the source's order; subjects in `keep` are always in it."""
     always = {subject.casefold() for subject in keep}
     wanted = [(example.item.subject or "").casefold() in always for example in examples]
-    order = keyed_generator(seed, "sample", task).permutation(len(examples))
+    order = keyed_generator(seed, Purpose.PATCHING_SAMPLE, task).permutation(len(examples))
     chosen = set(sample_rows(order, wanted, count))
     left = [
         SetAside(

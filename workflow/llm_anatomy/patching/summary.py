@@ -12,7 +12,7 @@ from numpy import ndarray
 from llm_anatomy.config.patching import CONTROL, PatchingSummary
 from llm_anatomy.patching.metrics import ROUGE
 from llm_anatomy.statistics.intervals import percentile_interval, wilson_interval
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.patching import CURVES, DEPTHS
 
 # Scores with a clean baseline that a manipulation can only lower or keep.
@@ -157,7 +157,7 @@ class Bootstrap:
     """Resamples of examples: weights of every example in every resample."""
 
     def __init__(self, examples: int, settings: PatchingSummary, seed: int) -> None:
-        generator = keyed_generator(seed, "bootstrap", examples)
+        generator = keyed_generator(seed, Purpose.PATCHING_CURVES, examples)
         shares = np.full(examples, 1 / examples)
         self.weights = generator.multinomial(examples, shares, size=settings.resamples) / examples
         self.confidence = settings.confidence

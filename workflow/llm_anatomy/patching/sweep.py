@@ -314,7 +314,8 @@ class Engine:
         examples = tuple(SHARED_NOISE if manipulation.shared else c.example_id for c in rows)
         return RandomEdit(
             kind=manipulation.kind,
-            seed=f"{self.seed}/{variant.seed}",
+            seed=self.seed,
+            number=variant.seed,
             examples=examples,
             positions=positions_of(manipulation, rows[0]),
             degrees=90.0 if variant.strength is None else variant.strength,

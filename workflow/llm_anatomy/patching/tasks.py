@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_anatomy.config.patching import (
@@ -14,7 +14,7 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.config.templates import fill, place_of, without_end
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.random import keyed_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
     "add": ("+", lambda a, b: a + b),
@@ -41,6 +41,7 @@ class TaskItem:
             is not mentioned.
         source: Text that random answers are drawn from, for the chance floor.
         note: What happened to the text, such as a cut; None when nothing did.
+        counterfactual: The prompt that the data hold it against, as an item; None without one.
     """
 
     example_id: str
@@ -50,6 +51,7 @@ class TaskItem:
     subject_at: int | None = None
     source: str = ""
     note: str | None = None
+    counterfactual: "TaskItem | None" = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,27 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
         else:
             prompt = demonstrations + fill(task.prompt, subject=subject)
             at = len(demonstrations) + place_of(task.prompt, "subject", subject=subject)
-        items.items.append(TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None))
+        item = TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None)
+        # Rows made by hand need not say that they have none.
+        if record.get("counterfactual_prompt"):
+            other = demonstrations + without_end(record["counterfactual_prompt"])
+            item = replace(
+                item, counterfactual=_counterfactual(item, other, record["counterfactual_answer"])
+            )
+        items.items.append(item)
     return items
+
+
+def _counterfactual(item: TaskItem, prompt: str, answer: str) -> TaskItem:
+    """The prompt that an item is held against; its subject is what stands where the item's does."""
+    subject, at = None, None
+    if item.subject and item.subject_at is not None:
+        before = item.prompt[: item.subject_at]
+        behind = item.prompt[item.subject_at + len(item.subject) :]
+        middle = prompt.removeprefix(before).removesuffix(behind)
+        if middle and prompt == before + middle + behind:
+            subject, at = middle, len(before)
+    return TaskItem(f"{item.example_id} counterfactual", prompt, (answer,), subject, at)
 
 
 def donor_text(task: RelationTask, item: TaskItem) -> tuple[str, int | None]:
@@ -155,7 +176,7 @@ def arithmetic_items(task: ArithmeticTask, seed: int) -> TaskItems:
             f"patching.tasks: the task '{task.name}' has {len(pairs)} questions in its operand "
             f"ranges, too few for {task.shots} solved examples; widen `first` and `second`"
         )
-    order = keyed_generator(seed, "arithmetic", task.name).permutation(len(pairs))
+    order = keyed_generator(seed, Purpose.ARITHMETIC, task.name).permutation(len(pairs))
     ordered = [pairs[index] for index in order]
     questions = [fill(task.prompt, a=str(a), b=str(b), operator=symbol) for a, b in ordered]
     results = [str(compute(a, b)) for a, b in ordered]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import ALL_STUDIES
+from llm_anatomy.config.shipped import snakefile
 from llm_anatomy.errors import UserError
 from llm_anatomy.plan.resources import known_shape
 from llm_anatomy.plan.shape import Shape
@@ -34,13 +35,22 @@ def list_jobs(arguments: Sequence[str], done_too: bool = True) -> list[PlannedJo
     Raises:
         UserError: Snakemake refuses them; the sentence is its own.
     """
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor"]
-    command += ["--forceall"] if done_too else []
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return parse_jobs(dry_run_text([*(["--forceall"] if done_too else []), *arguments]))
+
+
+def dry_run_text(arguments: Sequence[str]) -> str:
+    """What Snakemake says that it would do; raises as `list_jobs`."""
+    command = [*snakemake_command(), "--dry-run", "--nocolor", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise UserError(lines[-1].removeprefix("Error: ") if lines else "snakemake failed")
-    return parse_jobs(done.stdout + done.stderr)
+    return done.stdout + done.stderr
+
+
+def snakemake_command() -> list[str]:
+    """How Snakemake is called on this workflow's rules, wherever they lie; options follow."""
+    return [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile())]
 
 
 def parse_jobs(text: str) -> list[PlannedJob]:
@@ -48,13 +58,15 @@ def parse_jobs(text: str) -> list[PlannedJob]:
 
     Every job's message is `rule: sentence wildcards`, as the Snakefile sets it.
     """
-    jobs = []
-    for rule, message in re.findall(r"^Job \d+: (\w+): (.*)$", text, re.MULTILINE):
-        if rule not in TARGETS:
-            wildcards = re.search(r"\w+=\S+$", message)
-            pairs = re.findall(r"(\w+)=([^,]*)", wildcards.group()) if wildcards else []
-            jobs.append(PlannedJob(rule, dict(pairs)))
-    return jobs
+    jobs = [job_of(message) for message in re.findall(r"^Job \d+: (\w+: .*)$", text, re.MULTILINE)]
+    return [job for job in jobs if job.rule not in TARGETS]
+
+
+def job_of(message: str) -> PlannedJob:
+    """The job behind its printed message: `rule: sentence wildcards`."""
+    wildcards = re.search(r"\w+=\S+$", message)
+    pairs = re.findall(r"(\w+)=([^,]*)", wildcards.group()) if wildcards else []
+    return PlannedJob(message.partition(":")[0], dict(pairs))
 
 
 def shape_of(source: ModelSource) -> Shape | None:

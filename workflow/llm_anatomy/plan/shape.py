@@ -63,8 +63,8 @@ def prepared_shape(model_folder: Path) -> Shape:
     Raises:
         FileNotFoundError: The model has not been prepared yet; `filename` is its provenance.
     """
-    record = json.loads((model_folder / "provenance.json").read_text())
-    architecture = json.loads((model_folder / "architecture.json").read_text())
+    record = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))
+    architecture = json.loads((model_folder / "architecture.json").read_text(encoding="utf-8"))
     sizes = tensor_shapes(model_folder / "weights")
     layers = architecture["layers"]
     widths = [_rows(layer["up"], sizes) for layer in layers if layer["up"]]

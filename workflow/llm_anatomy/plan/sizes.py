@@ -22,6 +22,7 @@ BUILTIN_ROWS = {
     "currencies": 174,
     "continents": 185,
     "months": 12,
+    "numbers": 19,
 }
 BUILTIN_TOKENS = {"harmful_responses": 90, "toxicity_types": 17, "domains": 68, "refusals": 90}
 # Of English and code, with the marks between the values of a column.

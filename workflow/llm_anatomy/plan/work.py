@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from llm_anatomy.plan import contexts
 from llm_anatomy.plan.job import Job
 from llm_anatomy.plan.needs import MB, Work
 from llm_anatomy.plan.sizes import ASSUMED_TOKENS
@@ -303,7 +304,7 @@ def _knock_out(job: Job) -> Work:
 
 
 def _units(job: Job) -> Work:
-    """Scores, curves and exchanged units; a curve has 22 rows of every fact."""
+    """Scores, curves and exchanged units."""
     units, shape = job.configuration.facts.units, job.model
     facts = min(_facts(job), units.max_facts or math.inf)
     kinds, methods = len(units.kinds), len(units.methods)
@@ -311,12 +312,18 @@ def _units(job: Job) -> Work:
     if "integrated_gradients" in units.methods:
         passes += facts / 2 * kinds * 3 * units.steps * shape.n_layers
     exchanged = units.exact_facts * kinds * (methods * units.exact_top + units.exact_sample)
-    # From a unit's layer on: half of the blocks on average.
-    rows = passes + exchanged / 2
-    vectors = passes + exchanged
     orders = kinds * methods * facts * shape.n_layers * shape.n_neurons
-    work = _forward(job, rows * PROMPT_TOKENS, vectors)
+    # From a unit's layer on: half of the blocks on average.
+    work = _forward(job, (passes + exchanged / 2) * PROMPT_TOKENS, passes + exchanged)
     return replace(work, held_mb=8 * orders / MB, output_mb=1)
+
+
+def _grids(job: Job) -> Work:
+    """Every layer restored at every position: half of the blocks of each run on average."""
+    grids, facts = job.configuration.facts.grids, _facts(job)
+    runs = min(facts, grids.max_facts or math.inf) * (grids.samples + 1)
+    rows = runs * len(grids.restored) * job.model.n_layers * PROMPT_TOKENS
+    return replace(_forward(job, rows * PROMPT_TOKENS / 2, rows), output_mb=1)
 
 
 # Rows of the vocabulary map that wait to be written (a row group), bytes of one of them, and of one
@@ -333,7 +340,7 @@ HELD_TOKENS = 60
 CALIBRATION_STEPS = 15
 TIMED_REPEATS = 1
 # Rows of a fact in a curve: ten shares kept and removed, the whole and the empty model.
-CURVE_ROWS = 22
+CURVE_ROWS = 20
 # What a classifier's folds take of any data set, and what a fact takes on any machine and model.
 LEARNING_MINUTES = 0.2
 FACT_MINUTES = 0.4 / 60
@@ -352,7 +359,15 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "check_geometry": _experiments,
     "map_neurons": _map,
     "join_neurons": _from_map,
+    "atlas_neurons": _from_map,
+    "atlas_contexts": _from_map,
+    "atlas_texts": _tokenise,
     "conclude_neurons": _draw_map,
+    "find_contexts": contexts.find_contexts,
+    "join_contexts": contexts.join_contexts,
+    "compare_contexts": contexts.compare_contexts,
+    "find_neighbours": contexts.find_neighbours,
+    "steer_directions": contexts.steer_directions,
     "find_concepts": _search,
     "clamp_neurons": _clamp,
     "validate_neurons": _validate,
@@ -362,6 +377,7 @@ WORK: dict[str, Callable[[Job], Work]] = {
     "trace_queries": _query,
     "knock_out": _knock_out,
     "attribute_units": _units,
+    "trace_states": _grids,
     "time_early_exit": _time,
     "read_case": _read_case,
 }
@@ -376,14 +392,18 @@ ON_DEVICE = frozenset(
         "check_geometry",
         "extract_activations",
         "find_concepts",
+        "find_contexts",
+        "find_neighbours",
         "fine_tune",
         "knock_out",
         "map_neurons",
         "read_case",
         "score_hub_classifier",
+        "steer_directions",
         "sweep_layers",
         "time_early_exit",
         "trace_queries",
+        "trace_states",
         "validate_neurons",
     }
 )

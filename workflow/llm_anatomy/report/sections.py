@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llm_anatomy.artefacts.remake import remake_command
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures.exhibit import DPI, Exhibit, StudyExhibits
+from llm_anatomy.figures.exhibit import DPI, Exhibit, StudyExhibits, figure_rule
 from llm_anatomy.report.shown import ShownTable, TableReader
 from llm_anatomy.report.studies import STUDIES, Study
 
@@ -63,14 +63,33 @@ class Section:
     items: tuple[Item, ...]
 
 
-def make_sections(exhibits: Sequence[StudyExhibits], reader: TableReader) -> list[Section]:
+def make_front(exhibits: StudyExhibits, reader: TableReader) -> tuple[Item, ...]:
+    """The figures of the first page, which are the report's first.
+
+    Raises:
+        UserError: As `make_sections`.
+    """
+    return tuple(
+        _item(exhibit, f"Figure {number}", exhibits, reader)
+        for number, exhibit in enumerate(exhibits.exhibits, 1)
+    )
+
+
+def make_sections(
+    exhibits: Sequence[StudyExhibits], reader: TableReader, figures: int = 0
+) -> list[Section]:
     """One section per study in reading order, figures and tables numbered through the report.
+
+    Args:
+        exhibits: Each study's.
+        reader: Reads the tables shown.
+        figures: How many figures stand before them.
 
     Raises:
         UserError: A figure or table is missing, damaged or newer than its exhibit.
     """
     by_name = {study.study: study for study in exhibits}
-    figures = tables = 0
+    tables = 0
     sections = []
     for study in STUDIES:
         if study.name not in by_name:
@@ -126,4 +145,4 @@ def _item(exhibit: Exhibit, label: str, shown: StudyExhibits, reader: TableReade
 
 
 def _remake(path: Path) -> str:
-    return f"remake it with: {remake_command(f'conclude_{path.parent.name}', path.parent)}"
+    return f"remake it with: {remake_command(figure_rule(path.parent), path.parent)}"

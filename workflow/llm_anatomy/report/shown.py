@@ -1,7 +1,7 @@
 """Tables as the report shows them: read again from Parquet, never retyped."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from llm_anatomy.artefacts.results import result_name
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures.exhibit import Exhibit
+from llm_anatomy.figures.exhibit import Beside, Exhibit
 from llm_anatomy.report.cells import Cell, column_kind, format_cell
 from llm_anatomy.tables.core import (
     TABLE_KEY,
@@ -104,16 +104,19 @@ class TableReader:
         """
         if exhibit.table is None:
             return None
+        for table in exhibit.tables:
+            record = self.record(table)
+            if record.content_sha256 != content_sha256.get(record.source):
+                raise UserError(
+                    f"{table} has changed since the figures were made from it; run the same "
+                    "command again so that they are made anew"
+                )
         record = self.record(exhibit.table)
-        if record.content_sha256 != content_sha256.get(record.source):
-            raise UserError(
-                f"{exhibit.table} has changed since the figures were made from it; run the same "
-                "command again so that they are made anew"
-            )
         if exhibit.rows == ():
             load = _load_expression(record.source, exhibit.columns, None, record.n_rows)
             return ShownTable(record.source, load, (), (), record.n_rows)
-        return self._part(exhibit.table, exhibit.columns, exhibit.rows)
+        shown = self._part(exhibit.table, exhibit.columns, exhibit.rows)
+        return shown if exhibit.beside is None else self._joined(shown, exhibit.beside)
 
     def record(self, path: Path) -> TableRecord:
         """Where the numbers of a table come from.
@@ -133,13 +136,20 @@ class TableReader:
             )
         return self._records[source]
 
-    def _part(self, path: Path, columns: Sequence[str], rows: Sequence[int] | None) -> ShownTable:
+    def _part(
+        self,
+        path: Path,
+        columns: Sequence[str],
+        rows: Sequence[int] | None,
+        whole: bool = False,
+    ) -> ShownTable:
         source, schema = result_name(path), self._schema(path)
         stored = pq.read_schema(path).names
         names = list(columns) or stored
         table = read_arrow(path, schema, names)
         by_name = dict(zip(stored, schema.declare(stored, str(path)), strict=True))
-        positions = range(min(table.num_rows, MAX_ROWS)) if rows is None else rows
+        most = table.num_rows if whole else min(table.num_rows, MAX_ROWS)
+        positions = range(most) if rows is None else rows
         part = table.take(pa.array(list(positions), type=pa.int64()))
         return ShownTable(
             source=source,
@@ -158,6 +168,19 @@ class TableReader:
                 for row in zip(*(part.column(name).to_pylist() for name in names), strict=True)
             ),
             n_rows=table.num_rows,
+        )
+
+    def _joined(self, shown: ShownTable, beside: Beside) -> ShownTable:
+        """Rows with what another table says of them, as `merge` in the expression gives it."""
+        other = self._part(beside.table, (beside.key, *beside.columns), None, whole=True)
+        by_key = {row[0].text: row[1:] for row in other.rows}
+        place = [heading.name for heading in shown.headings].index(beside.key)
+        missing = tuple(format_cell(None) for _ in beside.columns)
+        return replace(
+            shown,
+            load=f'{shown.load}.merge({other.load}, on="{beside.key}", how="left")',
+            headings=shown.headings + other.headings[1:],
+            rows=tuple((*row, *by_key.get(row[place].text, missing)) for row in shown.rows),
         )
 
     def read(self, path: Path) -> pa.Table:

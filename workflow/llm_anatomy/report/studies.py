@@ -28,6 +28,7 @@ class Study:
         question: What it asks, in plain words.
         method: How it finds out, in one or two sentences.
         paper: The paper it follows.
+        view: The atlas's view of it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Study:
     question: str
     method: str
     paper: Paper
+    view: str
 
 
 BALESTRIERO = Paper(
@@ -86,6 +88,7 @@ STUDIES: tuple[Study, ...] = (
             "pre-activations and of their distance to the nearest boundary."
         ),
         paper=BALESTRIERO,
+        view="texts",
     ),
     Study(
         name="toxicity",
@@ -99,6 +102,7 @@ STUDIES: tuple[Study, ...] = (
             "baselines on the same folds, by area under the ROC curve with bootstrap intervals."
         ),
         paper=BALESTRIERO,
+        view="texts",
     ),
     Study(
         name="neurons",
@@ -108,10 +112,12 @@ STUDIES: tuple[Study, ...] = (
             "its weights, and does turning a neuron up make the model say its word?"
         ),
         method=(
-            "Every up-projection row is decoded through the LM head without running the model; "
-            "neurons of a concept are then clamped while the next-token probability is recorded."
+            "The weight vectors of MLP neurons, of the matrices that the configuration names, are "
+            "decoded through the LM head without running the model; neurons of a concept are then "
+            "clamped while the next-token probability is recorded."
         ),
         paper=DAVIES,
+        view="neurons",
     ),
     Study(
         name="patching",
@@ -125,6 +131,7 @@ STUDIES: tuple[Study, ...] = (
             "or switched to another prompt's, and the model answers under that manipulation."
         ),
         paper=BEN_ARTZY,
+        view="patching",
     ),
     Study(
         name="facts",
@@ -138,11 +145,7 @@ STUDIES: tuple[Study, ...] = (
             "added to it; each part is scored by the log-probability increase of the answer."
         ),
         paper=YU,
+        view="facts",
     ),
 )
 PAPERS: tuple[Paper, ...] = (BALESTRIERO, DAVIES, BEN_ARTZY, YU)
-
-
-def studies_in_order(names: list[str]) -> list[Study]:
-    """The studies of these names, in reading order."""
-    return [study for study in STUDIES if study.name in names]

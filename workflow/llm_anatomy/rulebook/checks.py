@@ -78,7 +78,7 @@ def known_depth(model: ModelSource) -> int | None:
     """Layers of a model that is a folder or prepared already; None for one still to be fetched."""
     prepared = PREPARED / model.name / "architecture.json"
     if prepared.is_file():
-        depth: int = json.loads(prepared.read_text())["n_layers"]
+        depth: int = json.loads(prepared.read_text(encoding="utf-8"))["n_layers"]
         return depth
     return configured_depth(model)
 

@@ -31,6 +31,7 @@ def run(settings: UnitStage, *, model: Path, facts: Path, results: tuple[Path, .
         "seed": settings.seed,
         "units": settings.units.model_dump(mode="json"),
         "facts": study.counts,
+        "set_aside": study.reasons,
     }
     write_tables(results, study.frames, provenance)
 

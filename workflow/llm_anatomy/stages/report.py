@@ -7,7 +7,7 @@ from llm_anatomy.config.root import Configuration
 from llm_anatomy.figures.exhibit import read_exhibits
 from llm_anatomy.report.overview import make_overview
 from llm_anatomy.report.render import Report, render
-from llm_anatomy.report.sections import make_sections
+from llm_anatomy.report.sections import make_front, make_sections
 from llm_anatomy.report.shown import TableReader
 from llm_anatomy.report.tested import gather_claims, read_claims
 from llm_anatomy.runner import run_stage
@@ -25,6 +25,7 @@ class ReportSettings(Settings):
 def run(
     settings: ReportSettings,
     *,
+    anatomy: Path,
     figures: tuple[Path, ...],
     claims: tuple[Path, ...],
     models: tuple[Path, ...],
@@ -36,11 +37,13 @@ def run(
     """Join every study's claims; read its exhibits and the tables they name; write the page."""
     write_table(gathered, ALL_CLAIMS, *gather_claims(claims))
     reader = TableReader(ALL_TABLES)
-    sections = make_sections([read_exhibits(folder) for folder in figures], reader)
+    front = make_front(read_exhibits(anatomy), reader)
+    shown = [read_exhibits(folder) for folder in figures]
+    sections = make_sections(shown, reader, len(front))
     tested = read_claims(gathered)
     reader.record(gathered)
     overview = make_overview(settings.configuration, models, intakes, lock, reader)
-    page = render(Report(overview, sections, tested, reader.records))
+    page = render(Report(overview, sections, tested, reader.records, front))
     with atomic_path(report) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -35,9 +35,14 @@ JUDGED = Least(5, "answers of the rarer kind (harmful or not)")
 DOCUMENTS = Least(3, "documents")
 SEARCHED = Least(1, "neurons kept of the search")
 CLAMPS = Least(4, "clamps of the concept's neuron")
+# By how much a probability has to rise for its doubling to speak for anything: twice next to
+# nothing is next to nothing, and what rounding or another prompt would do as well.
+LEAST_RISE = 0.01
 # "Always" and "never" of fewer answers have Wilson intervals wider than 0.3.
 ANSWERS = Least(10, "answers of every condition")
 CLAMPED_NEURONS = Least(30, "clamps of sampled neurons")
+FIRING_NEURONS = Least(100, "neurons with contexts")
+DOSES = Least(4, "doses of the concept's direction")
 COMPARED_NEURONS = Least(100, "neurons compared")
 TIMED_MAPS = Least(1, "timed maps")
 # What a manipulation can take away, or a switch can turn: right answers that chance does not give.

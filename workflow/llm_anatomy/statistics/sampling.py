@@ -1,4 +1,4 @@
-"""Samples of rows that always hold the rows that are asked for."""
+"""Samples of rows that always hold the rows that are asked for, and shares of rows."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,3 +13,8 @@ def sample_rows(order: Iterable[int], wanted: Sequence[bool], limit: int | None)
     """
     first = sorted(order, key=lambda row: not wanted[row])  # stable: keeps the random order
     return sorted(first[:limit])
+
+
+def shard_slice(rows: int, shard: int, shards: int) -> slice:
+    """The rows of one shard, counted from 1; together the shards have every row once."""
+    return slice(rows * (shard - 1) // shards, rows * shard // shards)

@@ -11,8 +11,7 @@ _KIND = Column("kind", pa.string(), "`ffn_neuron`, `attention_neuron` or `head`.
 _METHOD = Column(
     "method",
     pa.string(),
-    "Score by which units are ranked: `attribution_patching`, `denoising`, `relevance_patching`, "
-    "`integrated_gradients`, `activation`, or `random`.",
+    "Score by which units are ranked, a name of `facts.units.methods`, or `random`.",
 )
 _LAYER = Column("layer", pa.int32(), "Layer, from 0.")
 _UNIT = Column(
@@ -44,8 +43,8 @@ UNIT_SCORES = TableSchema(
         Column(
             "score",
             pa.float64(),
-            "Mean over facts of what the answer is estimated to lose without the unit; for "
-            "`activation` the size of what it writes.",
+            "Mean over facts of what the answer is estimated to lose without the unit; for the "
+            "other methods of the score by which they rank.",
         ),
         Column("mean_abs", pa.float64(), "Mean over facts of the score's magnitude."),
         _FACTS,
@@ -133,10 +132,26 @@ AREAS = TableSchema(
     ),
 )
 
+DIFFERENCES = TableSchema(
+    name="attribution/differences",
+    path=f"{_FOLDER}/area_differences.parquet",
+    rule=_RULE,
+    description="Two rankings' areas against each other, on the same facts and resamples.",
+    columns=(
+        _KIND,
+        _METHOD,
+        Column("other", pa.string(), "The ranking that it is held against."),
+        Column("difference", pa.float64(), "Its CPR less the other's."),
+        *_interval("", "the difference"),
+        _FACTS,
+    ),
+)
+
 TABLES: tuple[TableSchema, ...] = (
     UNIT_SCORES,
     EXACT_LOSSES,
     AGREEMENT_WITH_EXACT,
     FAITHFULNESS,
     AREAS,
+    DIFFERENCES,
 )

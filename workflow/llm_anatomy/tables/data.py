@@ -15,6 +15,14 @@ TEXTS = TableSchema(
             "text", pa.string(), "The text, unchanged; studies cut it by tokens and count that."
         ),
         Column(
+            "group",
+            pa.string(),
+            "What the text belongs to, such as a prompt, an author or a thread; there where the "
+            "data set names a column of groups, and missing where a row has none.",
+            nullable=True,
+            pattern="group",
+        ),
+        Column(
             "label_{name}",
             pa.bool_(),
             "Whether the label applies; missing where the source does not say.",
@@ -46,10 +54,11 @@ RELATION = TableSchema(
     name="data/relation",
     path="results/data/{relation}.parquet",
     rule="build_dataset",
-    description="One row per subject of a relation, such as a country and its capital.",
+    description="One row per subject of a relation, such as a country and its capital, or per "
+    "prompt of a data set of completions.",
     columns=(
         Column("example_id", pa.string(), "Unique id of the example."),
-        Column("subject", pa.string(), "The subject, such as `France`."),
+        Column("subject", pa.string(), "The subject, such as `France`; empty where none is named."),
         Column("answer", pa.string(), "The canonical answer, such as `Paris`."),
         Column("answers", pa.list_(pa.string()), "Accepted spellings, the canonical one first."),
         Column("relation", pa.string(), "Name of the relation."),
@@ -59,6 +68,13 @@ RELATION = TableSchema(
             "A ready prompt for this example; missing where the studies' templates apply.",
             nullable=True,
         ),
+        Column(
+            "counterfactual_prompt",
+            pa.string(),
+            "The prompt that it is held against; missing where a study takes another example's.",
+            nullable=True,
+        ),
+        Column("counterfactual_answer", pa.string(), "The answer of that prompt.", nullable=True),
     ),
 )
 
@@ -124,10 +140,11 @@ PROMPT_TEXTS = TableSchema(
 TABLE_OF_KIND: dict[str, TableSchema] = {
     "texts": TEXTS,
     "relation": RELATION,
+    "completions": RELATION,
     "qa": QUESTIONS,
     "articles": ARTICLES,
     "inserts": INSERTS,
     "prompts": PROMPT_TEXTS,
 }
 
-TABLES: tuple[TableSchema, ...] = (INTAKE, *TABLE_OF_KIND.values())
+TABLES: tuple[TableSchema, ...] = (INTAKE, *dict.fromkeys(TABLE_OF_KIND.values()))

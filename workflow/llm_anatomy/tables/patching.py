@@ -43,7 +43,11 @@ PAIRS = TableSchema(
     description="One switch: an example, the donor of its subject's states, and their alignment.",
     columns=(
         _EXAMPLE,
-        Column("donor_id", pa.string(), "Example whose subject is switched in."),
+        Column(
+            "donor_id",
+            pa.string(),
+            "Example whose subject is switched in; `ID counterfactual` for the one of the data.",
+        ),
         Column("donor_prompt", pa.string(), "Text of the donor's prompt."),
         Column("donor_tokens", pa.list_(pa.int64()), "Token ids of the donor's prompt."),
         Column(
@@ -51,6 +55,9 @@ PAIRS = TableSchema(
             pa.list_(pa.int64()),
             "Donor position whose state goes to each switched position.",
         ),
+        Column("donor_answers", pa.list_(pa.string()), "Accepted answers of the donor."),
+        Column("donor_gold_token", pa.int64(), "First token of its canonical answer."),
+        Column("donor_first_tokens", pa.list_(pa.int64()), "First tokens of all its answers."),
         Column("start", pa.int64(), "First switched position of the example's prompt."),
         Column("target_span", pa.int64(), "Tokens of the example's subject."),
         Column("donor_span", pa.int64(), "Tokens of the donor's subject."),

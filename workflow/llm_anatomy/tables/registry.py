@@ -5,19 +5,37 @@ tables they read, and import those.
 """
 
 from llm_anatomy.tables import (
+    anatomy,
     attribution,
     claims,
+    contexts,
     data,
+    directions,
     fact_case,
     facts,
     geometry,
+    grids,
     neurons,
     patching,
     toxicity,
 )
 from llm_anatomy.tables.core import TableSchema
 
-_MODULES = (attribution, claims, data, fact_case, facts, geometry, neurons, patching, toxicity)
+_MODULES = (
+    anatomy,
+    attribution,
+    claims,
+    contexts,
+    data,
+    directions,
+    fact_case,
+    facts,
+    geometry,
+    grids,
+    neurons,
+    patching,
+    toxicity,
+)
 
 ALL_TABLES: dict[str, TableSchema] = {
     schema.name: schema

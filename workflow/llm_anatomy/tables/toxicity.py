@@ -77,7 +77,10 @@ FOLDS = TableSchema(
         _LABEL,
         Column("truth", pa.bool_(), "The label's value"),
         Column(
-            "copies", pa.int32(), "Number of the text's set of near-duplicates, which share a fold"
+            "copies",
+            pa.int32(),
+            "Number of the text's set: near-duplicates, and texts of one group of the data set, "
+            "are in one set (chains too), and a set is in one fold",
         ),
         _FOLD,
     ),
@@ -289,9 +292,15 @@ TRANSFER = TableSchema(
         Column(
             "test_texts",
             pa.string(),
-            "`all`, or `no_copies`: without those that are copies of a training text",
+            "`all`, or `no_copies`: without those that are copies of a training text or in the "
+            "group of one",
         ),
-        Column("n_copies", pa.int32(), "Test texts that are copies of a training text", "texts"),
+        Column(
+            "n_copies",
+            pa.int32(),
+            "Test texts that are copies of a training text, or share a group with one",
+            "texts",
+        ),
         _FEATURE_SET,
         _CLASSIFIER,
         _LABEL,
@@ -303,11 +312,22 @@ OVERLAP = TableSchema(
     "toxicity/overlap",
     "results/toxicity/{model}/transfer/{train}-to-{test}/overlap.parquet",
     "transfer_detector",
-    "One test text that is a copy of a training text",
+    "One test text that shares text or group with a training text",
     (
         _TEXT_ID,
         Column("train_text_id", pa.string(), "The training text"),
-        Column("similarity", pa.float64(), "Jaccard index of their character 5-grams"),
+        Column(
+            "shared",
+            pa.string(),
+            "`text` (a copy, exactly or nearly), or `group`: of the same prompt, author or thread; "
+            "of a group, the first training text is named",
+        ),
+        Column(
+            "similarity",
+            pa.float64(),
+            "Jaccard index of their character 5-grams, of copies",
+            nullable=True,
+        ),
     ),
 )
 

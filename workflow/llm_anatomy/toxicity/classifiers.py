@@ -21,9 +21,10 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.utils.class_weight import compute_sample_weight
 
 from llm_anatomy.config.toxicity import ClassifierName, Classifiers
+from llm_anatomy.statistics.folds import Split
+from llm_anatomy.statistics.random import Purpose, library_seed
 from llm_anatomy.toxicity.detector import Logistic
 from llm_anatomy.toxicity.features import Dense, FeatureSet, Tfidf
-from llm_anatomy.toxicity.folds import Split
 from llm_anatomy.toxicity.metrics import ranking_metrics
 
 MAX_NEWTON_WIDTH = 256
@@ -85,7 +86,7 @@ class BoostingRecipe:
                 learning_rate=rate,
                 n_estimators=self.iterations,
                 max_features="sqrt",
-                random_state=seed,
+                random_state=library_seed(seed, Purpose.BOOSTING),
             )
             model.fit(_float32(x), y, sample_weight=compute_sample_weight("balanced", y))
             scores[index] = model.predict_proba(_float32(test))[:, 1]
@@ -174,7 +175,7 @@ def random_forest(min_samples_leaf: int, n_trees: int, seed: int) -> RandomFores
         n_trees,
         min_samples_leaf=min_samples_leaf,
         class_weight="balanced",
-        random_state=seed,
+        random_state=library_seed(seed, Purpose.FOREST),
     )
 
 

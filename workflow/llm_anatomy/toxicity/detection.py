@@ -16,6 +16,7 @@ from llm_anatomy.config.toxicity import (
 )
 from llm_anatomy.geometry.activations import Summary
 from llm_anatomy.geometry.spline import feature_columns
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.tables.toxicity import METRICS
 from llm_anatomy.toxicity.classifiers import (
     Recipe,
@@ -48,7 +49,6 @@ from llm_anatomy.toxicity.features import (
     tfidf,
     wanted_states,
 )
-from llm_anatomy.toxicity.folds import inner_splits
 from llm_anatomy.toxicity.inputs import SplineTable, aligned_texts, count_layers, spline_table
 
 

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 from llm_anatomy.config.base import Settings
 from llm_anatomy.config.toxicity import Classifiers, Folds, Scoring
 from llm_anatomy.progress import Progress
+from llm_anatomy.statistics.folds import Split, inner_splits
 from llm_anatomy.toxicity.classifiers import Choice, Recipe, choose, is_choice
 from llm_anatomy.toxicity.features import FeatureSet
-from llm_anatomy.toxicity.folds import Split, inner_splits
 from llm_anatomy.toxicity.metrics import measure
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class LabelledTexts:
         rows: Their rows in the feature sets.
         truth: The label's values.
         folds: Test fold of each.
-        copies: Set of near-duplicates of each.
+        copies: Set of each: near-duplicates, and texts of one group, stand on one side of a split.
     """
 
     label: str

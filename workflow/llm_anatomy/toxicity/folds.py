@@ -9,15 +9,15 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from llm_anatomy.config.toxicity import Folds
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.folds import assign_folds
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.toxicity import DUPLICATES, LABELS
-from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
 
 logger = logging.getLogger(__name__)
 
 LABEL_PREFIX = "label_"
-Split = tuple[ndarray, ndarray]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,16 @@ def split_texts(texts: pd.DataFrame, settings: Folds, seed: int, source: str) ->
             "the configuration, or take 'toxicity' out of 'studies'"
         )
     pairs = find_copies(list(texts["text"]), settings.similarity)
-    copies = copy_sets(len(texts), pairs)
-    logger.info("%d pairs of copies among %d texts", len(pairs), len(texts))
+    groups = given_groups(texts)
+    copies = kept_together(len(texts), pairs, groups)
+    logger.info(
+        "%d texts, %d pairs of copies, %d groups: %d sets that stay together, the largest of %d",
+        len(texts),
+        len(pairs),
+        len(set(groups) - {None}),
+        len(np.unique(copies)),
+        np.bincount(copies).max(),
+    )
     counts = [count_label(texts, name, copies, settings.n_folds) for name in names]
     if all(count.why for count in counts):
         first = counts[0]
@@ -103,7 +111,7 @@ def _label_folds(
             "label": label,
             "truth": truth,
             "copies": copies[rows],
-            "fold": assign_folds(truth, copies[rows], n_folds, seed),
+            "fold": assign_folds(truth, copies[rows], n_folds, seed, Purpose.FOLDS),
         }
     )
 
@@ -127,7 +135,8 @@ def count_label(
 ) -> LabelCounts:
     """Count a label's values and say whether every fold can have texts of both classes.
 
-    Near-duplicates share a fold, so a class needs at least `n_folds` sets of them.
+    Near-duplicates and texts of one group share a fold, so a class needs at least `n_folds` sets of
+    them.
     """
     rows, truth = label_values(texts, label)
     positive, negative = int(truth.sum()), int((~truth).sum())
@@ -143,69 +152,9 @@ def count_label(
             why = f"{count} {value} texts are fewer than the {n_folds} folds"
         elif sets < n_folds:
             why = (
-                f"its {count} {value} texts are {sets} sets of near-duplicates, fewer than the "
-                f"{n_folds} folds"
+                f"its {count} {value} texts are {sets} sets of near-duplicates and groups, fewer "
+                f"than the {n_folds} folds"
             )
         if why:
             break
     return LabelCounts(label, len(texts), len(texts) - len(rows), positive, negative, why)
-
-
-def assign_folds(
-    truth: Bool[ndarray, " labelled"],
-    copies: Int[ndarray, " labelled"],
-    n_folds: int,
-    seed: int,
-) -> Int[ndarray, " labelled"]:
-    """Fold in which each text is tested: classes in equal shares, copies together.
-
-    Sets of copies come in random order, larger ones first. Each goes to the fold that holds least
-    of its classes: the least sum over classes of (set's texts) · (fold's texts) / (all texts).
-    """
-    _, member = np.unique(copies, return_inverse=True)
-    sizes = np.stack([np.bincount(member[truth == v], minlength=member.max() + 1) for v in (0, 1)])
-    rng = seeded_generator(seed)
-    order = rng.permutation(sizes.shape[1])
-    order = order[np.argsort(-sizes[:, order].sum(0), kind="stable")]
-    totals = np.maximum(sizes.sum(1), 1)
-    # Plain numbers: one small decision per set, far below the overhead of an array call.
-    held = [[0.0, 0.0] for _ in range(n_folds)]
-    fold_of = np.empty(sizes.shape[1], dtype=np.int64)
-    for number, negatives, positives in zip(
-        order.tolist(), *(sizes[:, order] / totals[:, None]).tolist(), strict=True
-    ):
-        fold = min(
-            range(n_folds),
-            key=lambda f: (held[f][0] * negatives + held[f][1] * positives, sum(held[f])),
-        )
-        held[fold][0] += negatives
-        held[fold][1] += positives
-        fold_of[number] = fold
-    return fold_of[member]
-
-
-def stratified_splits(
-    truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
-) -> list[Split]:
-    """Seeded (train, test) positions with classes in equal shares and copies on one side."""
-    folds = assign_folds(truth, copies, n_folds, seed)
-    return [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in range(n_folds)]
-
-
-def inner_splits(
-    truth: Bool[ndarray, " texts"], copies: Int[ndarray, " texts"], n_folds: int, seed: int
-) -> list[Split]:
-    """Splits of training texts for choosing a hyperparameter.
-
-    Fewer than `n_folds` where a class is small, and none where it cannot be split at all.
-    """
-    sets = min(len(np.unique(copies[truth])), len(np.unique(copies[~truth])))
-    possible = min(n_folds, sets)
-    if possible < 2:
-        return []
-    splits = stratified_splits(truth, copies, possible, seed)
-    return [s for s in splits if all(_both(truth[part]) for part in s)]
-
-
-def _both(values: Bool[ndarray, " n"]) -> bool:
-    return bool(values.any() and not values.all())

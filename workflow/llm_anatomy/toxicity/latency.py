@@ -16,7 +16,7 @@ from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import Batch, encode, readable_tokens, token_budget_batches
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.progress import Progress
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.tables.toxicity import EARLY_EXIT
 
 
@@ -54,7 +54,8 @@ def time_early_exit(
     decoder = loaded.decoder
     for count in settings.n_layers:
         check_layer_count("toxicity.early_exit.n_layers", count, decoder.n_layers)
-    rows = seeded_generator(seed).permutation(len(texts))[: settings.timed_texts]
+    order = keyed_generator(seed, Purpose.TIMED_TEXTS).permutation(len(texts))
+    rows = order[: settings.timed_texts]
     longest = readable_tokens(decoder.config, max_length)
     encoded = encode(loaded.tokenizer, [texts[row] for row in sorted(rows)], longest)
     batches = list(token_budget_batches(encoded.ids, 1, device=decoder.device))

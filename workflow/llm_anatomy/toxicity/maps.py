@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator, library_seed
 from llm_anatomy.toxicity.features import mean_and_scale
 
 NEIGHBOURS = 10
@@ -45,7 +45,8 @@ def place_texts(
     """
     rows = np.arange(len(features))
     if len(features) > max_texts:
-        rows = np.sort(seeded_generator(seed).permutation(len(features))[:max_texts])
+        order = keyed_generator(seed, Purpose.MAPPED_TEXTS).permutation(len(features))
+        rows = np.sort(order[:max_texts])
     values = features[rows]
     if standardise:
         mean, scale = mean_and_scale(values)
@@ -55,7 +56,7 @@ def place_texts(
         first, second = map(float, pca.explained_variance_ratio_)
         return PlacedTexts(rows, pca.transform(values), (first, second))
     nearby = min(perplexity, max(1.0, (len(rows) - 1) / 3))
-    tsne = TSNE(2, perplexity=nearby, init="pca", random_state=seed)
+    tsne = TSNE(2, perplexity=nearby, init="pca", random_state=library_seed(seed, Purpose.TSNE))
     return PlacedTexts(rows, tsne.fit_transform(values).astype(np.float64), None)
 
 

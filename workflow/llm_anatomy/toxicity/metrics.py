@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from llm_anatomy.statistics.folds import average_over_folds
 from llm_anatomy.statistics.intervals import bootstrap_weights, percentile_interval
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def measure(
     classifiers fixed. Texts are drawn anew within each fold, sets of near-duplicates together;
     resamples without a pair of both classes in any fold are left out.
     """
-    generator = seeded_generator(seed)
+    generator = keyed_generator(seed, Purpose.METRICS)
     parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
     rates = false_positive_rates
     by_fold, pairs, drawn, drawn_pairs = [], [], [], []

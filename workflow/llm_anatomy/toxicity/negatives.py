@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.toxicity import HardNegatives
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import assign_folds
+from llm_anatomy.statistics.random import Purpose
 from llm_anatomy.tables.toxicity import HARD_NEGATIVES
 from llm_anatomy.toxicity.classifiers import baseline_recipe
-from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
 from llm_anatomy.toxicity.evaluate import (
     Call,
     Evaluation,
@@ -26,7 +28,6 @@ from llm_anatomy.toxicity.evaluate import (
     out_of_fold,
 )
 from llm_anatomy.toxicity.features import compared_sets
-from llm_anatomy.toxicity.folds import assign_folds
 from llm_anatomy.toxicity.transfer import DatasetOfTexts
 
 Negatives = Literal["hard", "easy", "both"]
@@ -63,6 +64,7 @@ def compare_negatives(
     comparison, seed = settings.comparison, settings.seed
     label = find_label(labelled_texts(folds, own.spline.text_ids), comparison)
     own_texts, easy_texts = list(own.texts["text"]), list(easy.texts["text"])
+    groups = given_groups(own.texts) + given_groups(easy.texts)
     weights = settings.classifiers.distance_weights
     sets = compared_sets([own.spline, easy.spline], own_texts + easy_texts, weights)
     calls: list[Call[OutOfFold]] = []
@@ -73,6 +75,7 @@ def compare_negatives(
             own_texts,
             easy.spline.text_ids,
             easy_texts,
+            groups,
             negatives,
             settings.folds.similarity,
             settings.folds.n_folds,
@@ -114,6 +117,7 @@ def with_negatives(
     own_texts: list[str],
     easy_ids: list[str],
     easy_texts: list[str],
+    groups: list[str | None],
     negatives: Negatives,
     similarity: float,
     n_folds: int,
@@ -129,6 +133,7 @@ def with_negatives(
         own_texts: All texts of its dataset.
         easy_ids: Ids of the easy negatives.
         easy_texts: The easy negatives.
+        groups: What every text of either belongs to.
         negatives: Which negatives to use.
         similarity: As in `find_copies`.
         n_folds: Number of folds.
@@ -141,8 +146,8 @@ def with_negatives(
     truth = np.arange(len(rows)) < len(positives)
     texts = own_texts + easy_texts
     used = [texts[row] for row in rows]
-    copies = copy_sets(len(used), find_copies(used, similarity))
+    copies = kept_together(len(used), find_copies(used, similarity), [groups[row] for row in rows])
     own_ids = dict(zip(own.rows.tolist(), own.text_ids, strict=True))
     ids = [own_ids[row] if row < len(own_texts) else easy_ids[row - len(own_texts)] for row in rows]
-    folds = assign_folds(truth, copies, n_folds, seed)
+    folds = assign_folds(truth, copies, n_folds, seed, Purpose.NEGATIVES_FOLDS)
     return LabelledTexts(own.label, ids, rows, truth, folds, copies)

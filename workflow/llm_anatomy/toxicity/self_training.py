@@ -4,6 +4,7 @@ In every round the classifier labels the texts of which it is surest, a tenth of
 unlabelled at first, and is trained again (the paper's scheme, with k_best = masked / 10).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from numpy import ndarray
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from llm_anatomy.config.toxicity import Classifiers, SelfTraining
-from llm_anatomy.statistics.random import seeded_generator
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.toxicity.classifiers import Choice, logistic_regression, random_forest
 from llm_anatomy.toxicity.evaluate import (
     Call,
@@ -91,14 +92,33 @@ def train_on_few(
     ]
 
 
-def keep_labels(truth: Bool[ndarray, " train"], rate: float, seed: int) -> Bool[ndarray, " train"]:
-    """A stratified random share of the texts; at least one of each class."""
-    rng = seeded_generator(seed)
+def keep_labels(
+    truth: Bool[ndarray, " train"],
+    copies: Int[ndarray, " train"],
+    rate: float,
+    seed: int,
+    fold: int,
+) -> Bool[ndarray, " train"]:
+    """A stratified random share of a fold's texts, at least one of each class, sets of texts whole.
+
+    Texts of a class are drawn, each with its set (near-duplicates, a group), until the share of the
+    class is reached; sets of several texts can pass it.
+    """
+    rng = keyed_generator(seed, Purpose.KEPT_LABELS, fold)
     labelled = np.zeros(len(truth), dtype=bool)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, number in enumerate(copies.tolist()):
+        members[number].append(row)
     for value in (False, True):
-        rows = np.flatnonzero(truth == value)
-        count = max(1, round(rate * len(rows)))
-        labelled[rng.permutation(rows)[:count]] = True
+        own = np.flatnonzero(truth == value)
+        missing = max(1, round(rate * len(own))) - int(labelled[own].sum())
+        for row in rng.permutation(own):
+            if missing <= 0:
+                break
+            if not labelled[row]:
+                together = members[int(copies[row])]
+                labelled[together] = True
+                missing -= int((truth[together] == value).sum())
     return labelled
 
 
@@ -121,7 +141,7 @@ def few_labels(
         train, test = texts.fold_split(fold)
         x, held_out = features.split(texts.rows[train], texts.rows[test])
         truth = texts.truth[train]
-        labelled = keep_labels(truth, rate, seed + fold)
+        labelled = keep_labels(truth, texts.copies[train], rate, seed, int(fold))
         counts.append(int(labelled.sum()))
         alone = _classifier(name, settings, classifiers, seed)
         alone.fit(x[labelled], truth[labelled])

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from llm_anatomy.config.toxicity import Classifiers, Folds, Transfer
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
+from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.tables.toxicity import OVERLAP, TRANSFER
 from llm_anatomy.toxicity.classifiers import Recipe, baseline_recipe, choose, classifier_recipe
-from llm_anatomy.toxicity.duplicates import copy_sets, find_copies
 from llm_anatomy.toxicity.evaluate import (
     Call,
     Evaluation,
@@ -25,7 +27,7 @@ from llm_anatomy.toxicity.evaluate import (
     measured_rows,
 )
 from llm_anatomy.toxicity.features import FeatureSet, compared_sets
-from llm_anatomy.toxicity.folds import inner_splits, label_names, label_values
+from llm_anatomy.toxicity.folds import label_names, label_values
 from llm_anatomy.toxicity.inputs import SplineTable, aligned_texts, spline_table
 
 logger = logging.getLogger(__name__)
@@ -39,11 +41,19 @@ class TransferSettings(Evaluation):
 
 @dataclass(frozen=True)
 class Overlap:
-    """A test text that is a copy of a training text, by index in its own dataset."""
+    """A test text that shares its text or its group with a training text.
+
+    Attributes:
+        test: Its index in the test dataset.
+        train: The training text's index in its own.
+        shared: What they share.
+        similarity: Of copies, how much of their text.
+    """
 
     test: int
     train: int
-    similarity: float
+    shared: Literal["text", "group"]
+    similarity: float | None
 
 
 @dataclass(frozen=True)
@@ -61,12 +71,14 @@ def dataset_of_texts(texts: pd.DataFrame, spline_features: pd.DataFrame) -> Data
 
 
 def overlap_table(train: DatasetOfTexts, test: DatasetOfTexts, similarity: float) -> pd.DataFrame:
-    """Test texts that are copies of training texts, as in the table of overlaps."""
+    """Test texts that share text or group with training texts, as in the table of overlaps."""
     shared = find_overlap(list(train.texts["text"]), list(test.texts["text"]), similarity)
+    shared += shared_groups(given_groups(train.texts), given_groups(test.texts))
     return OVERLAP.frame(
         {
             "text_id": test.texts["text_id"].iloc[pair.test],
             "train_text_id": train.texts["text_id"].iloc[pair.train],
+            "shared": pair.shared,
             "similarity": pair.similarity,
         }
         for pair in shared
@@ -74,22 +86,23 @@ def overlap_table(train: DatasetOfTexts, test: DatasetOfTexts, similarity: float
 
 
 def check_overlap(overlap: pd.DataFrame, settings: Transfer) -> None:
-    """Refuse a split whose sides share texts, unless the configuration allows it.
+    """Refuse a split whose sides share texts or groups, unless the configuration allows it.
 
     Raises:
-        UserError: Test texts are copies of training texts.
+        UserError: They do.
     """
     if overlap.empty or settings.allow_overlap:
         return
     # The workflow removes the table of a failed stage, so the log names the pairs.
     for row in overlap.itertuples():
-        logger.info("copy: '%s' of '%s' (%.3f)", row.text_id, row.train_text_id, row.similarity)
+        logger.info("same %s: '%s' and '%s'", row.shared, row.text_id, row.train_text_id)
     first = overlap.iloc[0]
+    how = "are copies" if (overlap["shared"] == "text").all() else "are copies or of the groups"
     raise UserError(
-        f"{overlap['text_id'].nunique()} texts of '{settings.test}' are copies of texts of "
+        f"{overlap['text_id'].nunique()} texts of '{settings.test}' {how} of texts of "
         f"'{settings.train}', such as '{first['text_id']}' of '{first['train_text_id']}' (the log "
-        "names all); remove them, or set toxicity.transfer.allow_overlap to true to measure with "
-        "and without them"
+        "names all); remove them (groups that only have the same name need other names), or set "
+        "toxicity.transfer.allow_overlap to true to measure with and without them"
     )
 
 
@@ -178,9 +191,24 @@ def find_overlap(
     n_train = len(train_texts)
     pairs = find_copies([*train_texts, *test_texts], similarity)
     return [
-        Overlap(pair.second - n_train, pair.first, pair.similarity)
+        Overlap(pair.second - n_train, pair.first, "text", pair.similarity)
         for pair in pairs
         if pair.first < n_train <= pair.second
+    ]
+
+
+def shared_groups(
+    train_groups: Sequence[str | None], test_groups: Sequence[str | None]
+) -> list[Overlap]:
+    """Every test text whose group has a training text, with the first of them."""
+    first: dict[str, int] = {}
+    for row, group in enumerate(train_groups):
+        if group is not None:
+            first.setdefault(group, row)
+    return [
+        Overlap(row, first[group], "group", None)
+        for row, group in enumerate(test_groups)
+        if group is not None and group in first
     ]
 
 
@@ -221,7 +249,8 @@ def train_and_test(
     x, held_out = choice.features.split(label.rows, rows + n_train)
     scores = recipe.path(x, label.truth, held_out, [choice.value], seed)[0]
     texts = list(test["text"].iloc[rows])
-    copies = copy_sets(len(texts), find_copies(texts, folds.similarity))
+    groups = given_groups(test.iloc[rows])
+    copies = kept_together(len(texts), find_copies(texts, folds.similarity), groups)
     tested = LabelledTexts(
         label.label,
         list(test["text_id"].iloc[rows]),

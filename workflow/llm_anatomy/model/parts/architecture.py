@@ -187,6 +187,7 @@ class Decoder:
         logit_scale: Factor on the logits (Cohere, Granite), else 1.
         logit_softcap: Cap `c` of `c * tanh(logits / c)` (Gemma 2), or None.
         token_rows: First rows of the head, behind which none has a token; None for all of them.
+        tokenless: Those of the first rows that have no token either: gaps in the vocabulary.
     """
 
     model: Any
@@ -198,6 +199,7 @@ class Decoder:
     logit_scale: float
     logit_softcap: float | None
     token_rows: int | None = None
+    tokenless: tuple[int, ...] = ()
 
     @property
     def n_layers(self) -> int:
@@ -214,7 +216,8 @@ class Decoder:
         """Rows of the LM head up to the last that has a token.
 
         Heads are padded to a multiple of a power of two. The rows behind the last token are no
-        words, so that no study ranks them, and no probability counts them.
+        words, so that no study ranks them, and no probability counts them. Rows in front of it
+        without a token (`tokenless`) keep their places, so that logits are found by token id.
         """
         return self.token_rows or self.head.out_features
 

@@ -12,7 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from llm_anatomy.statistics.random import Purpose, keyed_generator
+
 PROBE_TOLERANCE = 1e-4
+# A probe is no sample: what is found does not depend on the numbers.
+PROBE_SEED = 0
 # What a norm that does not state its epsilon may add to the variance.
 EPSILONS = (0.0, 1e-5, 1e-6)
 
@@ -68,12 +72,12 @@ def read_norm(name: str, module: nn.Module, d_model: int) -> Norm:
     """
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     clone = copy.deepcopy(module).to_empty(device="cpu").float()
-    generator = torch.Generator().manual_seed(0)
+    generator = keyed_generator(PROBE_SEED, Purpose.NORM_PROBE)
     with torch.no_grad():
         # Known parameters make the probe work for a model on the meta device too.
         for parameter in clone.parameters():
-            parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
-    probe = torch.randn(4, d_model, generator=generator) + 0.7
+            parameter.copy_(torch.from_numpy(generator.uniform(0.5, 1.5, tuple(parameter.shape))))
+    probe = torch.from_numpy(generator.normal(0.7, 1.0, (4, d_model))).float()
     stated = [
         float(getattr(module, key)) for key in ("variance_epsilon", "eps") if hasattr(module, key)
     ]

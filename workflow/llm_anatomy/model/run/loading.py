@@ -1,7 +1,7 @@
 """Load a prepared model: verify its files, build it, resolve its parts, prove them."""
 
 import importlib.metadata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.devices import batch_budget, choose_device
 from llm_anatomy.model.run.proof import prove
 from llm_anatomy.model.run.tokenizer import open_tokenizer
+from llm_anatomy.model.source.head_rows import with_tokens
 from llm_anatomy.model.source.record import package_versions as package_versions
 from llm_anatomy.model.source.record import table_provenance, verified_record
 from llm_anatomy.model.source.shards import tensor_shapes
@@ -75,11 +76,8 @@ def load_model(provenance_path: Path, precision: Precision, compute: Compute) ->
     if fault is not None:
         raise UserError(f"the model '{record['model']}': {fault}")
     model.eval().requires_grad_(False)
-    decoder = prove(resolve(model))
     tokenizer = open_tokenizer(weights, record)
-    # As at preparation, where ids beyond the head are refused.
-    rows = min(max(tokenizer.own.get_vocab().values()) + 1, decoder.head.out_features)
-    decoder = replace(decoder, token_rows=rows)
+    decoder = with_tokens(prove(resolve(model)), tokenizer.own.get_vocab())
     budget = batch_budget(compute, device, _token_bytes(decoder))
     return LoadedModel(decoder, tokenizer, table_provenance(record, precision), budget)
 

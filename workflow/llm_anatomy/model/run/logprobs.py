@@ -43,6 +43,25 @@ def token_rank(
     return (logits > logits.gather(-1, tokens[..., None])).sum(-1) + 1
 
 
+def top_tokens(
+    values: Float[Tensor, "n vocab"], count: int, largest: bool = True
+) -> Int[Tensor, "n count"]:
+    """Tokens with the largest or smallest values, the most extreme first; equal ones by token id.
+
+    `topk` alone takes any of equal ones, and says nothing of their order.
+    """
+    heights = values if largest else -values
+    best = heights.topk(count, dim=-1)
+    ids, by_id = best.indices.sort(dim=-1)
+    order = best.values.gather(-1, by_id).argsort(dim=-1, descending=True, stable=True)
+    ids = ids.gather(-1, order)
+    # Where others are as large as the last, which of them it is has to be looked up.
+    tied = (heights >= best.values[:, -1:]).sum(-1) > count
+    for row in tied.nonzero()[:, 0].tolist():
+        ids[row] = heights[row].argsort(descending=True, stable=True)[:count]
+    return ids
+
+
 def normaliser_change(
     changes: Float[Tensor, "n vocab"],
     logits: Float[Tensor, " vocab"],

@@ -9,10 +9,14 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llm_anatomy.model.parts.architecture import Decoder
+
+# Of a row without a token. Its exponential is 0, and unlike an infinite one's its difference from
+# another, its mean with itself and its product with a probability of 0 are numbers.
+LOWEST = -1e30
 
 
 def computing_type(decoder: Decoder) -> torch.dtype:
@@ -23,8 +27,9 @@ def computing_type(decoder: Decoder) -> torch.dtype:
 class Unembedding:
     """The final norm and LM head of a model, on the device that its token ids go to.
 
-    Rows behind the last token are left out, so that logits, and what is computed with them, are
-    over tokens. A float32 model's own weight is used; another's is copied. Products are scaled and
+    Rows behind the last token are left out, and rows in front of it without a token have logits
+    that win no place and add nothing to a sum: logits, and what is computed with them, are over
+    tokens. A float32 model's own weight is used; another's is copied. Products are scaled and
     capped in place, so that no gradient flows through a soft-cap.
 
     Attributes:
@@ -35,6 +40,7 @@ class Unembedding:
         bias: The LM head's bias, or None.
         scale: Factor on the logits (Cohere, Granite), else 1.
         softcap: Cap `c` of `c * tanh(logits / c)` (Gemma 2), or None.
+        tokenless: Rows without a token, or None.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -50,6 +56,9 @@ class Unembedding:
         bias = None if bias is None else bias[:tokens]
         self.bias: Float[Tensor, " vocab"] | None = None if bias is None else bias.to(self.device)
         self.scale, self.softcap = decoder.logit_scale, decoder.logit_softcap
+        self.tokenless: Int[Tensor, " rows"] | None = None
+        if decoder.tokenless:
+            self.tokenless = torch.tensor(decoder.tokenless, device=self.device)
         self._scratch = torch.empty(0, dtype=self.dtype, device=self.device)
 
     def logits(self, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
@@ -67,18 +76,30 @@ class Unembedding:
         """Logits as by `unembed`, without work in place: gradients flow, through a soft-cap too."""
         normed = normed.to(self.device, self.dtype)
         logits = nn.functional.linear(normed, self.weight, self.bias) * self.scale
-        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return self.without_tokenless(logits, LOWEST)
 
     def products(
         self, normed: Float[Tensor, "n d_model"], out: Float[Tensor, "n vocab"] | None = None
     ) -> Float[Tensor, "n vocab"]:
-        """e_w · x of every token, scaled, without the head's bias and the soft-cap: linear in x."""
+        """e_w · x of every row, scaled, without the head's bias and the soft-cap: linear in x.
+
+        Of rows without a token too, which whoever ranks the products takes out.
+        """
         return self._scaled(torch.mm(normed, self.weight.T, out=out))
 
     def capped(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
-        """Logits behind the soft-cap, in place."""
+        """Logits behind the soft-cap, in place, those of rows without a token the lowest."""
         cap = self.softcap
-        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+        logits = logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+        return self.without_tokenless(logits, LOWEST)
+
+    def without_tokenless(
+        self, values: Float[Tensor, "*batch vocab"], value: float
+    ) -> Float[Tensor, "*batch vocab"]:
+        """Numbers of every row of the head, in which rows without a token have another one."""
+        return values if self.tokenless is None else values.index_fill(-1, self.tokenless, value)
 
     def capped_changes(
         self, changes: Float[Tensor, "n vocab"], logits: Float[Tensor, " vocab"]
@@ -96,7 +117,7 @@ class Unembedding:
             return changes
         a = logits / cap
         b = changes.div_(cap).tanh_()
-        return b.mul_((1 - a * a) * cap / (1 + a * b))
+        return self.without_tokenless(b.mul_((1 - a * a) * cap / (1 + a * b)), 0.0)
 
     @cached_property
     def constant(self) -> Float[Tensor, " vocab"] | None:

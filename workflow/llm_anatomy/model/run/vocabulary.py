@@ -29,6 +29,9 @@ class Vocabulary:
                 "(AutoTokenizer.from_pretrained(…).save_pretrained(…))"
             )
         self._tokenizer = Tokenizer.from_file(str(file))
+        # Saved with the file as a training left them; no token is to be cut or put beside another.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
 
     @cached_property
     def texts(self) -> list[str | None]:

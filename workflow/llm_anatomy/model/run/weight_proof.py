@@ -49,7 +49,7 @@ def weight_failure(decoder: Decoder, ids: Int[Tensor, "rows tokens"], close: Clo
 
     with torch.no_grad(), hooked(forward=dict.fromkeys(roles, compare)):
         decoder.model(input_ids=ids, use_cache=False)
-    for module in roles.keys() - ran:
+    for module in (module for module in roles if module not in ran):
         role, projection = roles[module][0]
         failures.append(f"{role} ('{projection.name}') takes no part in a forward pass")
     return failures[0] if failures else None

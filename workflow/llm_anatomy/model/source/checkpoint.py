@@ -14,7 +14,8 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
 
     Returns:
         `n_layers`, `d_model`, `vocab_size` (rows of the head), `token_rows` (those up to the last
-        token), `model_type`, `logit_scale`, `logit_softcap`;
+        token), `tokenless` (those among them without a token), `model_type`, `logit_scale`,
+        `logit_softcap`;
         `head` {tensor, rows, transposed, tied}; `final_norm` {tensor, offset, centred, eps};
         `layers`, per layer `gate` (or null), `up`, `down` {tensor, rows, transposed}, where
         `rows` is [start, stop] of a fused tensor or null, `mlp_norm` as `final_norm` or null, and
@@ -31,6 +32,7 @@ def architecture_json(decoder: Decoder, weights: Path) -> dict[str, Any]:
         "d_model": decoder.d_model,
         "vocab_size": decoder.head.out_features,
         "token_rows": decoder.vocab_size,
+        "tokenless": list(decoder.tokenless),
         "logit_scale": decoder.logit_scale,
         "logit_softcap": decoder.logit_softcap,
         "head": {**_projection(decoder.head, stored), "tied": tied},

@@ -15,6 +15,7 @@ from llm_anatomy.model.source.shards import read_header
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+GENERATION = "generation_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TOKENIZERS = (
     "tokenizer.json",
@@ -88,9 +89,12 @@ def check_folder(folder: Path, name: str) -> None:
             "counts is unclear; move the adapter into a folder of its own and give that under "
             "'adapter', or remove it"
         )
-    check_unquantised(config, (), name)
+    check_unquantised(config, {}, name)
     files = weight_files(folder, name)
-    check_unquantised({}, (t for file in files for t in read_header(folder / file).tensors), name)
+    stored = [read_header(folder / file).tensors for file in files]
+    types = {tensor: str(entry["dtype"]) for own in stored for tensor, entry in own.items()}
+    check_unquantised({}, types, name)
+    _check_generation(folder / GENERATION, name)
     if not any((folder / file).exists() for file in TOKENIZERS):
         raise UserError(
             f"{where} has no tokenizer (such as tokenizer.json); save the model's tokenizer into "
@@ -119,6 +123,25 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"the model '{name}': {file} holds no JSON object")
     return config
+
+
+def _check_generation(file: Path, name: str) -> None:
+    """Check the file that names a model's end tokens; transformers passes over one it cannot read.
+
+    Raises:
+        UserError: It is there, and no JSON object.
+    """
+    if not file.exists():
+        return
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"the model '{name}': {file} is not readable JSON ({error}), so where its answers end "
+            "is unknown; mend it, or remove it where config.json names the end token"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"the model '{name}': {file} holds no JSON object")
 
 
 def weight_files(folder: Path, name: str) -> list[str]:
@@ -163,7 +186,7 @@ def check_complete(file: Path, name: str) -> None:
     """Check that a safetensors file is as long as its header says.
 
     Raises:
-        UserError: It is shorter, or has no readable header.
+        UserError: It is shorter or longer, or has no readable header.
     """
     try:
         complete = read_header(file).n_bytes
@@ -176,6 +199,11 @@ def check_complete(file: Path, name: str) -> None:
         raise UserError(
             f"the model '{name}': {file} is cut short ({file.stat().st_size} of {complete} "
             "bytes); copy or download it again"
+        )
+    if file.stat().st_size > complete:
+        raise UserError(
+            f"the model '{name}': {file} has {file.stat().st_size - complete} bytes behind its "
+            "last tensor, so it is damaged or two files in one; copy or download it again"
         )
 
 

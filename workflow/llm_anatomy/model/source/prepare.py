@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llm_anatomy.artefacts.files import atomic_folder, sha256_file
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
@@ -26,6 +28,7 @@ from llm_anatomy.model.source.checkpoint import architecture_json
 from llm_anatomy.model.source.finite import check_finite
 from llm_anatomy.model.source.folder import check_folder, check_source, model_files, read_config
 from llm_anatomy.model.source.gguf import convert_gguf, read_metadata
+from llm_anatomy.model.source.head_rows import with_tokens
 from llm_anatomy.model.source.hub import fetch_adapter, fetch_configuration, fetch_weights
 from llm_anatomy.model.source.memory import check_memory, count_parameters, empty_model
 from llm_anatomy.model.source.merge import merge_adapter
@@ -84,9 +87,8 @@ def prepare(
         decoder = resolve(model)
         if adapter is not None:
             origin = merged(origin, adapter, target, decoder, source.name)
-        check_finite(target, source.name)
-        rows = token_rows(target, source, decoder.head.out_features)
-        decoder = replace(decoder, token_rows=rows)
+        check_finite(target, source.name, getattr(torch, precision.dtype))
+        decoder = with_tokens(decoder, vocabulary(target, source, decoder.head.out_features))
         architecture = architecture_json(decoder, target)
         record = provenance(source, origin, target, count_parameters(model))
     write_record(folder, record, architecture)
@@ -121,8 +123,8 @@ def _revision(origin: Origin, weights_sha256: str) -> str:
     return own if origin.adapter is None else f"{own}+adapter:{origin.adapter['sha256'][:16]}"
 
 
-def token_rows(weights: Path, source: ModelSource, head_rows: int) -> int:
-    """How many rows of the LM head there are up to the last that has a token.
+def vocabulary(weights: Path, source: ModelSource, head_rows: int) -> dict[str, int]:
+    """The tokens that the tokenizer knows, and their ids, all of which have a row of the head.
 
     Raises:
         UserError: The tokenizer knows an id beyond the rows of the head (such texts would index out
@@ -144,16 +146,18 @@ def token_rows(weights: Path, source: ModelSource, head_rows: int) -> int:
             f"the model '{source.name}': its tokenizer has no fast version (tokenizer.json); "
             "convert it with AutoTokenizer and save_pretrained"
         )
-    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    tokens: dict[str, int] = tokenizer.get_vocab()
+    token, largest = max(tokens.items(), key=lambda item: item[1])
     if largest >= head_rows:
         raise UserError(
             f"the model '{source.name}': its tokenizer knows the id {largest} ('{token}') but its "
             f"LM head has {head_rows} rows; take the tokenizer that belongs to the model, or "
             "resize the model's embeddings"
         )
-    if largest + 1 < head_rows:
-        logger.info("%d rows of the LM head have no token", head_rows - largest - 1)
-    return int(largest) + 1
+    without = head_rows - len(set(tokens.values()))
+    if without:
+        logger.info("%d rows of the LM head have no token", without)
+    return tokens
 
 
 def _fill(
@@ -251,7 +255,7 @@ def _check_size(
     folder: Path, source: ModelSource, precision: Precision, compute: Compute, **options: str
 ) -> None:
     if not options:
-        check_unquantised(read_config(folder, source.name), (), source.name)
+        check_unquantised(read_config(folder, source.name), {}, source.name)
     parameters = count_parameters(empty_model(folder, source, **options))
     logger.info("%s has %d parameters", source.name, parameters)
     check_memory(parameters, source.name, precision, compute)

@@ -4,7 +4,7 @@ Standard library only, so that they are found while the workflow is being read.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from llm_anatomy.errors import UserError
@@ -14,19 +14,24 @@ SECTIONS = ("quantization_config", "compression_config")
 STORED = {
     "AWQ or GPTQ": r"\.(qweight|qzeros|g_idx)$",
     "FP8 or compressed-tensors": r"\.weight_(scale|scale_inv|packed|zero_point|shape)$",
+    "EETQ": r"\.weight_scales$",
+    "quanto": r"\.weight\._(data|scale|shift)$|\.(input|output)_scale$",
+    "AQLM or VPTQ": r"\.(codes|codebooks|centroids|res_centroids|vector_norms)$",
     "bitsandbytes": r"\.(SCB|weight_format)$|\.weight\.(absmax|quant_map|quant_state\..*)$",
     "MXFP4": r"_(blocks|scales)$",
     "torchao": r"(:|\.|_)(qdata|tensor_impl\..*)$",
     "HQQ": r"\.W_q$",
 }
+# Types of numbers that a dense weight is stored in, as safetensors calls them.
+DENSE = frozenset({"F64", "F32", "F16", "BF16"})
 
 
-def check_unquantised(config: Mapping[str, Any], tensors: Iterable[str], name: str) -> None:
-    """Check that neither the configuration nor a tensor's name speaks of quantised weights.
+def check_unquantised(config: Mapping[str, Any], tensors: Mapping[str, str], name: str) -> None:
+    """Check that neither the configuration nor a tensor's name or type speaks of quantised weights.
 
     Args:
         config: The model's `config.json`.
-        tensors: Names of its stored tensors, as far as they are known.
+        tensors: Types of its stored tensors by name, as far as they are known.
         name: The model's configured name, for the message.
 
     Raises:
@@ -53,6 +58,12 @@ def check_unquantised(config: Mapping[str, Any], tensors: Iterable[str], name: s
                     f"the model '{name}': its files hold '{tensor}', as {method} stores quantised "
                     f"weights, which no study reads; {remedy}"
                 )
+        # Masks and positions are no weights.
+        if tensor.endswith(".weight") and tensors[tensor] not in DENSE:
+            raise UserError(
+                f"the model '{name}': its files hold '{tensor}' as {tensors[tensor]}, a type of "
+                f"quantised weights, which no study reads; {remedy}"
+            )
 
 
 def _method(section: Any) -> str:

@@ -1,0 +1,151 @@
+r"""Write neurons with their contexts for other viewers.
+
+    python -m llm_anatomy.cli.export --model MODEL --form neuronpedia --layers 0 5 --to folder
+
+`neuronpedia` writes the lines of Neuronpedia's bulk import, a folder per layer below
+`folder/MODEL/`; `saedashboard` writes `folder/MODEL/LAYER/batch-N.json`. What is exported are the
+tables of results/neurons/MODEL: the tokens of the down columns, the strongest texts of positive
+activations, how active a neuron is, and the closest neurons of its layer.
+"""
+
+import argparse
+import gzip
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_anatomy.artefacts.files import atomic_path
+from llm_anatomy.config.ranges import check_layer
+from llm_anatomy.errors import UserError
+from llm_anatomy.model.run.vocabulary import Vocabulary
+from llm_anatomy.neurons.export import (
+    Described,
+    LayerTables,
+    neuronpedia_activations,
+    neuronpedia_features,
+    neuronpedia_heads,
+    saedashboard_batch,
+    source_id,
+)
+from llm_anatomy.neurons.weights import ModelWeights
+from llm_anatomy.tables.contexts import ACTIVITY, CONTEXTS, NEIGHBOURS
+from llm_anatomy.tables.core import TableSchema, read_provenance, read_table
+from llm_anatomy.tables.neurons import VOCABULARY
+
+logger = logging.getLogger(__name__)
+
+FORMS = ("neuronpedia", "saedashboard")
+# Neurons in one file of features.
+BATCH = 256
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, export, and leave with status 1 and one sentence on a mistake."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        export(options.model, options.form, options.layers, options.to)
+    except UserError as error:
+        logger.error("Error: %s", error)
+        sys.exit(1)
+
+
+def export(model: str, form: str, layers: Sequence[int] | None, folder: Path) -> None:
+    """Export some layers of a model; all where none are named.
+
+    Raises:
+        UserError: A table is missing or damaged, or the model has no such layer.
+    """
+    weights = ModelWeights(Path("results/models") / model)
+    for layer in layers or ():
+        check_layer("--layers", layer, weights.n_layers, f"the model '{model}'")
+    words = Vocabulary(weights.folder).texts
+    for layer in layers or range(weights.n_layers):
+        tables = _read(model, layer, weights, words)
+        described = _describe(model, weights, tables)
+        if form == "neuronpedia":
+            _neuronpedia(folder / model / source_id(layer), described, tables)
+        else:
+            _saedashboard(folder / model / str(layer), described, tables)
+        logger.info("%s, layer %d: %d neurons", model, layer, len(tables.activity))
+
+
+def _read(
+    model: str, layer: int, weights: ModelWeights, words: Sequence[str | None]
+) -> LayerTables:
+    def table(schema: TableSchema, *where: Any) -> Any:
+        return read_table(_path(schema, model), schema, where=[("layer", "=", layer), *where])
+
+    return LayerTables(
+        layer,
+        table(VOCABULARY, ("matrix", "=", "down")),
+        table(CONTEXTS, ("sign", "=", 1)),
+        table(ACTIVITY),
+        table(NEIGHBOURS),
+        weights.vectors(layer, "down").to(torch.float32).numpy(),
+        words,
+    )
+
+
+def _describe(model: str, weights: ModelWeights, tables: LayerTables) -> Described:
+    made = read_provenance(_path(CONTEXTS, model))
+    names = ", ".join(dict.fromkeys(tables.contexts["dataset"]))
+    neurons = len(tables.activity)
+    return Described(
+        model, weights.n_layers, neurons, weights.d_model, names, made["read"], made["contexts"]
+    )
+
+
+def _path(schema: TableSchema, model: str) -> Path:
+    return Path(schema.path.format(model=model))
+
+
+def _neuronpedia(folder: Path, described: Described, tables: LayerTables) -> None:
+    for name, line in neuronpedia_heads(described, tables.layer).items():
+        with atomic_path(folder / f"{name}.jsonl") as file:
+            file.write_text(_json(line) + "\n", encoding="utf-8")
+    features = list(neuronpedia_features(described, tables))
+    activations = list(neuronpedia_activations(described, tables))
+    for batch, start in enumerate(range(0, len(features), BATCH)):
+        own = range(start, start + BATCH)
+        _lines(folder / f"features/batch-{batch}.jsonl.gz", features[start : start + BATCH])
+        texts = (line for line in activations if int(line["index"]) in own)
+        _lines(folder / f"activations/batch-{batch}.jsonl.gz", texts)
+
+
+def _saedashboard(folder: Path, described: Described, tables: LayerTables) -> None:
+    for batch, start in enumerate(range(0, described.neurons, BATCH)):
+        written = saedashboard_batch(described, tables, range(start, start + BATCH))
+        with atomic_path(folder / f"batch-{batch}.json") as file:
+            file.write_text(_json(written) + "\n", encoding="utf-8")
+
+
+def _lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    text = "".join(_json(line) + "\n" for line in lines)
+    with atomic_path(path) as file:
+        # Without a time, so that the same tables give the same bytes.
+        file.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="name of the model in results/")
+    parser.add_argument("--form", choices=FORMS, required=True, help="which viewer's form")
+    parser.add_argument("--layers", type=int, nargs="+", help="layers (default: all)")
+    parser.add_argument("--to", type=Path, required=True, help="folder to write into")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

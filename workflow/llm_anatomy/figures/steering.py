@@ -1,0 +1,87 @@
+"""Figures of steering: a concept's direction beside its neuron, by what they cost in fluency."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, Exhibit
+from llm_anatomy.tables.collection import Collection
+from llm_anatomy.tables.directions import EQUAL_FLUENCY, STEERING
+
+COLOURS = {"direction": PALETTE[0], "clamp": PALETTE[1]}
+STYLES = {"concept": "-", "random": ":", "permuted": "--"}
+NAMES = {"direction": "direction", "clamp": "best neuron"}
+CONTROLS = {"random": "random direction or neuron", "permuted": "direction of shuffled labels"}
+
+
+def steering_figures(tables: Collection, models: Sequence[str]) -> Iterator[Exhibit]:
+    """The exhibit of every model that was steered."""
+    for model in models:
+        if tables.has(STEERING, model=model):
+            fluent = tables.frame(EQUAL_FLUENCY, model=model)
+            shown = steering_figure(tables.frame(STEERING, model=model), fluent, model)
+            yield replace(shown, table=tables.path(STEERING, model=model))
+
+
+def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) -> Exhibit:
+    """Probability of the concept against perplexity of the held text, dose by dose."""
+    named = steering[["concept", "prompt"]].drop_duplicates()
+    targets = list(zip(named["concept"], named["prompt"], strict=True))
+    figure, axes = plt.subplots(1, len(targets), figsize=(FULL_WIDTH, 3.1), squeeze=False)
+    said = []
+    for axis, (concept, prompt) in zip(axes[0], targets, strict=True):
+        own = steering[(steering["concept"] == concept) & (steering["prompt"] == prompt)]
+        clean = own[own["method"] == "none"].iloc[0]
+        # Doses that are added or set; what is projected out stands alone.
+        doses = own[own["operation"].isin(["add", "set"])]
+        for (method, role), rows in doses.groupby(["method", "role"], sort=False):
+            rows = rows.sort_values("perplexity")
+            axis.plot(
+                rows["perplexity"],
+                rows["probability"],
+                STYLES[str(role)],
+                marker="o",
+                ms=2.5,
+                color=COLOURS[str(method)],
+            )
+        removed = own[(own["operation"] == "project_out") & (own["role"] == "concept")]
+        axis.plot(removed["perplexity"], removed["probability"], "x", color=COLOURS["direction"])
+        axis.axhline(clean["probability"], color="0.6", lw=0.8)
+        axis.axvline(clean["perplexity"], color="0.6", lw=0.8)
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_title(f"“{prompt} …”", fontsize=8)
+        axis.set(xlabel="perplexity of held text", ylabel=f"p({concept})")
+        bounds = fluent[(fluent["concept"] == concept) & (fluent["prompt"] == prompt)]
+        for ratio, rows in bounds.groupby("perplexity_ratio"):
+            gains = rows.set_index(["method", "role"])["logprob_gain"]
+            said.append(
+                f"{concept} within {ratio:g} times the clean perplexity: direction "
+                f"{gains['direction', 'concept']:+.2f}, neuron {gains['clamp', 'concept']:+.2f}, "
+                f"random direction {gains['direction', 'random']:+.2f}, shuffled labels "
+                f"{gains['direction', 'permuted']:+.2f}, random neuron "
+                f"{gains['clamp', 'random']:+.2f}"
+            )
+    handles = [Line2D([], [], color=COLOURS[m], label=name) for m, name in NAMES.items()]
+    handles += [
+        Line2D([], [], color="0.3", ls=STYLES[role], label=name) for role, name in CONTROLS.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    caption = (
+        f"{model}: the next token while the difference of class means is added to what a middle "
+        "block reads, at all positions (blue), or the concept's best neuron is set to a value "
+        "(orange); a point is a dose, a cross the direction projected out. Up and left is better: "
+        "the concept is likely and the held text stays fluent. Gain of the best dose in nats: "
+        f"{'; '.join(said)}. Grey: the clean model.\n\nArditi et al. (2024) add one direction at "
+        "one layer of chat models, after which nearly all harmless prompts are refused."
+    )
+    return Exhibit(
+        f"Steering {model} by directions and by neurons",
+        caption,
+        figure=f"{model}-steering.png",
+        rows=(),
+        drawn=figure,
+    )
