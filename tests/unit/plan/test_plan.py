@@ -12,6 +12,7 @@ import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.config.root import Configuration
+from llm_anatomy.model.source import memory as memory_of
 from llm_anatomy.model.source.prepare import prepare
 from llm_anatomy.plan.jobs import PlannedJob, built_shape, parse_jobs, shape_of
 from llm_anatomy.plan.listing import plan_text
@@ -224,3 +225,23 @@ def test_the_plan_counts_what_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_bytes_of_a_number_at_every_precision(precision, weight, activation):
     assert (precision.weight_bytes, precision.activation_bytes) == (weight, activation)
+
+
+def test_the_plan_says_how_much_of_a_model_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [PlannedJob("fine_tune", {})]
+    models = [{"name": "large", "path": "models/large"}]
+    texts = {"name": "t", "path": "t.csv", "text": "text"}
+    chosen = {"models": models, "datasets": [texts], "studies": ["neurons"]}
+    configuration = Configuration.model_validate(chosen)
+    large = Shape(32, 4096, 128_256, 14_336, 3, 8_030_000_000, tied=False)
+
+    def said(memory: float | None) -> str:
+        monkeypatch.setattr(memory_of, "device_memory", lambda compute: (memory, "this machine"))
+        return plan_text(jobs, configuration, {"large": large}, jobs)
+
+    assert "Of large, the last 11 of 32 layers are trained" in said(80e9)
+    assert "fine_tune will fail: the model 'large' cannot be trained here" in said(20e9)
+    for enough in (400e9, None):
+        assert "trained" not in said(enough)
+    other = [PlannedJob("map_neurons", {"model": "large"})]
+    assert "trained" not in plan_text(other, configuration, {"large": large}, other)
