@@ -3,16 +3,19 @@
 import re
 from pathlib import Path
 
+from llm_anatomy.attribution.statements import STATEMENTS as ATTRIBUTION
 from llm_anatomy.facts.statements import STATEMENTS as FACTS
 from llm_anatomy.geometry.statements import STATEMENTS as GEOMETRY
+from llm_anatomy.neurons.context_claims import STATEMENTS as CONTEXTS
 from llm_anatomy.neurons.statements import STATEMENTS as NEURONS
+from llm_anatomy.neurons.steering_claims import STATEMENTS as STEERING
 from llm_anatomy.patching.statements import STATEMENTS as PATCHING
 from llm_anatomy.statistics import evidence
 from llm_anatomy.statistics.evidence import Least
 from llm_anatomy.tables.claims import enough
 from llm_anatomy.toxicity.statements import STATEMENTS as TOXICITY
 
-EVERY = (*GEOMETRY, *TOXICITY, *NEURONS, *PATCHING, *FACTS)
+EVERY = (*GEOMETRY, *TOXICITY, *NEURONS, *CONTEXTS, *STEERING, *PATCHING, *FACTS, *ATTRIBUTION)
 PAGE = Path(__file__).parents[3] / "docs" / "claims.md"
 
 
@@ -31,4 +34,4 @@ def test_every_claim_needs_what_the_page_says() -> None:
 
 
 def test_no_two_claims_say_the_same() -> None:
-    assert len({claim.sentence for claim in EVERY}) == len(EVERY) == 11 + 10 + 6 + 7 + 17
+    assert len({claim.sentence for claim in EVERY}) == len(EVERY) > 50
