@@ -172,7 +172,7 @@ def run_dataset(project: Path, name: str, inputs) -> None:
 
 def every_table(project: Path) -> tuple[Path, ...]:
     """All tables but those of public classifiers, in no particular order."""
-    names = {schema.name for schema in TABLES} - {HUB_METRICS.name}
+    names = {schema.name for schema in (*TABLES, SHIFT)} - {HUB_METRICS.name}
     found = [
         path
         for path in project.glob("results/**/*.parquet")
@@ -297,7 +297,7 @@ def test_early_exits_are_timed_beside_the_plain_pass(tmp_path, monkeypatch):
 
 
 def test_a_notebook_draws_the_study_without_writing_anything(project):
-    tables = Collection(every_table(project), TABLES)
+    tables = Collection(every_table(project), [*TABLES, SHIFT])
     before = set(project.rglob("*"))
     exhibits = list(toxicity_figures(tables, ToxicityScope.model_validate(NAMES)))
     assert set(project.rglob("*")) == before
