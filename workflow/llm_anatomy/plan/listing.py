@@ -7,7 +7,6 @@ from pathlib import Path
 from llm_anatomy.config.read import read_configuration
 from llm_anatomy.config.root import Configuration
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.source.memory import device_memory
 from llm_anatomy.neurons.fitting import check_some_fit, fitting_sentence, layers_that_fit
 from llm_anatomy.plan.jobs import PlannedJob, list_jobs, shape_of
 from llm_anatomy.plan.needs import Need
@@ -109,6 +108,9 @@ def _tuning(
     planned = tuned is not None and any(job.rule == "fine_tune" for job in jobs)
     if tuned is None or not planned or tuned.base not in shapes:
         return []
+    # Imported late: a mistake in the configuration is told without waiting for torch.
+    from llm_anatomy.model.source.memory import device_memory
+
     memory, where = device_memory(configuration.compute)
     if memory is None:
         return []
