@@ -8,7 +8,7 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
-from llm_anatomy.cli.export import main
+from llm_anatomy.cli.app import main
 from llm_anatomy.config.contexts import Neighbours
 from llm_anatomy.stages import find_neighbours
 from llm_anatomy.tables.contexts import CONTEXTS, NEIGHBOURS
@@ -162,8 +162,10 @@ def lines(path: Path) -> list[dict]:
 
 
 def exported(form: str, folder: Path, *layers: str) -> None:
-    asked = ["--model", "tiny", "--form", form, "--to", str(folder)]
-    main([*asked, "--layers", *layers] if layers else asked)
+    chosen = [word for layer in layers for word in ("--layer", layer)]
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "--model", "tiny", "--form", form, "--to", str(folder), *chosen])
+    assert ended.value.code == 0
 
 
 def test_neuronpedia_lines(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,14 +242,14 @@ def test_the_same_tables_give_the_same_bytes(
 
 
 def test_mistakes_are_one_sentence(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(run)
     for arguments, message in (
-        (["--model", "tiny", "--layers", "9"], "the model 'tiny' has the layers 0 to 2"),
+        (["--model", "tiny", "--layer", "9"], "the model 'tiny' has the layers 0 to 2"),
         (["--model", "other"], "architecture.json is missing"),
     ):
         with pytest.raises(SystemExit):
-            main([*arguments, "--form", "neuronpedia", "--to", str(tmp_path)])
-        assert message in caplog.text
+            main(["export", *arguments, "--form", "neuronpedia", "--to", str(tmp_path)])
+        assert message in capsys.readouterr().err
     assert pd.Series(list(tmp_path.iterdir())).empty

@@ -4,12 +4,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from llm_anatomy.artefacts.remake import COMMAND_VARIABLE
+from llm_anatomy.cli.options import ConfigFiles, Paper, Results, SnakemakeCommand
 from llm_anatomy.config.shipped import OWN_NAME, chosen_files, shipped_profile
 from llm_anatomy.errors import UserError
 
@@ -21,35 +21,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-CONFIGURATION_SUFFIXES = (".yaml", ".yml", ".json")
-ConfigFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--configfile",
-        help=f"Configuration; again for a further one. [default: {OWN_NAME} or config/config.yaml "
-        "of this folder, else the one that ships]",
-    ),
-]
-Paper = Annotated[
-    str | None, typer.Option(help="A paper's own run: geometry, neurons, attend_first, facts.")
-]
-Results = Annotated[Path, typer.Option(help="The folder of results.")]
-
-
-class SnakemakeCommand(TyperCommand):
-    """A command that hands on what it does not know, and reads the rest as Snakemake does."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep targets behind `--` apart, and take several files behind one `--configfile`."""
-        if "--" in args:
-            ctx.meta["targets"] = args[args.index("--") + 1 :]
-            args = args[: args.index("--")]
-        known: list[str] = []
-        for argument in args:
-            further = known[-2:-1] == ["--configfile"] and argument.endswith(CONFIGURATION_SUFFIXES)
-            known += ["--configfile", argument] if further else [argument]
-        return super().parse_args(ctx, known)
 
 
 @app.command()
@@ -312,6 +283,32 @@ def score(
             batch_tokens=batch_tokens,
         )
     )
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Option(help="Name of a model in results/.")],
+    to: Annotated[Path, typer.Option(help="Folder to write into.")],
+    form: Annotated[
+        Literal["neuronpedia", "saedashboard"], typer.Option(help="Which viewer's form.")
+    ] = "neuronpedia",
+    layer: Annotated[
+        list[int] | None, typer.Option(help="A layer; again for a further one. [default: all]")
+    ] = None,
+) -> None:
+    """Write neurons with their contexts for other viewers.
+
+    \b
+    Examples:
+      llm-anatomy export --model MODEL --layer 0 --layer 5 --to export
+      llm-anatomy export --model MODEL --form saedashboard --to export
+    """
+    import logging
+
+    from llm_anatomy.cli.export import export as export_neurons
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    export_neurons(model, form, layer, to)
 
 
 @app.command()

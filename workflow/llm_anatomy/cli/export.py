@@ -1,6 +1,4 @@
-r"""Write neurons with their contexts for other viewers.
-
-    python -m llm_anatomy.cli.export --model MODEL --form neuronpedia --layers 0 5 --to folder
+"""Write neurons with their contexts for other viewers.
 
 `neuronpedia` writes the lines of Neuronpedia's bulk import, a folder per layer below
 `folder/MODEL/`; `saedashboard` writes `folder/MODEL/LAYER/batch-N.json`. What is exported are the
@@ -8,20 +6,17 @@ tables of results/neurons/MODEL: the tokens of the down columns, the strongest t
 activations, how active a neuron is, and the closest neurons of its layer.
 """
 
-import argparse
 import gzip
 import json
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from llm_anatomy.artefacts.files import atomic_path
 from llm_anatomy.config.ranges import check_layer
-from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.export import (
     Described,
@@ -39,23 +34,12 @@ from llm_anatomy.tables.neurons import VOCABULARY
 
 logger = logging.getLogger(__name__)
 
-FORMS = ("neuronpedia", "saedashboard")
+Form = Literal["neuronpedia", "saedashboard"]
 # Neurons in one file of features.
 BATCH = 256
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, export, and leave with status 1 and one sentence on a mistake."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        export(options.model, options.form, options.layers, options.to)
-    except UserError as error:
-        logger.error("Error: %s", error)
-        sys.exit(1)
-
-
-def export(model: str, form: str, layers: Sequence[int] | None, folder: Path) -> None:
+def export(model: str, form: Form, layers: Sequence[int] | None, folder: Path) -> None:
     """Export some layers of a model; all where none are named.
 
     Raises:
@@ -63,7 +47,7 @@ def export(model: str, form: str, layers: Sequence[int] | None, folder: Path) ->
     """
     weights = ModelWeights(Path("results/models") / model)
     for layer in layers or ():
-        check_layer("--layers", layer, weights.n_layers, f"the model '{model}'")
+        check_layer("--layer", layer, weights.n_layers, f"the model '{model}'")
     words = Vocabulary(weights.folder).texts
     for layer in layers or range(weights.n_layers):
         tables = _read(model, layer, weights, words)
@@ -134,18 +118,3 @@ def _lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", required=True, help="name of the model in results/")
-    parser.add_argument("--form", choices=FORMS, required=True, help="which viewer's form")
-    parser.add_argument("--layers", type=int, nargs="+", help="layers (default: all)")
-    parser.add_argument("--to", type=Path, required=True, help="folder to write into")
-    return parser
-
-
-if __name__ == "__main__":
-    main()
