@@ -57,10 +57,16 @@ def on_both(study):
     for device, machine in (("cpu", nullcontext()), ("cuda:0", card())):
         with machine, torch.no_grad():
             found.append(study(device))
-    for one, other in zip(*found, strict=True):
-        pd.testing.assert_frame_equal(
-            pd.DataFrame(other), pd.DataFrame(one), rtol=1e-3, atol=1e-4, check_exact=False
-        )
+    for one, other in zip(*map(_frames, found), strict=True):
+        # Near ties change places by rounding: a rank by one.
+        for name in set(one) & {"rank", "rank_change"}:
+            assert (one[name] - other[name]).abs().max() <= 1
+            one, other = one.drop(columns=name), other.drop(columns=name)
+        pd.testing.assert_frame_equal(other, one, rtol=1e-3, atol=1e-4, check_exact=False)
+
+
+def _frames(tables):
+    return [pd.DataFrame(table) for table in tables]
 
 
 def test_the_stand_in_refuses_what_a_card_refuses():

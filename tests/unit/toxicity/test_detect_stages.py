@@ -65,7 +65,7 @@ def detect(folder, inputs, folds, monkeypatch, **changes):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detect")
-    inputs = write_inputs(folder, n=80)
+    inputs = write_inputs(folder, n=160)
     folds = split(folder, inputs)
     with pytest.MonkeyPatch.context() as patch:
         return folds | detect(folder, inputs, folds["folds"], patch)

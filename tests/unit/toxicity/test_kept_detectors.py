@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from llm_anatomy.artefacts.files import sha256_file
-from llm_anatomy.cli import score
+from llm_anatomy.cli import app
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.models import Chat
@@ -217,21 +217,21 @@ def test_a_running_score_of_another_detector_is_refused(
         next(running_scores(loaded, kept[0]["first_token"], "bad", "bad"))
 
 
-def command(project: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+def command(project: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit status of `llm-anatomy score`."""
     monkeypatch.chdir(project)
-    score.main(["--threads", "1", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        app.main(["score", "--threads", "1", *arguments])
+    return int(ended.value.code or 0)
 
 
 def test_the_command_scores_with_thresholds(
     project: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame().to_csv(project / "texts.csv", index=False)
-    command(
-        project,
-        monkeypatch,
-        *("--detector", str(saved / "attention_probe.safetensors")),
-        *("--texts", "texts.csv", "--output", "scores.csv", "--false-positive-rate", "0.05"),
-    )
+    asked = ("--texts", "texts.csv", "--output", "scores.csv", "--false-positive-rate", "0.05")
+    detector = ("--detector", str(saved / "attention_probe.safetensors"))
+    assert command(project, monkeypatch, *detector, *asked) == 0
     found = pd.read_csv(project / "scores.csv")
     truth = frame()["label_bad"].to_numpy(bool)
     assert found["above_bad"][truth].mean() > 0.9
@@ -248,7 +248,7 @@ def test_a_stream_is_scored_line_by_line(
     lines = [frame()["text"][0], "", frame()["text"][1]]
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO("\n".join(lines).encode())))
     detector = ("--detector", str(saved / "max_probe.safetensors"))
-    command(project, monkeypatch, *detector, "--stream")
+    assert command(project, monkeypatch, *detector, "--stream") == 0
     rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == [
         "row",
@@ -261,8 +261,7 @@ def test_a_stream_is_scored_line_by_line(
     ]
     assert [row[:2] for row in rows[1:]] == [["1", lines[0]], ["2", ""], ["3", lines[2]]]
     assert [row[5] for row in rows[1:]] == [IN_RANGE, "empty text", IN_RANGE]
-    with pytest.raises(SystemExit):
-        command(project, monkeypatch, *detector, "--stream", "--texts", "texts.csv")
+    assert command(project, monkeypatch, *detector, "--stream", "--texts", "texts.csv") == 1
 
 
 def test_the_card_says_what_it_was_trained_on_and_what_it_does(

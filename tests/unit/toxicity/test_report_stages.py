@@ -1,5 +1,6 @@
 """Figures, captions and claims say what the tables say."""
 
+import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -37,6 +38,7 @@ from llm_anatomy.stages import (
 from llm_anatomy.tables.claims import CLAIMS
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TABLE_KEY, TableSchema, read_table, write_table
+from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.detectors import SHIFT
 from llm_anatomy.tables.toxicity import (
     ABLATIONS,
@@ -131,6 +133,8 @@ def run_dataset(project: Path, name: str, inputs) -> None:
     def at(schema: TableSchema) -> Path:
         return place(project, schema, dataset=name)
 
+    at(TEXTS).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(inputs.texts, at(TEXTS))
     split_texts.run(
         split_texts.SplitStage(seed=0, folds=Folds()),
         texts=inputs.texts,
@@ -172,7 +176,7 @@ def run_dataset(project: Path, name: str, inputs) -> None:
 
 def every_table(project: Path) -> tuple[Path, ...]:
     """All tables but those of public classifiers, in no particular order."""
-    names = {schema.name for schema in (*TABLES, SHIFT)} - {HUB_METRICS.name}
+    names = {schema.name for schema in (TEXTS, *TABLES, SHIFT)} - {HUB_METRICS.name}
     found = [
         path
         for path in project.glob("results/**/*.parquet")
@@ -212,8 +216,9 @@ def test_every_claim_is_measured_or_says_why_not(project):
     assert claims["claim"].is_unique
     untested = claims[claims["measured_value"].isna()]
     assert untested["note"].str.startswith("Not tested").all()
-    assert len(claims) == 11
-    assert len(untested) == 2
+    assert len(claims) == 12
+    # Public classifiers, detectors beside each other, and the Jigsaw data.
+    assert len(untested) == 3
     metrics = read_table(place(project, METRICS, dataset="single"), METRICS)
     linear = metrics[
         (metrics["feature_set"] == "spline")
@@ -240,7 +245,7 @@ def test_public_classifiers_stand_beside_the_spline_features(project):
     assert row["measured_value"] < 0
     assert row["holds"] is False
     assert "perfect 100.0 % (75.0 % by its yes-or-no answer)" in row["note"]
-    assert claims["measured_value"].isna().sum() == 1
+    assert claims["measured_value"].isna().sum() == 2
     metrics = read_table(place(project, METRICS, dataset="single"), METRICS)
     exhibits = read_exhibits(project / "figures").exhibits
     drawn = next(e for e in exhibits if e.title == "Detection: single")
@@ -253,7 +258,7 @@ def test_figures_and_captions_come_from_the_tables(project):
     conclude(project, every_table(project))
     exhibits = read_exhibits(figures).exhibits
     titles = [exhibit.title for exhibit in exhibits]
-    assert len(titles) == len(set(titles)) == 2 * 4 + 2 + 2
+    assert len(titles) == len(set(titles)) == 2 * 6 + 2 + 2
     assert {e.figure for e in exhibits if e.figure} == {p.name for p in figures.glob("*.png")}
     assert not any("nan" in exhibit.caption.split() for exhibit in exhibits)
     for dataset, labels in (("single", 1), ("domains", 3)):
@@ -297,11 +302,11 @@ def test_early_exits_are_timed_beside_the_plain_pass(tmp_path, monkeypatch):
 
 
 def test_a_notebook_draws_the_study_without_writing_anything(project):
-    tables = Collection(every_table(project), [*TABLES, SHIFT])
+    tables = Collection(every_table(project), [TEXTS, *TABLES, SHIFT])
     before = set(project.rglob("*"))
     exhibits = list(toxicity_figures(tables, ToxicityScope.model_validate(NAMES)))
     assert set(project.rglob("*")) == before
     drawn = [exhibit for exhibit in exhibits if exhibit.figure is not None]
-    assert len(drawn) == 2 * 4 + 1
+    assert len(drawn) == 2 * 5 + 1
     assert all(isinstance(exhibit.drawn, Figure) for exhibit in drawn)
     plt.close("all")
