@@ -146,8 +146,10 @@ def test_the_neuron_that_writes_a_token_is_found():
     assert closest_down_neuron(decoder, [3, 8]) == (2, 17)
 
 
-def swept(method, role, dose, perplexity, logprob):
+def swept(method, role, dose, perplexity, logprob, operation=None):
+    usual = {"none": "none", "direction": "add", "clamp": "set"}[method]
     return {
+        "operation": operation or usual,
         "concept": "dog",
         "prompt": "My",
         "method": method,
@@ -181,6 +183,25 @@ def test_the_best_dose_within_each_bound_of_perplexity():
     assert np.isnan(found["direction", "random", 4.0][0])
     assert found["clamp", "concept", 1.5][1] == 0
     assert found["clamp", "concept", 4.0] == (20.0, pytest.approx(4.9))
+
+
+def test_what_is_subtracted_or_projected_out_is_not_added():
+    rows = [
+        swept("none", "concept", None, 10.0, -5.0),
+        swept("direction", "concept", -1.0, 10.0, -1.0),
+        swept("direction", "concept", None, 10.0, -0.5, "project_out"),
+        swept("direction", "concept", 1.0, 10.0, -4.0),
+        swept("direction", "random", -1.0, 10.0, -1.0),
+        swept("direction", "random", None, 10.0, -0.5, "project_out"),
+        swept("clamp", "concept", -5.0, 10.0, -2.0),
+    ]
+    table = at_equal_fluency(filled(STEERING, rows), [1.5]).set_index(["method", "role"])
+    assert table["logprob_gain"].to_dict() == {
+        ("direction", "concept"): 1.0,
+        ("direction", "random"): 0.0,
+        ("clamp", "concept"): 3.0,
+    }
+    assert table["dose"]["direction", "concept"] == 1
 
 
 def test_texts_of_a_label_or_of_the_configuration():

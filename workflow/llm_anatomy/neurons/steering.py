@@ -178,6 +178,9 @@ def closest_down_neuron(decoder: Decoder, tokens: Sequence[int]) -> tuple[int, i
 def at_equal_fluency(steering: pd.DataFrame, ratios: Sequence[float]) -> pd.DataFrame:
     """`EQUAL_FLUENCY`: of each method and role the dose that raises the concept most.
 
+    Doses that are added count, and values that are set: to subtract a direction, or to project it
+    out, is another intervention, even where it happens to raise the concept.
+
     Args:
         steering: `STEERING`.
         ratios: Largest perplexities that count, in units of the clean one.
@@ -188,7 +191,10 @@ def at_equal_fluency(steering: pd.DataFrame, ratios: Sequence[float]) -> pd.Data
         changed = group[group["method"] != "none"]
         for (method, role), own in changed.groupby(["method", "role"], sort=False):
             for ratio in ratios:
-                fluent = own[own["perplexity"] <= ratio * clean["perplexity"]]
+                counts = (own["operation"] == "set") | (
+                    (own["operation"] == "add") & (own["dose"] >= 0)
+                )
+                fluent = own[counts & (own["perplexity"] <= ratio * clean["perplexity"])]
                 # The clean model is within every bound.
                 best = max(
                     [clean, *(row for _, row in fluent.iterrows())], key=lambda r: r["logprob"]

@@ -86,7 +86,8 @@ EQUAL_FLUENCY = TableSchema(
     name="neurons/equal_fluency",
     path="results/neurons/{model}/equal_fluency.parquet",
     rule="steer_directions",
-    description="The most that one method raises a concept while the held text stays fluent.",
+    description="The most that one method raises a concept while the held text stays fluent. Of "
+    "directions only doses that are added count, not what is subtracted or projected out.",
     columns=(
         _CONCEPT,
         _PROMPT,
