@@ -53,13 +53,18 @@ def rows_of(*rows: Row) -> list[Row]:
 @pytest.mark.parametrize(
     ("matrix", "place", "share", "shuffled", "low", "holds"),
     [
-        ("up", "here", 0.2, 0.1, 0.05, True),
-        ("up", "here", 0.2, 0.11, 0.05, False),
-        ("up", "here", 0.2, 0.1, 0.0, False),
-        ("gate", "here", 0.3, 0.1, 0.1, True),
+        ("up", "here", 0.6, 0.3, 0.05, True),
+        ("up", "here", 0.6, 0.31, 0.05, False),
+        ("up", "here", 0.6, 0.3, 0.0, False),
+        # Ten times chance, and still no token that "is" what it fires on.
+        ("up", "here", 0.0087, 0.0009, 0.005, False),
+        # The interval has to lie above one half, not the share alone.
+        ("up", "here", 0.505, 0.1, 0.3, False),
+        ("up", "here", 0.51, 0.1, 0.3, True),
+        ("gate", "here", 0.7, 0.1, 0.1, True),
         ("gate", "here", 0.01, 0.1, -0.2, False),
-        ("down", "next", 0.3, 0.1, 0.1, True),
-        ("down", "next", 0.1, 0.09, 0.001, False),
+        ("down", "next", 0.7, 0.1, 0.1, True),
+        ("down", "next", 0.6, 0.59, 0.001, False),
     ],
 )
 def test_words_are_fired_on(
@@ -78,13 +83,13 @@ def test_words_are_fired_on(
     assert what in row["note"]
 
 
-def made(folder: Path, neurons: int = 300) -> Collection:
+def made(folder: Path, neurons: int = 300, site: str = "activation") -> Collection:
     rows = [
-        overlap(matrix, place, 0.2, 0.1, 0.05, neurons=neurons)
+        overlap(matrix, place, 0.6, 0.3, 0.05, neurons=neurons)
         for matrix, place in (("up", "here"), ("gate", "here"), ("down", "next"))
     ]
-    path = folder / CONTEXT_OVERLAP.path.format(model="m")
-    write_table(path, CONTEXT_OVERLAP, filled(CONTEXT_OVERLAP, rows_of(*rows)), {})
+    path, provenance = folder / CONTEXT_OVERLAP.path.format(model="m"), {"contexts": {"site": site}}
+    write_table(path, CONTEXT_OVERLAP, filled(CONTEXT_OVERLAP, rows_of(*rows)), provenance)
     return Collection([path], [CONTEXT_OVERLAP])
 
 
@@ -95,7 +100,7 @@ def test_no_claim_vanishes(tmp_path: Path) -> None:
         *((claim, "m", True) for claim in (UP, GATE, DOWN)),
         *((claim, "without texts", None) for claim in (UP, GATE, DOWN)),
     ]
-    table = filled(CONTEXT_OVERLAP, [overlap("up", "here", 0.2, 0.1, 0.05)])
+    table = filled(CONTEXT_OVERLAP, [overlap("up", "here", 0.6, 0.3, 0.05)])
     without = fires_claim(table, "gate", "m")
     assert without["holds"] is None
     assert "neurons.map.matrices leaves them out" in without["note"]
@@ -110,3 +115,11 @@ def test_every_claim_needs_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_few_neurons_are_no_verdict(neurons: int, holds: bool | None, tmp_path: Path) -> None:
     rows = context_claims(made(tmp_path, neurons), ["m"])
     assert {row["holds"] for row in rows} == {holds}
+
+
+@pytest.mark.parametrize("site", ["gate", "up"])
+def test_contexts_of_another_tensor_are_no_verdict(site: str, tmp_path: Path) -> None:
+    rows = context_claims(made(tmp_path, site=site), ["m"])
+    assert [row["holds"] for row in rows] == [None] * 3
+    assert f"contexts are of the tensor '{site}'" in rows[0]["note"]
+    assert "neurons.contexts.site" in rows[0]["note"]

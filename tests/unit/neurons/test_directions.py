@@ -27,6 +27,7 @@ from llm_anatomy.stages import find_concepts, steer_directions
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.directions import DIRECTIONS, EQUAL_FLUENCY, STEERING
+from pydantic import ValidationError
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.figures.tables import filled
@@ -128,14 +129,49 @@ def test_a_planted_direction_is_found_and_chance_is_chance():
     made = difference_of_means(states, positive)
     assert torch.cosine_similarity(made, v, dim=0) > 0.95
     torch.testing.assert_close(difference_of_means(states, ~positive), -made)
-    assert held_out_auc(states, positive, 0, "c") > 0.95
+    assert held_out_auc(states, positive, np.arange(256), 0) > 0.95
     nothing, labels, _ = planted(128, 0.0)
     # Made and tested on the same texts it would be far above one half.
-    assert abs(held_out_auc(nothing, labels, 0, "c") - 0.5) < 0.12
-    assert held_out_auc(states[:7], positive[:7], 0, "c") is None
+    assert abs(held_out_auc(nothing, labels, np.arange(256), 0) - 0.5) < 0.12
+    assert held_out_auc(states[:7], positive[:7], np.arange(7), 0) is None
     for control in (random_direction(made, 0, "c"), permuted_direction(states, positive, 0, "c")):
         assert control.norm() == pytest.approx(float(made.norm()))
         assert abs(float(torch.cosine_similarity(control, made, dim=0))) < 0.8
+
+
+def test_matched_pairs_without_a_signal_are_chance():
+    """What a pair shares tells of the other's class where a half has only one of them."""
+    found = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        topic = 20 * rng.normal(size=(20, 16))
+        states = torch.from_numpy(np.tile(topic, (2, 1)) + rng.normal(size=(40, 16)))
+        positive = np.arange(40) < 20
+        pairs = np.tile(np.arange(20), 2)
+        found.append(held_out_auc(states, positive, pairs, seed))
+    assert abs(np.mean(found) - 0.5) < 0.06
+    # All texts of one set: no half has both classes.
+    assert held_out_auc(states, positive, np.zeros(40, dtype=int), 0) is None
+
+
+def test_pairs_copies_and_groups_stay_in_one_half():
+    own = DirectionTarget(
+        concept="c", prompt="P", positive=["a dog", "one"], negative=["a cat", "two"]
+    )
+    assert target_texts(own, {}, 9).copies.tolist() == [0, 1, 0, 1]
+    longer = own.model_copy(update={"negative": ["a cat", "two", "One"]})
+    assert target_texts(longer, {}, 9).copies.tolist() == [0, 1, 2, 3, 1]
+    table = pd.DataFrame({"text": ["ab", "cd", "ef", "gh"], "group": ["x", "y", "x", None]})
+    table["label_angry"] = [True, True, False, False]
+    target = DirectionTarget(concept="c", prompt="P", dataset="mine", label="angry")
+    assert target_texts(target, {"mine": table}, 9).copies.tolist() == [0, 1, 0, 2]
+
+
+def test_the_same_concept_and_prompt_twice_are_refused():
+    one = DirectionTarget(concept="c", prompt="P", positive=["a", "b"], negative=["c", "d"])
+    with pytest.raises(ValidationError, match=r"the concept 'c' with the prompt 'P' twice"):
+        Directions(targets=[one, one.model_copy(update={"token": "mean"})])
+    assert len(Directions(targets=[one, one.model_copy(update={"prompt": "Q"})]).targets) == 2
 
 
 def test_the_neuron_that_writes_a_token_is_found():
@@ -146,8 +182,10 @@ def test_the_neuron_that_writes_a_token_is_found():
     assert closest_down_neuron(decoder, [3, 8]) == (2, 17)
 
 
-def swept(method, role, dose, perplexity, logprob):
+def swept(method, role, dose, perplexity, logprob, operation=None):
+    usual = {"none": "none", "direction": "add", "clamp": "set"}[method]
     return {
+        "operation": operation or usual,
         "concept": "dog",
         "prompt": "My",
         "method": method,
@@ -181,6 +219,25 @@ def test_the_best_dose_within_each_bound_of_perplexity():
     assert np.isnan(found["direction", "random", 4.0][0])
     assert found["clamp", "concept", 1.5][1] == 0
     assert found["clamp", "concept", 4.0] == (20.0, pytest.approx(4.9))
+
+
+def test_what_is_subtracted_or_projected_out_is_not_added():
+    rows = [
+        swept("none", "concept", None, 10.0, -5.0),
+        swept("direction", "concept", -1.0, 10.0, -1.0),
+        swept("direction", "concept", None, 10.0, -0.5, "project_out"),
+        swept("direction", "concept", 1.0, 10.0, -4.0),
+        swept("direction", "random", -1.0, 10.0, -1.0),
+        swept("direction", "random", None, 10.0, -0.5, "project_out"),
+        swept("clamp", "concept", -5.0, 10.0, -2.0),
+    ]
+    table = at_equal_fluency(filled(STEERING, rows), [1.5]).set_index(["method", "role"])
+    assert table["logprob_gain"].to_dict() == {
+        ("direction", "concept"): 1.0,
+        ("direction", "random"): 0.0,
+        ("clamp", "concept"): 3.0,
+    }
+    assert table["dose"]["direction", "concept"] == 1
 
 
 def test_texts_of_a_label_or_of_the_configuration():

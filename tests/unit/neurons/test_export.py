@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -12,7 +13,7 @@ from llm_anatomy.cli.app import main
 from llm_anatomy.config.contexts import Neighbours
 from llm_anatomy.stages import find_neighbours
 from llm_anatomy.tables.contexts import CONTEXTS, NEIGHBOURS
-from llm_anatomy.tables.core import read_table
+from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.neurons import VOCABULARY
 
 from tests.unit.neurons.conftest import prepare
@@ -63,7 +64,6 @@ COMMON = {
     **ENDS,
     **HISTOGRAMS,
     **RELATED,
-    "frac_nonzero": {"type": "number", "minimum": 0, "maximum": 1},
     "vector": listed(NUMBER, 32),
     "decoder_weights_dist": listed(NUMBER),
 }
@@ -253,3 +253,25 @@ def test_mistakes_are_one_sentence(
             main(["export", *arguments, "--form", "neuronpedia", "--to", str(tmp_path)])
         assert message in capsys.readouterr().err
     assert pd.Series(list(tmp_path.iterdir())).empty
+
+
+@pytest.mark.parametrize("site", ["gate", "up"])
+def test_contexts_of_another_tensor_are_not_exported_as_activations(
+    site: str,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    path = Path("results/neurons/tiny/contexts.parquet")
+    made = read_provenance(path)
+    changed = made | {"contexts": made["contexts"] | {"site": site}}
+    write_table(path, CONTEXTS, read_table(path, CONTEXTS), changed)
+    with pytest.raises(SystemExit):
+        main(["export", "--model", "tiny", "--form", "neuronpedia", "--to", str(tmp_path / "to")])
+    said = capsys.readouterr().err
+    assert f"contexts of the tensor '{site}'" in said
+    assert "neurons.contexts.site" in said
+    assert not (tmp_path / "to").exists()

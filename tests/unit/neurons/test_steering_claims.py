@@ -20,7 +20,12 @@ LABELS = {"concept": "dog", "prompt": "My"}
 Row = dict[str, Any]
 
 
-def gains(direction: float, random: float, permuted: float, clamp: float) -> list[Row]:
+CLEAN = 0.02
+
+
+def gains(
+    direction: float, random: float, permuted: float, clamp: float, clean: float = CLEAN
+) -> list[Row]:
     """Gains within 1.5 times the clean perplexity, and others within bounds that do not count."""
     found = {
         ("direction", "concept"): direction,
@@ -36,21 +41,38 @@ def gains(direction: float, random: float, permuted: float, clamp: float) -> lis
             "role": role,
             "perplexity_ratio": ratio,
             "logprob_gain": gain if ratio == 1.5 else -gain,
+            "probability": clean * math.exp(gain if ratio == 1.5 else -gain),
         }
         for (method, role), gain in found.items()
         for ratio in (1.1, 1.5, 2.0)
     ]
 
 
-def doses(count: int) -> list[Row]:
-    own = {"method": "direction", "role": "concept", "operation": "add"}
-    others = [{"role": "random"}, {"operation": "project_out"}, {"method": "clamp"}]
-    return [LABELS | own] * count + [LABELS | own | other for other in others]
+def sweep(count: int, clamps: int, clean: float = CLEAN) -> list[Row]:
+    """Fluent doses and clamps, and rows of every kind that are no evidence."""
+    none = {"method": "none", "role": "concept", "operation": "none"}
+    added = {"method": "direction", "role": "concept", "operation": "add", "dose": 1.0}
+    clamped = {"method": "clamp", "role": "concept", "operation": "set", "dose": -5.0}
+    fluent, broken = {"perplexity": 15.0}, {"perplexity": 15.1}
+    others = [
+        added | {"role": "random"} | fluent,
+        added | {"operation": "project_out", "dose": None} | fluent,
+        added | {"dose": -1.0} | fluent,
+        added | {"dose": 0.0} | fluent,
+        added | broken,
+        clamped | {"role": "random"} | fluent,
+        clamped | broken,
+    ]
+    rows = [none | {"perplexity": 10.0, "probability": clean}]
+    rows += [added | fluent] * count + [clamped | fluent] * clamps + others
+    return [LABELS | row for row in rows]
 
 
-def tables(folder: Path, fluent: list[Row], count: int = 4) -> Collection:
+def tables(
+    folder: Path, fluent: list[Row], count: int = 4, clamps: int = 4, clean: float = CLEAN
+) -> Collection:
     paths = []
-    for schema, rows in ((STEERING, doses(count)), (EQUAL_FLUENCY, fluent)):
+    for schema, rows in ((STEERING, sweep(count, clamps, clean)), (EQUAL_FLUENCY, fluent)):
         paths.append(folder / schema.path.format(model="m"))
         write_table(paths[-1], schema, filled(schema, rows), {})
     return Collection(paths, (STEERING, EQUAL_FLUENCY))
@@ -63,6 +85,9 @@ def tables(folder: Path, fluent: list[Row], count: int = 4) -> Collection:
         ((2.0, 1.0, 1.5, 1.0), True, True),
         ((2.0, 2.0, 1.5, 3.0), False, False),
         ((2.0, 1.0, 2.5, 2.0), False, False),
+        # More than the clamp, and not more than chance.
+        ((2.0, 2.1, 1.5, 1.0), False, False),
+        ((2.0, 1.0, 2.1, 1.0), False, False),
         ((0.69, 0.0, 0.0, 0.5), False, True),
         ((0.70, 0.0, 0.0, 0.5), True, True),
     ],
@@ -102,7 +127,41 @@ def test_every_claim_needs_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     check_least_evidence(monkeypatch, lambda: steering_claims(made, ["m"]), 2)
 
 
-@pytest.mark.parametrize(("count", "holds"), [(3, None), (4, True)])
-def test_few_doses_are_no_verdict(count: int, holds: bool | None, tmp_path: Path) -> None:
-    rows = steering_claims(tables(tmp_path, gains(2, 1, 1, 1), count), ["m"])
-    assert [(row["evidence"], row["holds"]) for row in rows] == [(count, holds)] * 2
+@pytest.mark.parametrize(
+    ("count", "clamps", "steers", "better"),
+    [(3, 4, None, None), (4, 3, True, None), (4, 4, True, True), (0, 4, None, None)],
+)
+def test_few_fluent_doses_are_no_verdict(
+    count: int, clamps: int, steers: bool | None, better: bool | None, tmp_path: Path
+) -> None:
+    rows = steering_claims(tables(tmp_path, gains(2, 1, 1, 1), count, clamps), ["m"])
+    assert [row["evidence"] for row in rows] == [count, min(count, clamps)]
+    assert [row["holds"] for row in rows] == [steers, better]
+    if not count:
+        assert "nothing that was added or set leaves the held text fluent" in rows[0]["note"]
+
+
+@pytest.mark.parametrize(
+    ("clean", "measured", "steers", "better"),
+    [
+        # Seven times 1e-4 is still next to nothing.
+        (1e-4, (2.0, 0.0, 0.0, 1.0), None, None),
+        (1e-4, (0.1, 0.0, 0.0, 0.0), False, None),
+        # The clamp alone says something; 1e-4 e^6 is 0.04.
+        (1e-4, (2.0, 0.0, 0.0, 6.0), None, False),
+        (2e-3, (2.0, 0.0, 0.0, 1.0), True, True),
+    ],
+)
+def test_a_doubling_of_next_to_nothing_is_no_verdict(
+    clean: float,
+    measured: tuple[float, ...],
+    steers: bool | None,
+    better: bool | None,
+    tmp_path: Path,
+) -> None:
+    rows = steering_claims(tables(tmp_path, gains(*measured, clean), clean=clean), ["m"])
+    assert [row["holds"] for row in rows] == [steers, better]
+    assert rows[0]["measured_value"] == measured[0]
+    for row in rows:
+        said = "less than the 0.01 that says something" in row["note"]
+        assert said is (row["holds"] is None)

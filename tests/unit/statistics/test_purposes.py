@@ -693,7 +693,7 @@ DRAWS: dict[Purpose, Draw] = {
         torch.from_numpy(VALUES), TRUTH, seed, "dog"
     ).tolist(),
     Purpose.DIRECTION_HALVES: lambda world, seed: held_out_auc(
-        torch.from_numpy(VALUES), TRUTH, seed, "dog"
+        torch.from_numpy(VALUES), TRUTH, np.arange(60), seed
     ),
     Purpose.TUNING_TEXTS: lambda world, seed: split_held([[n] for n in range(30)], seed),
     Purpose.PATCHING_SAMPLE: sampled_examples,

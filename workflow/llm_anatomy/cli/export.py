@@ -17,6 +17,7 @@ import torch
 
 from llm_anatomy.artefacts.files import atomic_path
 from llm_anatomy.config.ranges import check_layer
+from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.export import (
     Described,
@@ -43,7 +44,8 @@ def export(model: str, form: Form, layers: Sequence[int] | None, folder: Path) -
     """Export some layers of a model; all where none are named.
 
     Raises:
-        UserError: A table is missing or damaged, or the model has no such layer.
+        UserError: A table is missing or damaged, the model has no such layer, or its contexts are
+            of another tensor than what the viewers show.
     """
     weights = ModelWeights(Path("results/models") / model)
     for layer in layers or ():
@@ -77,7 +79,13 @@ def _read(
 
 
 def _describe(model: str, weights: ModelWeights, tables: LayerTables) -> Described:
-    made = read_provenance(_path(CONTEXTS, model))
+    path = _path(CONTEXTS, model)
+    made = read_provenance(path)
+    if (site := made["contexts"]["site"]) != "activation":
+        raise UserError(
+            f"{path} holds contexts of the tensor '{site}', but viewers show what enters the down "
+            "projection; set neurons.contexts.site to 'activation' and find them again"
+        )
     names = ", ".join(dict.fromkeys(tables.contexts["dataset"]))
     neurons = len(tables.activity)
     return Described(

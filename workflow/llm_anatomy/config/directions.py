@@ -115,6 +115,18 @@ class Directions(Settings):
     )
     top_tokens: int = Field(10, ge=1, description="Most probable next tokens kept per dose.")
 
+    @model_validator(mode="after")
+    def _told_apart(self) -> "Directions":
+        seen: set[tuple[str, str]] = set()
+        for target in self.targets:
+            if (target.concept, target.prompt) in seen:
+                raise ValueError(
+                    f"the targets have the concept '{target.concept}' with the prompt "
+                    f"'{target.prompt}' twice; give one of them another name or prompt"
+                )
+            seen.add((target.concept, target.prompt))
+        return self
+
     def targets_among(self, texts: Sequence[str]) -> list[DirectionTarget]:
         """The targets whose data are configured; a user's own are checked beforehand."""
         return [target for target in self.targets if target.dataset in ("", *texts)]

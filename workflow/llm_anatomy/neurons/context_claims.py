@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, get_args
 import pandas as pd
 
 from llm_anatomy.config.mlp import Matrix
+from llm_anatomy.neurons.overlap import LEAST_SHARE
 from llm_anatomy.neurons.statements import PAPER
 from llm_anatomy.statistics.evidence import FIRING_NEURONS
 from llm_anatomy.tables.claims import Statement
@@ -35,13 +36,25 @@ def context_claims(tables: Collection, models: Sequence[str]) -> list[Row]:
             why = "no texts were read; the key 'datasets' names none that studies run on"
             rows += [FIRES_ON.about(matrix=m).untested(model, why=why) for m in get_args(Matrix)]
             continue
+        site = tables.provenance(CONTEXT_OVERLAP, model=model)["contexts"]["site"]
+        if site != "activation":
+            why = (
+                f"contexts are of the tensor '{site}', not of what the neuron puts out; set "
+                "neurons.contexts.site to 'activation'"
+            )
+            rows += [FIRES_ON.about(matrix=m).untested(model, why=why) for m in get_args(Matrix)]
+            continue
         overlap = tables.frame(CONTEXT_OVERLAP, model=model)
         rows += [fires_claim(overlap, matrix, model) for matrix in get_args(Matrix)]
     return rows
 
 
 def fires_claim(overlap: pd.DataFrame, matrix: str, model: str) -> Row:
-    """Are the tokens of the positive end more often among positive contexts than others' are?"""
+    """Do most positive contexts hold a token of the positive end, and far fewer one of others?
+
+    "Are" is a statement about most contexts: a share of one in a hundred is no such thing, however
+    surely it lies above chance.
+    """
     claim, place = FIRES_ON.about(matrix=matrix), PLACE[matrix]
     together = overlap[overlap["layer"].isna() & (overlap["matrix"] == matrix)]
     chosen = (together["end"] == 1) & (together["sign"] == 1) & (together["place"] == place)
@@ -59,9 +72,14 @@ def fires_claim(overlap: pd.DataFrame, matrix: str, model: str) -> Row:
         measured_value=float(row["share"]),
         low=float(row["low"]),
         high=float(row["high"]),
-        holds=bool(row["difference_low"] > 0 and row["share"] >= TIMES_CHANCE * row["shuffled"]),
+        holds=bool(
+            row["low"] >= LEAST_SHARE
+            and row["difference_low"] > 0
+            and row["share"] >= TIMES_CHANCE * row["shuffled"]
+        ),
         note=f"Share of a neuron's strongest contexts in which {token} is a decoded one, mean over "
         f"{row['neurons']} neurons with its 95 % bootstrap interval; with the words of other "
-        f"neurons {row['shuffled']:.3g}. Holds if the difference's interval lies above 0 and the "
-        f"share is at least {TIMES_CHANCE:g} times that of other neurons' words.",
+        f"neurons {row['shuffled']:.3g}. Holds if the share's interval lies at or above "
+        f"{LEAST_SHARE:g}, the difference's above 0, and the share is at least {TIMES_CHANCE:g} "
+        "times that of other neurons' words.",
     )

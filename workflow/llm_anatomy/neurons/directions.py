@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.hooks import hidden_input, hooked, replace_hidden_input
+from llm_anatomy.statistics.folds import stratified_splits
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 # Fewest texts of a class whose halves say whether a direction holds on other texts.
@@ -104,26 +105,31 @@ def difference_of_means(
 def held_out_auc(
     states: Float[Tensor, "texts d_model"],
     positive: Bool[np.ndarray, " texts"],
+    copies: Int[np.ndarray, " texts"],
     seed: int,
-    concept: str,
 ) -> float | None:
     """ROC AUC of the projection on texts that the direction was not made from.
 
-    Either half of each class makes a direction, which the other half tests; the mean of both. None
-    with fewer than four texts of a class.
+    Either half of the texts makes a direction, which the other half tests; the mean of both. Texts
+    of one set stay in one half: of a matched pair that is torn apart either text tells of the
+    other's class. None with fewer than four texts of a class, or where a half lacks a class.
+
+    Args:
+        states: State of every text.
+        positive: Which texts have the concept.
+        copies: Number of the set that each text belongs to (`data.duplicates.kept_together`).
+        seed: Seed of the halves.
     """
     if min(positive.sum(), (~positive).sum()) < LEAST_OF_CLASS:
         return None
-    generator = keyed_generator(seed, Purpose.DIRECTION_HALVES, concept)
-    first = np.zeros(len(positive), dtype=bool)
-    for label in (True, False):
-        rows = generator.permutation(np.flatnonzero(positive == label))
-        first[rows[: len(rows) // 2]] = True
+    splits = stratified_splits(positive, copies, 2, seed, Purpose.DIRECTION_HALVES)
+    if any(len(np.unique(positive[test])) < 2 for _, test in splits):
+        return None
     found = []
-    for half in (first, ~first):
-        made = difference_of_means(states[torch.from_numpy(half)], positive[half])
-        scores = (states[torch.from_numpy(~half)] @ made).numpy()
-        found.append(float(roc_auc_score(positive[~half], scores)))
+    for train, test in splits:
+        made = difference_of_means(states[torch.from_numpy(train)], positive[train])
+        scores = (states[torch.from_numpy(test)] @ made).numpy()
+        found.append(float(roc_auc_score(positive[test], scores)))
     return sum(found) / 2
 
 

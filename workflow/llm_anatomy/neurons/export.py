@@ -241,7 +241,6 @@ def _neurons(tables: LayerTables) -> Iterator[tuple[int, Line]]:
             neuron,
             {
                 "maximum": float(row["maximum"]),
-                "frac_nonzero": float(row["density"]),
                 "vector": [float(value) for value in tables.vectors[neuron]],
                 "pos_str": [token or "" for token in ends[1]["token"]],
                 "pos_values": [float(value) for value in ends[1]["logit"]],

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
 from llm_anatomy.config.directions import Directions, DirectionTarget
 from llm_anatomy.config.neurons import Concept
 from llm_anatomy.config.ranges import check_layer
+from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import encode, readable_tokens
@@ -33,13 +34,24 @@ from llm_anatomy.neurons.runner import PromptRunner
 from llm_anatomy.progress import track
 from llm_anatomy.tables.directions import DIRECTIONS, EQUAL_FLUENCY, STEERING
 
+# Least Jaccard index of copies, which stay in one half.
+SIMILARITY = 0.8
+
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of a concept, and which of them have it."""
+    """Texts of a concept.
+
+    Attributes:
+        texts: The texts.
+        positive: Which of them have the concept.
+        copies: Number of the set that each belongs to: what must stand in one half.
+        source: Where they come from.
+    """
 
     texts: list[str]
     positive: Bool[ndarray, " texts"]
+    copies: Int[ndarray, " texts"]
     source: str
 
 
@@ -73,8 +85,8 @@ def steer_concepts(
         batch_tokens: Most tokens in one forward pass.
 
     Raises:
-        UserError: A layer or label is not there, a class has fewer than two texts, the clamped site
-            is a gate that the model lacks, or the held text has fewer than two tokens.
+        UserError: A layer or label is not there, a class has fewer than two texts, the classes have
+            equal means, the clamped site is a gate that the model lacks, or the held text has fewer than two tokens.
     """
     decoder, runner = loaded.decoder, PromptRunner(loaded.decoder)
     held = raw_ids(loaded.tokenizer, held_text)
@@ -94,6 +106,11 @@ def steer_concepts(
         states = block_inputs(decoder, ids, layer, target.token, batch_tokens)
         tokens, (neuron_layer, neuron) = _concept(decoder, index, target)
         direction = difference_of_means(states, texts.positive)
+        if not direction.norm():
+            raise UserError(
+                f"neurons.directions.targets: the classes of '{target.concept}' have equal means "
+                f"at layer {layer}; choose a later layer, or token: mean"
+            )
         down = decoder.blocks[neuron_layer].down.weight(torch.float64)[:, neuron].cpu()
         made.append(
             {
@@ -105,7 +122,7 @@ def steer_concepts(
                 "negative": int((~texts.positive).sum()),
                 "norm": float(direction.norm()),
                 "state_norm": float(states.norm(dim=1).mean()),
-                "held_out_auc": held_out_auc(states, texts.positive, seed, target.concept),
+                "held_out_auc": held_out_auc(states, texts.positive, texts.copies, seed),
                 "neuron_layer": neuron_layer,
                 "neuron": neuron,
                 "cosine_down": float(torch.cosine_similarity(direction, down, dim=0)),
@@ -140,9 +157,11 @@ def target_texts(target: DirectionTarget, tables: Mapping[str, pd.DataFrame], mo
         UserError: The data set has no such label, or fewer than two texts of a class.
     """
     if not target.dataset:
-        texts = [*target.positive[:most], *target.negative[:most]]
-        positive = np.arange(len(texts)) < len(target.positive[:most])
-        return Texts(texts, positive, "examples")
+        classes = [target.positive[:most], target.negative[:most]]
+        matched = len(target.positive) == len(target.negative)
+        # Lists of one length are read as pairs.
+        pairs = [f"pair {n}" if matched else None for own in classes for n in range(len(own))]
+        return _texts(classes[0], classes[1], pairs, "examples")
     table, column = tables[target.dataset], f"label_{target.label}"
     if column not in table:
         known = ", ".join(name[6:] for name in map(str, table) if name.startswith("label_"))
@@ -151,15 +170,24 @@ def target_texts(target: DirectionTarget, tables: Mapping[str, pd.DataFrame], mo
             f"'{target.label}' (it has {known or 'none'})"
         )
     labelled = table[table[column].notna()]
-    with_it = labelled[labelled[column].astype(bool)]["text"].tolist()[:most]
-    without = labelled[~labelled[column].astype(bool)]["text"].tolist()[:most]
+    having = labelled[column].astype(bool)
+    with_it, without = labelled[having][:most], labelled[~having][:most]
     if min(len(with_it), len(without)) < 2:
         raise UserError(
             f"neurons.directions.targets: the data set '{target.dataset}' has {len(with_it)} texts "
             f"with the label '{target.label}' and {len(without)} without; both need two"
         )
-    positive = np.arange(len(with_it) + len(without)) < len(with_it)
-    return Texts([*with_it, *without], positive, f"{target.dataset}: {target.label}")
+    groups = [*given_groups(with_it), *given_groups(without)]
+    source = f"{target.dataset}: {target.label}"
+    return _texts(with_it["text"].tolist(), without["text"].tolist(), groups, source)
+
+
+def _texts(
+    with_it: list[str], without: list[str], groups: Sequence[str | None], source: str
+) -> Texts:
+    texts = [*with_it, *without]
+    copies = kept_together(len(texts), find_copies(texts, SIMILARITY), groups)
+    return Texts(texts, np.arange(len(texts)) < len(with_it), copies, source)
 
 
 def closest_down_neuron(decoder: Decoder, tokens: Sequence[int]) -> tuple[int, int]:
@@ -178,6 +206,9 @@ def closest_down_neuron(decoder: Decoder, tokens: Sequence[int]) -> tuple[int, i
 def at_equal_fluency(steering: pd.DataFrame, ratios: Sequence[float]) -> pd.DataFrame:
     """`EQUAL_FLUENCY`: of each method and role the dose that raises the concept most.
 
+    Doses that are added count, and values that are set: to subtract a direction, or to project it
+    out, is another intervention, even where it happens to raise the concept.
+
     Args:
         steering: `STEERING`.
         ratios: Largest perplexities that count, in units of the clean one.
@@ -188,7 +219,10 @@ def at_equal_fluency(steering: pd.DataFrame, ratios: Sequence[float]) -> pd.Data
         changed = group[group["method"] != "none"]
         for (method, role), own in changed.groupby(["method", "role"], sort=False):
             for ratio in ratios:
-                fluent = own[own["perplexity"] <= ratio * clean["perplexity"]]
+                counts = (own["operation"] == "set") | (
+                    (own["operation"] == "add") & (own["dose"] >= 0)
+                )
+                fluent = own[counts & (own["perplexity"] <= ratio * clean["perplexity"])]
                 # The clean model is within every bound.
                 best = max(
                     [clean, *(row for _, row in fluent.iterrows())], key=lambda r: r["logprob"]

@@ -43,6 +43,7 @@ ANSWERS = Least(10, "answers of every condition")
 CLAMPED_NEURONS = Least(30, "clamps of sampled neurons")
 FIRING_NEURONS = Least(100, "neurons with contexts")
 DOSES = Least(4, "doses of the concept's direction")
+COMPARED_DOSES = Least(4, "doses of the direction or clamps of the neuron, whichever are fewer")
 COMPARED_NEURONS = Least(100, "neurons compared")
 TIMED_MAPS = Least(1, "timed maps")
 # What a manipulation can take away, or a switch can turn: right answers that chance does not give.

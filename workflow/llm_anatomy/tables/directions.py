@@ -37,7 +37,8 @@ DIRECTIONS = TableSchema(
             "held_out_auc",
             pa.float64(),
             "ROC AUC of the projection on texts that the direction was not made from (two halves, "
-            "mean of both ways); missing with fewer than four texts of a class.",
+            "mean of both ways; copies, groups and pairs stay in one half); missing with fewer than "
+            "four texts of a class, or where a half lacks a class.",
             nullable=True,
         ),
         Column("neuron_layer", pa.int16(), "Layer of the concept's best neuron."),
@@ -86,7 +87,8 @@ EQUAL_FLUENCY = TableSchema(
     name="neurons/equal_fluency",
     path="results/neurons/{model}/equal_fluency.parquet",
     rule="steer_directions",
-    description="The most that one method raises a concept while the held text stays fluent.",
+    description="The most that one method raises a concept while the held text stays fluent. Of "
+    "directions only doses that are added count, not what is subtracted or projected out.",
     columns=(
         _CONCEPT,
         _PROMPT,
