@@ -143,6 +143,19 @@ def test_recall_counts_the_exact_best_that_were_found() -> None:
     assert agreement(scores, exact, units)[0]["recall_10"] == pytest.approx(0.9)
 
 
+def test_recall_is_missing_where_any_score_would_find_most_of_the_best() -> None:
+    """Of 19 units a score in the wrong order finds a tenth of the best 10 all the same."""
+    units = [Unit(Site("ffn", 0), n) for n in range(20)]
+    exact = torch.arange(20.0).double()[None]
+    whole, fewer = (
+        agreement(-exact, exact, units),
+        agreement(-exact[:, 1:], exact[:, 1:], units[1:]),
+    )
+    assert whole[0]["recall_10"] == 0
+    assert math.isnan(fewer[0]["recall_10"])
+    assert all(math.isnan(row["recall_100"]) for row in whole)
+
+
 def test_denoising_without_a_counterfactual_is_refused(decoder: Decoder) -> None:
     unit = Unit(Site("ffn", 0), 0)
     zero = baseline_of(decoder, PAIRS, [unit.site], "zero", 64)

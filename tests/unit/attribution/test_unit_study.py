@@ -169,8 +169,16 @@ def test_nothing_is_exchanged_where_nothing_is_asked(loaded: LoadedModel) -> Non
 
 def test_a_sample_has_as_many_units_of_every_layer_and_none_left_out() -> None:
     units = [Unit(Site("ffn", layer), n) for layer in range(3) for n in range(5)]
-    drawn = sample_of_layers(units, {0, 5, 6}, 7, 0)
+    drawn = sample_of_layers(units, {0, 5, 6}, 4, 0)
     assert len(drawn) == 6
     assert not drawn & {0, 5, 6}
     assert [sum(units[n].site.layer == layer for n in drawn) for layer in range(3)] == [2, 2, 2]
-    assert drawn != sample_of_layers(units, {0, 5, 6}, 7, 1)
+    assert drawn != sample_of_layers(units, {0, 5, 6}, 4, 1)
+
+
+def test_a_model_of_more_layers_than_asked_units_has_a_sample_all_the_same() -> None:
+    units = [Unit(Site("ffn", layer), n) for layer in range(40) for n in range(5)]
+    drawn = sample_of_layers(units, {0}, 30, 0)
+    assert {units[n].site.layer for n in drawn} == set(range(40))
+    assert len(drawn) == 40
+    assert sample_of_layers(units, {0}, 0, 0) == set()

@@ -39,7 +39,8 @@ EFFECTS = {
     ("noise", "state", "last"): [0.0, 0.125],
     ("noise", "ffn", "last subject"): [0.0625, -0.25],
     ("swap", "state", "last subject"): [0.75, 0.1],
-    ("swap", "state", "last"): [0.2, 0.3],
+    # All that was lost, behind the last layer, as with every model.
+    ("swap", "state", "last"): [0.2, 1.0],
     ("swap", "ffn", "last"): [0.4, 0.05],
 }
 
@@ -135,7 +136,7 @@ def test_a_map_has_the_effects_of_every_corruption_and_part(shown: dict[str, Exh
             assert found.to_numpy()[number].tolist() == pytest.approx(expected, nan_ok=True)
         limits.add(axis.collections[0].get_clim())
     # One scale for all, as far below zero as above.
-    assert limits == {(-0.75, 0.75)}
+    assert limits == {(-1.0, 1.0)}
 
 
 @says(tracing_exhibit)
@@ -143,12 +144,12 @@ def test_the_map_says_what_is_lost_and_what_comes_back(shown: dict[str, Exhibit]
     caption = shown[TRACED].caption
     assert "a window of 10 layers" in caption
     assert (
-        "Under noise the probability falls from 0.625 to 0.250 over 2 facts; most comes back by "
-        "the state at layer 0, last subject: 0.500."
+        "Under noise the probability goes from 0.625 to 0.250 over 2 facts; beside the last "
+        "position's own state most comes back by the state at layer 0, last subject: 0.500."
     ) in caption
     assert (
-        "Under swap the probability falls from 0.625 to 0.125 over 2 facts; most comes back by "
-        "the state at layer 0, last subject: 0.750."
+        "Under swap the probability goes from 0.625 to 0.125 over 2 facts; beside the last "
+        "position's own state most comes back by the state at layer 0, last subject: 0.750."
     ) in caption
 
 
@@ -184,6 +185,33 @@ def test_lines_are_effects_by_layer_with_their_intervals(shown: dict[str, Exhibi
 @says(effect_exhibit)
 def test_the_caption_names_the_largest_effect_with_its_interval(shown: dict[str, Exhibit]) -> None:
     assert (
-        "The largest is that of the state at layer 0 and the position “last subject” under swap: "
-        "0.750 [0.719, 0.812] over 6 facts."
+        "Beside the last position's own state, the largest is that of the state at layer 0 and the "
+        "position “last subject” under swap: 0.750 [0.719, 0.812] over 6 facts."
     ) in shown[LAYERS].caption
+
+
+def test_what_holds_by_construction_alone_is_no_finding(tmp_path: Path) -> None:
+    """Restored is the state at the last position alone, and the answer is first at once."""
+    owner = {"model": "m", "relation": "capitals"}
+    lens = [
+        {"example_id": "first", "layer": layer, "position": 0, "rank": 1}
+        | {"position_token": "The", "top_token": " Paris"}
+        for layer in (-1, 0)
+    ]
+    effect = {"corruption": "swap", "restored": "state", "role": "last", "layer": 0, "effect": 0.5}
+    total = {"example_id": "first", "corruption": "swap", "clean": 0.25, "corrupted": 0.75}
+    made = [
+        Made(FACTS, [{"example_id": "first", "prompt": "The", "answer": "Paris"}], owner),
+        Made(LENS_GRID, lens, owner),
+        Made(TRACING_EFFECTS, [effect], owner),
+        Made(TRACED_FACTS, [total], owner),
+    ]
+    captions = {
+        title: exhibit.caption
+        for title, exhibit in by_title(grid_exhibits(collection(tmp_path, made), "m")).items()
+    }
+    assert captions[TRACED].endswith(
+        "Under swap the probability goes from 0.250 to 0.750 over 1 facts."
+    )
+    assert captions[LAYERS].endswith("intervals over facts.")
+    assert "first from the embedding at the earliest" in captions[LENS]

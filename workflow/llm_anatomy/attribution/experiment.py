@@ -77,8 +77,8 @@ def agreement(
     """How scores agree with exact losses over the units: in all layers (-1) and in each.
 
     Both are means over the facts. Correlation by ranks, because three units decide Pearson's;
-    recall of the exact best; share of units with an effect whose sign is right; and the slope of
-    exact losses on scores, which ranks do not show.
+    recall of the exact best n, among at least 2 n units; share of units with an effect whose sign
+    is right; and the slope of exact losses on scores, which ranks do not show.
     """
     estimated, exact = scores.mean(0).numpy(), losses.mean(0).numpy()
     layers = np.array([unit.site.layer for unit in units])
@@ -92,7 +92,9 @@ def agreement(
 def _agreement(estimated: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     varies = len(exact) > 2 and np.ptp(exact) > 0 and np.ptp(estimated) > 0
     acting = exact != 0
-    best = {n: set(np.argsort(-exact, kind="stable")[:n]) for n in TOPS if n <= len(exact)}
+    # Of little more than n units any score finds most of the best n.
+    asked = [n for n in TOPS if 2 * n <= len(exact)]
+    best = {n: set(np.argsort(-exact, kind="stable")[:n]) for n in asked}
     found = {n: set(np.argsort(-estimated, kind="stable")[:n]) for n in best}
     squares = float(estimated @ estimated)
     return {

@@ -1,6 +1,7 @@
 """One relation's units, scored, exchanged and judged: facts in, tables out."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -237,12 +238,15 @@ class _KindStudy(NamedTuple):
 
 
 def sample_of_layers(units: Sequence[Unit], left_out: set[int], count: int, seed: int) -> set[int]:
-    """Numbers of randomly drawn units, as many of every layer as of any other."""
+    """Numbers of randomly drawn units, as many of every layer as of any other.
+
+    At least `count`: the share of a layer is rounded up, so that deep models have a sample too.
+    """
     by_layer: dict[int, list[int]] = {}
     for number, unit in enumerate(units):
         if number not in left_out:
             by_layer.setdefault(unit.site.layer, []).append(number)
-    each = count // max(1, len(by_layer))
+    each = math.ceil(count / max(1, len(by_layer)))
     drawn: set[int] = set()
     for layer, numbers in by_layer.items():
         generator = keyed_generator(seed, Purpose.EXACT_SAMPLE, layer)

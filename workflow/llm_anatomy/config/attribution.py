@@ -88,7 +88,11 @@ class UnitAttribution(Settings):
     steps: int = Field(8, ge=1, description="Points of integrated gradients.")
     exact_facts: int = Field(2, ge=0, description="Facts whose units are exchanged one by one.")
     exact_top: int = Field(10, ge=0, description="Best units of every score that are exchanged.")
-    exact_sample: int = Field(30, ge=0, description="Other units, the same number in every layer.")
+    exact_sample: int = Field(
+        30,
+        ge=0,
+        description="Other units that are exchanged, rounded up to as many of every layer.",
+    )
     kept: int = Field(100, ge=1, description="Units of every score that are written.")
     resamples: int = Field(1000, ge=1, description="Bootstrap resamples of the facts.")
 

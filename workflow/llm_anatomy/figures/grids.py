@@ -17,6 +17,8 @@ from llm_anatomy.tables.grids import LENS_GRID, TRACED_FACTS, TRACING_EFFECTS
 ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")
 # Those whose effects are drawn layer by layer.
 DRAWN = ("last subject", "last")
+# What brings everything back by construction, behind the last layer at the latest.
+CERTAIN = "the last position's own state"
 RESTORED = {"state": "state", "attention": "attention", "ffn": "FFN"}
 
 
@@ -57,7 +59,7 @@ def lens_exhibit(tables: Collection, model: str, relation: str) -> Iterator[Exhi
     last = own[own["position"] == own["position"].max()].sort_values("layer")
     first = last[last["rank"] == 1]["layer"]
     said = (
-        f"At the last position it is first from layer {int(first.min())} at the earliest."
+        f"At the last position it is first from {_place(int(first.min()))} at the earliest."
         if len(first)
         else "At the last position it is first at no layer."
     )
@@ -149,13 +151,17 @@ def effect_exhibit(tables: Collection, model: str, relation: str) -> Iterator[Ex
             axis.set(xlabel="layer", ylabel="probability", title=f"{role}, {corruption}")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(kinds))
-    best = frame[frame["role"].isin(roles)].sort_values("effect", kind="stable").iloc[-1]
+    best = _largest(frame[frame["role"].isin(roles)])
+    said = (
+        ""
+        if best is None
+        else f" Beside {CERTAIN}, the largest is that of the {RESTORED[best['restored']]} at layer "
+        f"{best['layer']} and the position “{best['role']}” under {best['corruption']}: "
+        f"{best['effect']:.3f} [{best['low']:.3f}, {best['high']:.3f}] over {best['facts']} facts."
+    )
     yield Exhibit(
         title=f"Where restoring helps, layer by layer: {relation} ({model})",
-        caption=f"Average indirect effects with {CONFIDENCE:.0%} intervals over facts. The largest "
-        f"is that of the {RESTORED[best['restored']]} at layer {best['layer']} and the position "
-        f"“{best['role']}” under {best['corruption']}: {best['effect']:.3f} [{best['low']:.3f}, "
-        f"{best['high']:.3f}] over {best['facts']} facts.",
+        caption=f"Average indirect effects with {CONFIDENCE:.0%} intervals over facts.{said}",
         figure=f"tracing-layers-{relation}-{model}.png",
         drawn=figure,
         table=tables.path(TRACING_EFFECTS, model=model, relation=relation),
@@ -165,12 +171,32 @@ def effect_exhibit(tables: Collection, model: str, relation: str) -> Iterator[Ex
 
 def _total(totals: pd.DataFrame, effects: pd.DataFrame, corruption: str) -> str:
     own = totals[totals["corruption"] == corruption]
-    of = effects[effects["corruption"] == corruption].sort_values("effect", kind="stable").iloc[-1]
-    return (
-        f"Under {corruption} the probability falls from {own['clean'].mean():.3f} to "
-        f"{own['corrupted'].mean():.3f} over {len(own)} facts; most comes back by the "
-        f"{RESTORED[of['restored']]} at layer {of['layer']}, {of['role']}: {of['effect']:.3f}."
+    of = _largest(effects[effects["corruption"] == corruption])
+    said = (
+        f"Under {corruption} the probability goes from {own['clean'].mean():.3f} to "
+        f"{own['corrupted'].mean():.3f} over {len(own)} facts"
     )
+    if of is None:
+        return f"{said}."
+    return (
+        f"{said}; beside {CERTAIN} most comes back by the {RESTORED[of['restored']]} at layer "
+        f"{of['layer']}, {of['role']}: {of['effect']:.3f}."
+    )
+
+
+def _largest(effects: pd.DataFrame) -> pd.Series | None:
+    """The largest effect that could have been another; None where there is none.
+
+    The state behind the last layer at the last position brings everything back by construction,
+    and those before it ever less of it: their size says nothing of where an answer is made.
+    """
+    certain = (effects["restored"] == "state") & (effects["role"] == "last")
+    left = effects[~certain].sort_values("effect", kind="stable")
+    return None if left.empty else left.iloc[-1]
+
+
+def _place(layer: int) -> str:
+    return f"layer {layer}" if layer >= 0 else "the embedding"
 
 
 def _window(frame: pd.DataFrame) -> int:

@@ -72,9 +72,9 @@ def units(job: Job) -> Work:
     passes = facts / 2 * kinds * ((methods + 1) * CURVE_ROWS + methods * 4)
     if "integrated_gradients" in settings.methods:
         passes += facts / 2 * kinds * 3 * settings.steps * shape.n_layers
-    exchanged = (
-        settings.exact_facts * kinds * (methods * settings.exact_top + settings.exact_sample)
-    )
+    # As many of every layer, rounded up.
+    sample = shape.n_layers * math.ceil(settings.exact_sample / shape.n_layers)
+    exchanged = settings.exact_facts * kinds * (methods * settings.exact_top + sample)
     orders = kinds * methods * facts * shape.n_layers * shape.n_neurons
     # From a unit's layer on: half of the blocks on average.
     work = forward(job, (passes + exchanged / 2) * PROMPT_TOKENS, passes + exchanged)

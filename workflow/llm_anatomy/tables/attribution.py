@@ -84,8 +84,15 @@ AGREEMENT_WITH_EXACT = TableSchema(
             "Share of the units with an effect whose score has its sign.",
             nullable=True,
         ),
-        Column("recall_10", pa.float64(), "Share of the exact best 10 found.", nullable=True),
-        Column("recall_100", pa.float64(), "Share of the exact best 100 found.", nullable=True),
+        *(
+            Column(
+                f"recall_{n}",
+                pa.float64(),
+                f"Share of the exact best {n} found; missing below twice as many units.",
+                nullable=True,
+            )
+            for n in (10, 100)
+        ),
     ),
 )
 
