@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from llm_anatomy.config.datasets import Dataset, Part
+from llm_anatomy.config.toxicity import Folds
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import insert_at_word, mixed_texts
 from llm_anatomy.errors import UserError
 from llm_anatomy.stages.mix_datasets import MixtureStage, run
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import INTAKE, TEXTS
+from llm_anatomy.toxicity.folds import split_texts
 
 COMMENTS = {
     "text_id": ["a", "b", "c", "d"],
@@ -55,6 +57,42 @@ def test_a_passage_is_put_into_every_text_of_its_part() -> None:
         passages = [passage for passage in COMMENTS["text"] if passage in text]
         assert passages
         assert any(" ".join(text.replace(p, " ").split()) == original for p in passages)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_passage_stands_in_one_fold_alone_and_inside_every_document(grouped: bool) -> None:
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghij"), 7)) for _ in range(300)]
+    documents = {"text_id": [f"d{i}" for i in range(60)]}
+    documents |= {"text": [" ".join(rng.choice(words, 40)) for _ in range(60)]}
+    passages = {"text_id": [f"p{i}" for i in range(30)]}
+    passages |= {"text": [" ".join(rng.choice(words, 6)) for _ in range(30)]}
+    tables = {"pile": pd.DataFrame(documents), "rude": pd.DataFrame(passages)}
+    if grouped:
+        # Two passages of each author: one stands alone, another of hers inside a document.
+        tables["rude"]["group"] = [f"author {i // 2}" for i in range(30)]
+    parts = [
+        Part(dataset="rude", positive=["toxic"]),
+        Part(dataset="pile", negative=["toxic"]),
+        Part(dataset="pile", insert="rude", positive=["toxic"]),
+    ]
+    items = list(mixed_texts(parts, tables, 0, Intake()))
+    mixed = pd.DataFrame([vars(item) for item in items])
+    mixed["label_toxic"] = pd.array([item.labels["toxic"] for item in items], dtype="boolean")
+    fold = split_texts(mixed, Folds(), 0, "omni").folds.set_index("text_id")["fold"]
+    inside = [item for item in items if "+" in item.text_id]
+    assert len(inside) == 60
+    for item in inside:
+        (passage,) = (i for i, text in enumerate(passages["text"]) if text in item.text)
+        of_author = [passage, passage ^ 1] if grouped else [passage]
+        places = [item.text_id, f"2-pile/{item.text_id.rpartition('/')[2]}"]
+        assert fold[places + [f"1-rude/p{i}" for i in of_author]].nunique() == 1
+    assert fold.nunique() > 1
+    # A passage in no document is on its own.
+    unused = [
+        item for item in items[:30] if not any(item.text in document.text for document in inside)
+    ]
+    assert grouped or (unused and all(item.group is None for item in unused))
 
 
 def test_the_seed_decides_and_parts_draw_for_themselves() -> None:

@@ -1,5 +1,7 @@
 """Detectors beside each other: thresholds, calibration, what spline features add, and no leak."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -150,6 +152,25 @@ def test_what_spline_features_add_is_the_difference_on_the_same_texts(made: tupl
         & result.detectors["feature_set"].isin(["spline_and_state", "mean_state_layer_1"])
     ]
     assert gain["high"] - gain["low"] < (both["high"] - both["low"]).sum()
+
+
+def test_the_state_beside_spline_features_is_the_one_that_inner_folds_prefer(made: tuple) -> None:
+    """A layer that tells nothing stands first; beside it spline features would add far more."""
+    given_, asked_for, result = made
+    noise = np.random.default_rng(5).normal(size=(N, 5))
+    others = replace(given_.others, states={("mean", 0): noise, **given_.others.states})
+    folds, spline = given_.folds, given_.spline_features
+    before = detect(spline, folds, others, DetectionSettings(early_exit=EarlyExit(), **COMMON))
+    inputs = replace(given_, others=others, predictions=before.predictions, choices=before.choices)
+    methods = DetectorComparison(methods=["spline_and_state"])
+    settings = asked_for.model_copy(update={"comparison": methods})
+    found = compare_detectors(inputs, settings, ABOUT).detectors
+    columns = ["metric", "beyond", "value", "low", "high"]
+    gains = [table[table["metric"] == "gain_over_state"] for table in (found, result.detectors)]
+    assert gains[0]["beyond"].tolist() == ["mean_state_layer_1"]
+    assert gains[0][columns].values.tolist() == gains[1][columns].values.tolist()
+    assert of(found, "roc_auc")["mean_state_layer_0"] < 0.65
+    assert found[found["metric"] != "gain_over_state"]["beyond"].isna().all()
 
 
 def test_work_is_counted_in_tokens_and_layers(made: tuple) -> None:

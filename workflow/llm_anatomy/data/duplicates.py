@@ -129,7 +129,7 @@ def kept_together(
         groups: What each belongs to, such as a prompt; None where nothing is said. Empty: nothing
             is said of any.
     """
-    sets = _Sets(n_texts)
+    sets = DisjointSets(n_texts)
     for pair in pairs:
         sets.join(pair.first, pair.second)
     first: dict[str, int] = {}
@@ -146,8 +146,8 @@ def given_groups(texts: pd.DataFrame) -> list[str | None]:
     return [None if pd.isna(group) else str(group) for group in texts[GROUP]]
 
 
-class _Sets:
-    """Disjoint sets of texts that grow together."""
+class DisjointSets:
+    """Disjoint sets of texts, by number, that grow together."""
 
     def __init__(self, n_texts: int) -> None:
         self._parent = list(range(n_texts))
@@ -173,7 +173,7 @@ class _Search:
         self.sets, self._similarity = sets, similarity
         self.found: dict[tuple[int, int], float] = {}
         self._compared: set[tuple[int, int]] = set()
-        self._joined = _Sets(len(sets))
+        self._joined = DisjointSets(len(sets))
 
     def compare(self, bucket: Sequence[int]) -> None:
         """Compare the texts of a bucket, in order, unless they are known to be one set."""

@@ -2,15 +2,20 @@
 
 This is how Omni-Toxic of arXiv 2312.01648 is made: clean texts of several sources, toxic ones of
 others, and clean documents with a toxic passage inside.
+
+A document with a passage inside belongs to what the document belongs to and to what the passage
+belongs to, and so does everything else of either: otherwise a passage would stand in one fold alone
+and in another inside a document.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.datasets import Part
+from llm_anatomy.data.duplicates import DisjointSets, given_groups
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.texts import Candidate
 from llm_anatomy.errors import UserError
@@ -32,31 +37,28 @@ def mixed_texts(
         UserError: A part keeps rows by labels but its data set has none.
     """
     names = list(dict.fromkeys(n for part in parts for n in (*part.positive, *part.negative)))
+    drawn = [_drawn(index, part, tables, seed) for index, part in enumerate(parts)]
+    groups = _joined_groups(parts, tables, drawn)
     number = 0
     for index, part in enumerate(parts):
         labels = {
             n: True if n in part.positive else False if n in part.negative else None for n in names
         }
-        kept = _kept(part, tables[part.dataset])
-        passages = None if part.insert is None else tables[part.insert]["text"].to_numpy()
-        origin = part.dataset if part.insert is None else f"{part.dataset}+{part.insert}"
         table = tables[part.dataset]
-        groups, members = _groups(part, table), _subgroups(parts, tables, table)
-        for text_id, text, group, subgroups, keep in zip(
-            table["text_id"], table["text"], groups, members, kept, strict=True
-        ):
+        kept, members = _kept(part, table), _subgroups(parts, tables, table)
+        passages = None if part.insert is None else tables[part.insert]["text"].to_numpy()
+        for row, (text_id, text) in enumerate(zip(table["text_id"], table["text"], strict=True)):
             number += 1
             intake.read()
-            place = f"{origin}/{text_id}"
-            if not keep:
+            place = f"{_origin(part)}/{text_id}"
+            if not kept[row]:
                 intake.set_aside(f"part of {part.dataset} to leave out ({part.keep})", place)
                 continue
             if passages is not None:
-                # Each text draws for itself: a change to one leaves the passages of the others.
-                which = keyed_generator(seed, Purpose.PASSAGES, index, place)
                 where = keyed_generator(seed, Purpose.PASSAGE_PLACES, index, place)
-                text = insert_at_word(text, passages[int(which.integers(len(passages)))], where)
-            yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group, subgroups)
+                text = insert_at_word(text, passages[drawn[index][row]], where)
+            group = groups[part.dataset][row]
+            yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group, members[row])
 
 
 def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
@@ -70,11 +72,72 @@ def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
     return " ".join(piece for piece in (before, passage, after) if piece)
 
 
-def _groups(part: Part, table: pd.DataFrame) -> list[str | None]:
-    """Groups under the name of their data set: those of two data sets are not the same."""
-    if "group" not in table.columns:
-        return [None] * len(table)
-    return [None if pd.isna(group) else f"{part.dataset}/{group}" for group in table["group"]]
+def _origin(part: Part) -> str:
+    return part.dataset if part.insert is None else f"{part.dataset}+{part.insert}"
+
+
+def _drawn(
+    index: int, part: Part, tables: Mapping[str, pd.DataFrame], seed: int
+) -> dict[int, int]:
+    """Row of the passage that each used row of a part is given; empty without passages."""
+    if part.insert is None:
+        return {}
+    table, count = tables[part.dataset], len(tables[part.insert])
+    # Each text draws for itself: a change to one leaves the passages of the others.
+    return {
+        row: int(
+            keyed_generator(
+                seed, Purpose.PASSAGES, index, f"{_origin(part)}/{text_id}"
+            ).integers(count)
+        )
+        for row, (text_id, keep) in enumerate(
+            zip(table["text_id"], _kept(part, table), strict=True)
+        )
+        if keep
+    }
+
+
+def _joined_groups(
+    parts: Sequence[Part],
+    tables: Mapping[str, pd.DataFrame],
+    drawn: Sequence[Mapping[int, int]],
+) -> dict[str, list[str | None]]:
+    """What every row of every data set belongs to, with passages and their documents joined.
+
+    Groups stand under the name of their data set: those of two data sets are not the same. Groups
+    that a passage links have the name of the first of them; rows without a group that a passage
+    links have the name of the first row. None where nothing is said and no passage links.
+
+    Args:
+        parts: The parts.
+        tables: The table of every data set that they name.
+        drawn: Row of a part to the row of its passage, part by part.
+    """
+    start: dict[str, int] = {}
+    given: list[str | None] = []
+    for name, table in tables.items():
+        start[name] = len(given)
+        given += [None if group is None else f"{name}/{group}" for group in given_groups(table)]
+    sets, first = DisjointSets(len(given)), dict[str, int]()
+    for row, group in enumerate(given):
+        if group is not None:
+            sets.join(first.setdefault(group, row), row)
+    linked = []
+    for part, passages in zip(parts, drawn, strict=True):
+        for row, passage in passages.items():
+            linked.append(start[part.dataset] + row)
+            sets.join(linked[-1], start[str(part.insert)] + passage)
+    names: dict[int, str] = {}
+    for row, group in enumerate(given):
+        if group is not None:
+            names.setdefault(sets.root(row), group)
+    place = [f"{name}/row {text_id}" for name in tables for text_id in tables[name]["text_id"]]
+    for row in linked:
+        names.setdefault(sets.root(row), place[sets.root(row)])
+    return {
+        name: [names.get(sets.root(start[name] + row)) for row in range(len(table))]
+        for name, table in tables.items()
+    }
 
 
 def _subgroups(

@@ -220,7 +220,8 @@ def advice(metrics: pd.DataFrame) -> str:
         row = gain.iloc[0]
         sure = row["low"] > 0 or row["high"] < 0
         said += (
-            f" Beside the mean state, spline features change the ROC-AUC by {row['value']:+.3f} "
+            f" Beside the {_readable(row['beyond'])}, the best of the stored ones in the inner "
+            f"folds, spline features change the ROC-AUC by {row['value']:+.3f} "
             f"({row['low']:+.3f} to {row['high']:+.3f}, bootstrap over texts)"
             f"{'' if sure else ', which is no difference that these texts show'}."
         )

@@ -40,6 +40,13 @@ DETECTORS = TableSchema(
             "`calibration_error_by_chance` (the same were every probability right); "
             "`gain_over_state` (ROC-AUC beyond that of the mean state alone, on the same texts)",
         ),
+        Column(
+            "beyond",
+            pa.string(),
+            "Of `gain_over_state`: the mean state that it is beyond, of the stored layers that "
+            "which the inner folds rank best with",
+            nullable=True,
+        ),
         Column("value", pa.float64(), "The metric"),
         _LOW,
         _HIGH,

@@ -128,7 +128,7 @@ def addition_claim(table: pd.DataFrame, model: str, dataset: str) -> Claim:
     gain = gains.sort_values("n_positive", ascending=False, kind="stable").iloc[0]
     areas = table[(table["metric"] == "roc_auc") & (table["label"] == gain["label"])]
     values = areas.set_index("feature_set")["value"]
-    state = str(next(name for name in values.index if name.startswith("mean_state_layer_")))
+    state = str(gain["beyond"])
     return ADDITION.judged(
         model,
         dataset,
@@ -140,7 +140,8 @@ def addition_claim(table: pd.DataFrame, model: str, dataset: str) -> Claim:
         note=(
             f"{dataset}, label {gain['label']}, logistic regression on the same folds: spline "
             f"features {100 * values['spline']:.1f} %, mean state of layer "
-            f"{state.rpartition('_')[2]} {100 * values[state]:.1f} %, both together "
+            f"{state.rpartition('_')[2]}, which the inner folds prefer, {100 * values[state]:.1f} "
+            f"%, both together "
             f"{100 * values['spline_and_state']:.1f} %. Bootstrap interval of the difference, over "
             "texts; holds if all of it is above 0."
         ),

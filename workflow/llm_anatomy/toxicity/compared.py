@@ -27,10 +27,12 @@ from llm_anatomy.tables.detectors import (
 from llm_anatomy.toxicity.comparison import (
     BOTH,
     FIRST_TOKEN,
+    MEAN_STATE,
     ComparisonSettings,
     Contender,
     Inputs,
     contenders,
+    preferred_state,
 )
 from llm_anatomy.toxicity.detector import Detector, Logistic
 from llm_anatomy.toxicity.evaluate import LabelledTexts, TableRow, measured_rows
@@ -91,11 +93,12 @@ def compare_detectors(
         UserError: A text is not in a table; the tables belong to different data.
     """
     found = contenders(inputs, settings, threads)
+    state = f"{MEAN_STATE}{preferred_state(inputs)}"
     bins, asked = settings.comparison.bins, inputs.asked
     kept = {} if asked is None else kept_detectors(found, asked, settings, description)
     members = text_groups(inputs.others.texts, inputs.spline_features)
     return Compared(
-        DETECTORS.frame(row for one in found for row in _metrics(one, found, settings)),
+        DETECTORS.frame(row for one in found for row in _metrics(one, found, state, settings)),
         OPERATING_POINTS.frame(row for one in found for row in _points(one, settings)),
         RELIABILITY.frame(row for one in found for row in _bins(one, bins)),
         SUBGROUPS.frame(row for one in found for row in subgroup_rows(one, members, settings)),
@@ -125,7 +128,7 @@ def _named(one: Contender) -> TableRow:
 
 
 def _metrics(
-    one: Contender, others: Sequence[Contender], settings: ComparisonSettings
+    one: Contender, others: Sequence[Contender], state: str, settings: ComparisonSettings
 ) -> Iterator[TableRow]:
     texts, scoring = one.result.texts, settings.scoring
     common = _named(one) | {
@@ -142,12 +145,10 @@ def _metrics(
         if measured["metric"] in ("roc_auc", "average_precision"):
             yield row(*(measured[name] for name in ("metric", "value", "low", "high")))
     if one.result.features == BOTH:
-        state = next((o for o in others if _is_state_of(o, texts)), None)
-        if state is not None:
-            yield row(
-                "gain_over_state",
-                *area_gain(one.result.scores, state.result.scores, texts, settings),
-            )
+        alone = (o.result for o in others if o.result.features == state)
+        for result in (result for result in alone if result.texts.label == texts.label):
+            gain = area_gain(one.result.scores, result.scores, texts, settings)
+            yield row("gain_over_state", *gain) | {"beyond": state}
     yield from (row(*values) for values in _calibration(one, settings))
 
 
@@ -164,11 +165,6 @@ def _calibration(one: Contender, settings: ComparisonSettings) -> Iterator[tuple
     yield "brier_skill", 1 - mean / (base * (1 - base))
     yield "calibration_error", calibration_error(reliability(probability, truth, bins))
     yield "calibration_error_by_chance", error_if_calibrated(probability, bins, seed)
-
-
-def _is_state_of(other: Contender, texts: LabelledTexts) -> bool:
-    same = other.result.texts.label == texts.label
-    return same and other.result.features.startswith("mean_state_layer_")
 
 
 def area_gain(

@@ -11,7 +11,6 @@ from numpy import ndarray
 
 from llm_anatomy.config.detectors import DetectorComparison
 from llm_anatomy.config.toxicity import Baselines
-from llm_anatomy.geometry.activations import Summary
 from llm_anatomy.toxicity.asking import Asked
 from llm_anatomy.toxicity.classifiers import Choice, Features, LogisticRecipe, Recipe
 from llm_anatomy.toxicity.detection import OtherFeatures, baseline_sets
@@ -33,6 +32,7 @@ from llm_anatomy.toxicity.operating import Operated, operate
 from llm_anatomy.toxicity.token_probes import PooledRecipe, TokenStates
 
 LOGISTIC = "logistic_regression"
+MEAN_STATE = "mean_state_layer_"
 FIRST_TOKEN, TOKEN_STATES, BOTH = "first_token", "token_states", "spline_and_state"
 
 
@@ -170,10 +170,10 @@ def _new_sets(
     logistic = LogisticRecipe(tuple(settings.classifiers.c), settings.classifiers.max_iter)
     flat = spline.features.reshape(len(spline.text_ids), -1)
     sets: list[tuple[Features, Recipe]] = []
-    state = _mean_state(inputs.others.states)
-    if BOTH in comparison.methods and state is not None:
+    layer = preferred_state(inputs)
+    if BOTH in comparison.methods and layer is not None:
         order = rows_of(spline.text_ids, inputs.others.state_ids, "geometry/states")
-        both = np.concatenate([flat, inputs.others.states[state][order]], axis=1)
+        both = np.concatenate([flat, inputs.others.states["mean", layer][order]], axis=1)
         sets.append((Dense(BOTH, both), logistic))
     if EXTENDED in comparison.methods:
         order = rows_of(spline.text_ids, inputs.further[0], "geometry/traces")
@@ -194,9 +194,17 @@ def _new_sets(
     return sets
 
 
-def _mean_state(states: Mapping[tuple[Summary, int], Any]) -> tuple[Summary, int] | None:
-    """The first layer whose mean state is stored for the baselines."""
-    return next((key for key in states if key[0] == "mean"), None)
+def preferred_state(inputs: Inputs) -> int | None:
+    """The layer whose mean state the inner folds rank best with; None where none is stored.
+
+    What spline features add is asked of the best state, as the training texts know it: beside a
+    weaker layer they would seem to add more. Layers are compared by the mean of `inner_roc_auc`
+    over labels and folds; of equal ones, and where no inner fold chose, the first is taken.
+    """
+    layers = [layer for summary, layer in inputs.others.states if summary == "mean"]
+    inner = inputs.choices[inputs.choices["classifier"] == LOGISTIC].groupby("feature_set")
+    means = inner["inner_roc_auc"].mean().fillna(-np.inf)
+    return max(layers, key=lambda layer: means.get(MEAN_STATE + str(layer), -np.inf), default=None)
 
 
 def pass_shares(spline: SplineTable, asked: Asked | None, n_layers: int) -> dict[str, float]:
