@@ -180,7 +180,8 @@ def test_the_caption_says_which_to_use_and_what_spline_features_add(
         "zeta on m, label bad. The largest ROC-AUC has token states, max: 0.890 (0.855 to 0.920). "
         "Of those whose value lies in that interval, TF-IDF costs least (0.860, 0.00 of a plain "
         "pass): use it, unless the difference matters more than the pass. Beside the mean "
-        "state layer 3, the best of the stored ones in the inner folds, spline features change the ROC-AUC by +0.005 (-0.002 to +0.012, bootstrap over texts), "
+        "state layer 3, the best of the stored ones in the inner folds, spline features change the "
+        "ROC-AUC by +0.005 (-0.002 to +0.012, bootstrap over texts), "
         "which is no difference that these texts show.\n"
     )
     assert (

@@ -55,7 +55,8 @@ def _ahead(
         measured_value=value,
         low=ends[0],
         high=ends[1],
-        holds=value > 0,
+        holds=ends[0] > 0,
         note=f"CPR of log-probability increase less that of {RIVALS[rival]}, on facts that the "
-        "rankings were not made on, and 95 % bootstrap interval over them; holds above 0.",
+        "rankings were not made on, and 95 % bootstrap interval over them; holds where all of it is "
+        "above 0.",
     )

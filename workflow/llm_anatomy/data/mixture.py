@@ -58,7 +58,9 @@ def mixed_texts(
                 where = keyed_generator(seed, Purpose.PASSAGE_PLACES, index, place)
                 text = insert_at_word(text, passages[drawn[index][row]], where)
             group = groups[part.dataset][row]
-            yield Candidate(number, place, f"{index + 1}-{place}", text, labels, group, members[row])
+            yield Candidate(
+                number, place, f"{index + 1}-{place}", text, labels, group, members[row]
+            )
 
 
 def insert_at_word(text: str, passage: str, rng: np.random.Generator) -> str:
@@ -76,9 +78,7 @@ def _origin(part: Part) -> str:
     return part.dataset if part.insert is None else f"{part.dataset}+{part.insert}"
 
 
-def _drawn(
-    index: int, part: Part, tables: Mapping[str, pd.DataFrame], seed: int
-) -> dict[int, int]:
+def _drawn(index: int, part: Part, tables: Mapping[str, pd.DataFrame], seed: int) -> dict[int, int]:
     """Row of the passage that each used row of a part is given; empty without passages."""
     if part.insert is None:
         return {}
@@ -86,9 +86,9 @@ def _drawn(
     # Each text draws for itself: a change to one leaves the passages of the others.
     return {
         row: int(
-            keyed_generator(
-                seed, Purpose.PASSAGES, index, f"{_origin(part)}/{text_id}"
-            ).integers(count)
+            keyed_generator(seed, Purpose.PASSAGES, index, f"{_origin(part)}/{text_id}").integers(
+                count
+            )
         )
         for row, (text_id, keep) in enumerate(
             zip(table["text_id"], _kept(part, table), strict=True)

@@ -86,7 +86,8 @@ def steer_concepts(
 
     Raises:
         UserError: A layer or label is not there, a class has fewer than two texts, the classes have
-            equal means, the clamped site is a gate that the model lacks, or the held text has fewer than two tokens.
+            equal means, the clamped site is a gate that the model lacks, or the held text has
+            fewer than two tokens.
     """
     decoder, runner = loaded.decoder, PromptRunner(loaded.decoder)
     held = raw_ids(loaded.tokenizer, held_text)

@@ -37,8 +37,8 @@ DIRECTIONS = TableSchema(
             "held_out_auc",
             pa.float64(),
             "ROC AUC of the projection on texts that the direction was not made from (two halves, "
-            "mean of both ways; copies, groups and pairs stay in one half); missing with fewer than "
-            "four texts of a class, or where a half lacks a class.",
+            "mean of both ways; copies, groups and pairs stay in one half); missing with fewer "
+            "than four texts of a class, or where a half lacks a class.",
             nullable=True,
         ),
         Column("neuron_layer", pa.int16(), "Layer of the concept's best neuron."),

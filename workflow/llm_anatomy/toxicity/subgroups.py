@@ -83,15 +83,13 @@ def subgroup_rows(
         counts = {
             name: int(chosen.sum()) for name, chosen in (("p", own & truth), ("n", own & ~truth))
         }
-        enough = min(counts.values()) >= LEAST
         areas: dict[str, float] = {}
         for name, chosen in (
             ("subgroup_auc", own),
             ("bpsn_auc", (truth & ~own) | (~truth & own)),
             ("bnsp_auc", (~truth & ~own) | (truth & own)),
         ):
-            needed = counts["n"] if name == "bpsn_auc" else counts["p"]
-            measurable = enough if name == "subgroup_auc" else needed >= LEAST
+            measurable = min(int((chosen & truth).sum()), int((chosen & ~truth).sum())) >= LEAST
             found = (np.nan,) * 3
             if measurable:
                 found = area_of(scores, texts, chosen, resamples if name in _WITHIN else 0, seed)
