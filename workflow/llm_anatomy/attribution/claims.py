@@ -57,6 +57,6 @@ def _ahead(
         high=ends[1],
         holds=ends[0] > 0,
         note=f"CPR of log-probability increase less that of {RIVALS[rival]}, on facts that the "
-        "rankings were not made on, and 95 % bootstrap interval over them; holds where all of it is "
+        "rankings were not made on, and 95 % bootstrap interval over them; holds where it is all "
         "above 0.",
     )
