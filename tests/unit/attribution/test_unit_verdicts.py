@@ -21,7 +21,7 @@ from tests.unit.verdicts import (
 
 __all__ = ["any_evidence"]
 CLAIMS = {
-    rival: Claim(statement.sentence, "", "holds above 0")
+    rival: Claim(statement.sentence, "", "all above 0")
     for rival, statement in INCREASE_AHEAD.items()
 }
 
@@ -55,7 +55,10 @@ CASES = {
     rival: [
         (True, 0.25, (0.15, 0.55), [difference(OWN, rival, 0.25)]),
         # The other order of the configuration's methods turns the sign and the interval.
-        (True, 0.25, (-0.05, 0.35), [difference(rival, OWN, -0.25)]),
+        (True, 0.45, (0.15, 0.55), [difference(rival, OWN, -0.45)]),
+        # An interval that holds zero tells the two from nothing.
+        (False, 0.25, (-0.05, 0.35), [difference(rival, OWN, -0.25)]),
+        (False, 0.1, (0.0, 0.4), [difference(OWN, rival, 0.1)]),
         (False, -0.25, (-0.35, 0.05), [difference(OWN, rival, -0.25)]),
         (False, 0.0, (-0.1, 0.3), [difference(OWN, rival, 0.0)]),
         (None, None, None, []),
