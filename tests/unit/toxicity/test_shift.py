@@ -140,7 +140,8 @@ def test_groups_have_the_areas_of_their_definition_and_rates_at_the_common_thres
     scores = rng.random(n) + 0.3 * truth + 0.2 * group
     flagged = scores > 0.9
     one = contender(scores, truth, flagged)
-    (row,) = subgroup_rows(one, [("mentions", "x", group)], SETTINGS)
+    everyone = np.ones(n, bool)
+    (row,) = subgroup_rows(one, [("mentions", "x", group, everyone)], SETTINGS)
     folds = np.arange(n) % 3
 
     def area(chosen: np.ndarray) -> float:
@@ -154,15 +155,21 @@ def test_groups_have_the_areas_of_their_definition_and_rates_at_the_common_thres
     assert row["false_positive_rate"] == pytest.approx(flagged[group & ~truth].mean())
     assert row["true_positive_rate"] == pytest.approx(flagged[group & truth].mean())
     assert row["bpsn_auc"] < row["subgroup_auc"] < row["bnsp_auc"]
-    (everything,) = subgroup_rows(one, [("all", "all", np.ones(n, bool))], SETTINGS)
-    assert everything["subgroup_auc"] == pytest.approx(area(np.ones(n, bool)))
+    (everything,) = subgroup_rows(one, [("all", "all", everyone, everyone)], SETTINGS)
+    assert everything["subgroup_auc"] == pytest.approx(area(everyone))
+    # A text of which nothing is said is no background.
+    told = group | (rng.random(n) < 0.6)
+    (row,) = subgroup_rows(one, [("mentions", "x", group, told)], SETTINGS)
+    others = told & ~group
+    assert row["bpsn_auc"] == pytest.approx(area((truth & others) | (~truth & group)))
+    assert row["bnsp_auc"] == pytest.approx(area((~truth & others) | (truth & group)))
 
 
 def test_a_small_group_has_no_number() -> None:
     truth = np.arange(100) % 2 == 0
     group = np.arange(100) < 38
     one = contender(np.linspace(0, 1, 100), truth, truth)
-    (row,) = subgroup_rows(one, [("mentions", "few", group)], SETTINGS)
+    (row,) = subgroup_rows(one, [("mentions", "few", group, np.ones(100, bool))], SETTINGS)
     assert (row["n_texts"], row["n_positive"]) == (38, 19)
     for name in ("subgroup_auc", "bpsn_auc", "bnsp_auc", "false_positive_rate"):
         assert np.isnan(row[name])
@@ -171,8 +178,13 @@ def test_a_small_group_has_no_number() -> None:
 def test_thirds_hold_every_text_once() -> None:
     tokens = np.array([3, 3, 3, 4, 5, 6, 7, 8, 9, 9])
     found = length_groups(tokens)
-    assert np.sum([own for *_, own in found], axis=0).tolist() == [1] * 10
-    assert [group for _, group, _ in found] == ["3 to 4 tokens", "5 to 7 tokens", "8 to 9 tokens"]
+    assert np.sum([own for _, _, own, _ in found], axis=0).tolist() == [1] * 10
+    assert all(told.all() for *_, told in found)
+    assert [group for _, group, _, _ in found] == [
+        "3 to 4 tokens",
+        "5 to 7 tokens",
+        "8 to 9 tokens",
+    ]
     assert len(length_groups(np.full(5, 7))) == 1
 
 
@@ -188,13 +200,15 @@ def test_subgroups_are_read_from_columns_and_carried_into_mixtures(tmp_path) -> 
     table, _ = build_texts(dataset, (), 0)
     write_table(tmp_path / "texts.parquet", TEXTS, table, {})
     texts = read_table(tmp_path / "texts.parquet", TEXTS)
-    groups = {(column, group): own.tolist() for column, group, own in column_groups(texts)}
+    groups = {(column, group): own.tolist() for column, group, own, _ in column_groups(texts)}
     assert groups == {
         ("about", "men"): [True, True, False],
         ("about", "women"): [True, False, False],
         ("dialect", "north"): [True, False, False],
         ("dialect", "south"): [False, False, True],
     }
+    told = {column: told.tolist() for column, _, _, told in column_groups(texts)}
+    assert told == {"about": [True] * 3, "dialect": [True, False, True]}
     bare = texts[["text_id", "text", "label_bad"]]
     parts = [Part(dataset=name, positive=["x"]) for name in ("mine", "bare")]
     items = list(mixed_texts(parts, {"mine": texts, "bare": bare}, 0, Intake()))

@@ -43,8 +43,8 @@ DETECTORS = TableSchema(
         Column(
             "beyond",
             pa.string(),
-            "Of `gain_over_state`: the mean state that it is beyond, of the stored layers that "
-            "which the inner folds rank best with",
+            "Of `gain_over_state`: the mean state that it is beyond, of the stored layers the "
+            "one that the inner folds rank best with",
             nullable=True,
         ),
         Column("value", pa.float64(), "The metric"),

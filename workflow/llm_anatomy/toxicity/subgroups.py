@@ -36,7 +36,8 @@ LEAST = 20
 LENGTH = "length"
 SUBGROUP_PREFIX = "subgroup_"
 _WITHIN = ("subgroup_auc",)
-Members = Sequence[tuple[str, str, Bool[ndarray, " texts"]]]
+# Column, group, which texts are in it, and of which texts that is known.
+Members = Sequence[tuple[str, str, Bool[ndarray, " texts"], Bool[ndarray, " texts"]]]
 
 
 def length_groups(n_tokens: Int[ndarray, " texts"]) -> Members:
@@ -44,7 +45,7 @@ def length_groups(n_tokens: Int[ndarray, " texts"]) -> Members:
     ends = np.quantile(n_tokens, [1 / 3, 2 / 3], method="lower")
     third = np.searchsorted(ends, n_tokens, side="left")
     return [
-        (LENGTH, f"{n_tokens[own].min()} to {n_tokens[own].max()} tokens", own)
+        (LENGTH, f"{n_tokens[own].min()} to {n_tokens[own].max()} tokens", own, own | True)
         for own in (third == number for number in range(3))
         if own.any()
     ]
@@ -56,10 +57,12 @@ def column_groups(texts: pd.DataFrame) -> Members:
     for name in texts.columns:
         if not name.startswith(SUBGROUP_PREFIX):
             continue
+        # A text of which nothing is said may be of any group: it is no background either.
+        told = np.array([cell is not None for cell in texts[name]])
         members = [() if cell is None else tuple(cell) for cell in texts[name]]
         for value in sorted({value for cell in members for value in cell}):
             own = np.array([value in cell for cell in members])
-            found.append((name.removeprefix(SUBGROUP_PREFIX), value, own))
+            found.append((name.removeprefix(SUBGROUP_PREFIX), value, own, told))
     return found
 
 
@@ -77,8 +80,9 @@ def subgroup_rows(
     rate, resamples = max(rates), settings.scoring.resamples
     texts, scores = one.result.texts, one.result.scores
     flagged = one.operated.flagged[rates.index(rate)] & one.operated.known
-    for column, group, of_all in members:
+    for column, group, of_all, told in members:
         own = of_all[texts.rows]
+        others = told[texts.rows] & ~own
         truth, known = texts.truth, one.operated.known
         counts = {
             name: int(chosen.sum()) for name, chosen in (("p", own & truth), ("n", own & ~truth))
@@ -86,8 +90,8 @@ def subgroup_rows(
         areas: dict[str, float] = {}
         for name, chosen in (
             ("subgroup_auc", own),
-            ("bpsn_auc", (truth & ~own) | (~truth & own)),
-            ("bnsp_auc", (~truth & ~own) | (truth & own)),
+            ("bpsn_auc", (truth & others) | (~truth & own)),
+            ("bnsp_auc", (~truth & others) | (truth & own)),
         ):
             measurable = min(int((chosen & truth).sum()), int((chosen & ~truth).sum())) >= LEAST
             found = (np.nan,) * 3
