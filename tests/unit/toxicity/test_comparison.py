@@ -228,10 +228,10 @@ def test_threads_change_no_number_and_no_model_is_asked_where_none_is_needed(mad
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 8), min_size=1, max_size=40), st.floats(0.001, 0.5))
-def test_a_threshold_is_the_smallest_that_keeps_the_rate(scores: list[int], rate: float) -> None:
-    negatives = np.array(scores, dtype=float)
-    tau, allowed = threshold(negatives, rate), np.floor(rate * len(negatives))
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=40), st.integers(1, 500))
+def test_a_threshold_is_the_smallest_that_keeps_the_rate(scores: list[int], mille: int) -> None:
+    negatives, allowed = np.array(scores, dtype=float), mille * len(scores) // 1000
+    tau = threshold(negatives, mille / 1000)
     assert (negatives > tau).sum() <= allowed
     lower = [value for value in {*scores, -1} if value < tau]
     assert all((negatives > value).sum() > allowed for value in lower)
