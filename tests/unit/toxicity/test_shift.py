@@ -105,7 +105,7 @@ def contender(scores: np.ndarray, truth: np.ndarray, flagged: np.ndarray) -> Con
                           np.arange(n))  # fmt: skip
     choice = Choice(Dense("made", scores[:, None]), 1.0, None, None, 0)
     result = OutOfFold("made", "logistic_regression", "C", texts, scores, [choice] * 3)
-    return Contender(LogisticRecipe((1.0,), 9), result, Operated(scores, flagged[None]), 1.0)
+    return Contender(LogisticRecipe((1.0,), 9), result, Operated(scores, flagged[None]), 1.0, 0)
 
 
 SETTINGS = ComparisonSettings(
@@ -163,6 +163,16 @@ def test_groups_have_the_areas_of_their_definition_and_rates_at_the_common_thres
     others = told & ~group
     assert row["bpsn_auc"] == pytest.approx(area((truth & others) | (~truth & group)))
     assert row["bnsp_auc"] == pytest.approx(area((~truth & others) | (truth & group)))
+    assert row["n_unknown"] == (~told).sum() > 0
+    narrow = SETTINGS.model_copy(
+        update={"scoring": SETTINGS.scoring.model_copy(update={"level": 0.5})}
+    )
+    (less,) = subgroup_rows(one, [("mentions", "x", group, told)], narrow)
+    for name in ("subgroup", "bpsn", "bnsp"):
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        assert low < row[f"{name}_auc"] < high
+        # The configured level is that of every interval.
+        assert low < less[f"{name}_low"] < less[f"{name}_high"] < high
 
 
 def test_a_small_group_has_no_number() -> None:

@@ -119,11 +119,14 @@ def subgroups(
     if len(known):
         worst = known.sort_values("false_positive_rate", kind="stable").iloc[-1]
         caption += (
-            f"At the threshold for {worst['wanted_rate']:.0%} false alarms over all texts, most "
+            f"At the threshold for {worst['wanted_rate']:.1%} false alarms over all texts, most "
             f"fall on {worst['group']}, by {worst['name']}: {worst['false_positive_rate']:.1%} "
             f"({worst['false_positive_low']:.1%} to {worst['false_positive_high']:.1%}). "
         )
-    caption += "A detector that only learned a text's length tells nothing within a third of them."
+    caption += (
+        "A detector that learned a text's length tells less within a third of the lengths; compare "
+        "the row `length`."
+    )
     return Exhibit(
         "Inside groups of texts",
         caption,
@@ -131,7 +134,8 @@ def subgroups(
         table,
         (
             *("feature_set", "classifier", "column", "group", "n_texts", "n_positive"),
-            *("subgroup_auc", "bpsn_auc", "bnsp_auc", "false_positive_rate", "true_positive_rate"),
+            *("subgroup_auc", "subgroup_low", "subgroup_high", "bpsn_auc", "bnsp_auc"),
+            *("false_positive_rate", "true_positive_rate"),
         ),
         tuple(int(i) for i in own.index),
         drawn=figure,
@@ -191,13 +195,13 @@ def detectors(
     right.set(xlabel="share of positives found", xlim=(0, 1))
     right.legend(title="false alarms", loc="lower right")
     shown = [int(i) for i in order.index[::-1]]
-    caption = f"{about}. {advice(metrics)}\n\n{_alarms(points)}"
+    caption = f"{about}. {advice(metrics)}{_ends(areas)}\n\n{_alarms(points)}"
     return Exhibit(
         "Which detector to use",
         caption,
         f"detectors-{names}.png",
         table,
-        ("feature_set", "classifier", "value", "low", "high", "pass_share"),
+        ("feature_set", "classifier", "value", "low", "high", "pass_share", "n_cut"),
         tuple(shown),
         drawn=figure,
     )
@@ -228,15 +232,33 @@ def advice(metrics: pd.DataFrame) -> str:
     return said
 
 
+def _ends(areas: pd.DataFrame) -> str:
+    """What detectors beside each other did not read of the same texts; nothing where all read all.
+
+    TF-IDF has no end to lose, and an area less of a text may cost others some of theirs.
+    """
+    if not areas["n_cut"].any():
+        return ""
+    by_count = areas.groupby("n_cut", sort=True)
+    parts = [f"{count} for {', '.join(_names(own))}" for count, own in by_count]
+    return (
+        f" Detectors do not read the end of long texts; of {areas['n_test'].max()} texts they lose "
+        f"that of {'; '.join(parts)}."
+    )
+
+
 def _alarms(points: pd.DataFrame) -> str:
     said = "Thresholds are set on training texts that did not train the detector. "
     for rate, own in points.groupby("wanted_rate"):
-        negatives, needed = int(own["n_negative"].max()), int(own["negatives_needed"].iloc[0])
+        sets, needed = int(own["n_negative_sets"].max()), int(own["negatives_needed"].iloc[0])
         low, high = own["false_positive_rate"].min(), own["false_positive_rate"].max()
         said += f"Of {float(str(rate)):.1%} wanted, {low:.1%} to {high:.1%} were realised"
-        few = f"; {negatives} negatives cannot show this rate, {needed} could"
-        said += f"{few if negatives < needed else ''}. "
-    return said + "Lines are exact intervals of counts; they hold training and thresholds fixed."
+        few = f"; {sets} sets of negatives cannot show this rate, {needed} could"
+        said += f"{few if sets < needed else ''}. "
+    return said + (
+        "Lines are exact intervals, copies and groups counted once; they hold training and "
+        "thresholds fixed."
+    )
 
 
 def reliability(
