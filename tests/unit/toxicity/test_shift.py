@@ -50,7 +50,7 @@ def source(name: str, seed: int, label: str = "bad", sign: int = 1, n: int = 120
     )
     values = rng.normal(size=(n, 2, 7))
     values[:, 0, :3] += 1.2 * sign * bad[:, None]
-    data = DatasetOfTexts(texts, SplineTable(list(texts["text_id"]), values, np.full(n, 9)))
+    data = DatasetOfTexts(name, texts, SplineTable(list(texts["text_id"]), values, np.full(n, 9)))
     return Source.of(name, data, split_texts(texts, FOLDS, 0, name).folds)
 
 
@@ -85,6 +85,26 @@ def test_shared_texts_are_left_out_and_counted() -> None:
     assert set(crossed["n_left_out"]) == {10}
     assert set(crossed["n_test"]) == {110}
     assert set(table[table["train"] == table["test"]]["n_left_out"]) == {0}
+
+
+def test_two_data_sets_of_the_same_texts_have_a_row_without_a_value() -> None:
+    one, other = source("a", 0), source("b", 1)
+    other.data.texts["text"] = one.data.texts["text"].to_numpy()
+    table = shift_table([one, other], ShiftSettings(same={}, **COMMON))
+    crossed = table[table["train"] != table["test"]]
+    assert set(crossed["n_left_out"]) == {120}
+    assert crossed["value"].isna().all()
+    assert set(zip(crossed["metric"], crossed["n_test"], strict=True)) == {("roc_auc", 0)}
+    assert table[table["train"] == table["test"]]["value"].notna().all()
+    # Of one class alone nothing can be ranked either.
+    positives = one.data.texts["label_bad"].to_numpy(bool)
+    other = source("b", 1)
+    other.data.texts.loc[positives, "text"] = one.data.texts.loc[positives, "text"].to_numpy()
+    other.data.texts["label_bad"] = one.data.texts["label_bad"].to_numpy()
+    crossed = shift_table([one, other], ShiftSettings(same={}, **COMMON))
+    crossed = crossed[crossed["test"] == "b"][crossed["train"] == "a"]
+    assert crossed["value"].isna().all()
+    assert set(crossed["n_positive"]) == {0}
 
 
 def test_labels_of_other_names_are_crossed_where_they_are_said_to_be_the_same() -> None:

@@ -233,7 +233,13 @@ SHIFT = TableSchema(
         Column("feature_set", pa.string(), "`spline`, `length` or `tfidf`"),
         Column("classifier", pa.string(), "`logistic_regression`"),
         Column("metric", pa.string(), "As in `metrics`"),
-        Column("value", pa.float64(), "The metric; on the diagonal inside test folds"),
+        Column(
+            "value",
+            pa.float64(),
+            "The metric; on the diagonal inside test folds. Missing where nothing, or one class "
+            "alone, is left without the texts that both data sets share",
+            nullable=True,
+        ),
         _LOW,
         _HIGH,
         Column("n_train", pa.int32(), "Training texts; on the diagonal per fold", "texts"),
