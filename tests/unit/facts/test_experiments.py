@@ -78,6 +78,8 @@ def test_experiments_give_what_the_stages_write(model: Path, tmp_path: Path) -> 
         else:
             written = read_table(root / name, schema)
         assert len(written)
+        if schema is tables.QUERY_LAYERS:
+            check_layers(written)
         if "tokens" in written:
             frame, written = (
                 part.assign(tokens=part["tokens"].map(list)) for part in (frame, written)
@@ -88,6 +90,15 @@ def test_experiments_give_what_the_stages_write(model: Path, tmp_path: Path) -> 
             check_dtype=False,
             check_exact=True,
         )
+
+
+def check_layers(queries: pd.DataFrame) -> None:
+    """Of each fact the embedding, then attention and FFN of every layer, in the model's order."""
+    for (_, _, values), own in queries.groupby(["relation", "example_id", "values"]):
+        places = list(zip(own["layer"], own["kind"], strict=True))
+        parts = [(layer, kind) for layer in range(3) for kind in ("attention", "ffn")]
+        assert places == [(-1, "embedding"), *parts][: len(places)], values
+        assert len(places) > 4
 
 
 def test_a_case_that_is_not_studied_is_no_row(caplog: pytest.LogCaptureFixture) -> None:

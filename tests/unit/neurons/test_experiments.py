@@ -17,7 +17,7 @@ from llm_anatomy.config.neurons import (
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.run.vocabulary import Vocabulary
-from llm_anatomy.neurons.activation import compare_activations, sample_texts
+from llm_anatomy.neurons.activation import compare_activations, in_context, sample_texts
 from llm_anatomy.neurons.compare import TOP_COLUMNS, compare_models
 from llm_anatomy.neurons.concepts import ConceptIndex, control_neurons
 from llm_anatomy.neurons.editing import edit_concepts
@@ -162,3 +162,11 @@ def test_a_tuned_model_and_two_models_are_tables(tiny: Path, tmp_path: Path) -> 
     assert_columns(result.agreement, tables.AGREEMENT)
     assert_columns(result.changed, tables.CHANGED)
     assert (result.agreement["same_top"] == 1).all()
+
+
+def test_a_place_is_shown_with_six_tokens_on_either_side() -> None:
+    letters: list[str | None] = [*"abcdefghijklmnopq", None]
+    # A token without a text, and one beyond the vocabulary, show nothing.
+    assert in_context([*range(17)], 8, letters) == "cdefgh[i]jklmno"
+    assert in_context([0, 17, 99, 1], 3, letters) == "a[b]"
+    assert in_context([16, 0, 1], 0, letters) == "[q]ab"

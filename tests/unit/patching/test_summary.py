@@ -118,6 +118,16 @@ def test_depths_of_examples_that_do_the_same(
     assert found == expected
 
 
+def test_an_interval_of_a_depth_has_the_layers_that_resamples_give() -> None:
+    """Half of the examples are right from k = 2 on, the others at k = 6 alone."""
+    half = [[0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0]]
+    values = np.array(half * 10)
+    settings = PatchingSummary(drops=[0.5], resamples=200)
+    curve = Curve("correct", SWEPT, values, 1, True, np.ones(20), None)
+    (row,) = depth_rows([curve], settings, Bootstrap(20, settings, 0), 8)
+    assert (row["layer"], row["low"], row["high"]) == (2, 2, 6)
+
+
 def test_curves_of_examples_that_do_the_same() -> None:
     bootstrap = Bootstrap(4, SETTINGS, 0)
     shares = [0.0, 0.25, 0.5, 1.0]
