@@ -39,15 +39,22 @@ def main() -> None:
         action="store_true",
         help="after tests were added: only mutants that survived, or whose module changed",
     )
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing: the table of what has run so far"
+    )
     options = parser.parse_args()
     trees = [copied_tree(HOME / f"tree-{number}") for number in range(options.workers)]
     records = Records(HOME, trees[0], options.again)
     every = in_order(trees[0], options.seed)
     wanted = every[: options.sample]
-    left = [mutation for mutation in wanted if key(mutation) not in records.known]
-    run_all(left, records, trees, options.python.absolute())
+    if not options.report:
+        left = [mutation for mutation in wanted if key(mutation) not in records.known]
+        # What never ran comes first, then what survived earlier tests.
+        left.sort(key=lambda mutation: key(mutation) in records.survived)
+        run_all(left, records, trees, options.python.absolute())
     judged = Path(__file__).with_name(JUDGED)
-    chosen = [records.known[key(mutation)] for mutation in wanted]
+    known = records.survived | records.known
+    chosen = [known[key(mutation)] for mutation in wanted if key(mutation) in known]
     text = told(chosen, len(every), options.seed, records.code)
     rewrite(PAGE, table(chosen, tomllib.loads(judged.read_text()), text))
 

@@ -11,6 +11,8 @@ PACKAGE = "llm_anatomy"
 STEPS, FURTHEST = 2, 4
 # Nearest first: more files find few more mutants and cost minutes for each survivor.
 MOST = 12
+# What reads the source of every module, and what compares pages with those of tables.
+STRUCTURE, PAGES = "tests/unit/test_architecture.py", "tests/unit/test_reference.py"
 
 
 class Covering:
@@ -56,7 +58,10 @@ class Covering:
             test: count for test in self.files if (count := self._steps(test, module)) is not None
         }
         near = [test for test, count in steps.items() if count <= STEPS] or list(steps)
-        return [self.files[test] for test in sorted(near, key=order)[:MOST]]
+        files = [self.files[test] for test in sorted(near, key=order)[:MOST]]
+        further = [STRUCTURE, PAGES] if study == "tables" else [STRUCTURE]
+        present = set(self.files.values()) - set(files)
+        return files + [file for file in further if files and file in present]
 
     def _steps(self, test: str, module: str) -> int | None:
         """Imports between a test and a module; those among the tests' own helpers are free."""

@@ -18,22 +18,25 @@ class Records:
         tree: A copy of the project.
         again: Whether mutants that an earlier state of the tests noticed count as noticed where
             their module is the same.
+
+    Attributes:
+        known: What is known of mutants, by their key.
+        survived: What survived earlier tests, and is to be run again.
     """
 
     def __init__(self, folder: Path, tree: Path, again: bool) -> None:
         self.code = identity(tree)
         self.file = folder / f"results-{self.code}.jsonl"
         self.known: dict[str, Record] = {}
+        self.survived: dict[str, Record] = {}
         if again:
             for file in sorted(
                 folder.glob("results-*.jsonl"), key=lambda each: each.stat().st_mtime
             ):
-                self.known |= {
-                    record["key"]: record
-                    for record in _lines(file)
-                    if record["outcome"] != "survived"
-                    and record["source"] == source_of(tree / record["key"].partition(":")[0])
-                }
+                for record in _lines(file):
+                    if record["source"] == source_of(tree / record["key"].partition(":")[0]):
+                        kept = self.survived if record["outcome"] == "survived" else self.known
+                        kept[record["key"]] = record
         if self.file.exists():
             self.known |= {record["key"]: record for record in _lines(self.file)}
 
@@ -57,11 +60,14 @@ def told(records: Sequence[Record], every: int, seed: int, code: str) -> str:
     codes = [record["code"] for record in records]
     text = f"{len(codes)} of {every:,} mutants, drawn with seed {seed}, on the code {code} (a hash "
     text += "of package and tests)."
-    if earlier := sorted(set(codes) - {code}):
-        count = sum(each != code for each in codes)
-        text += f" {count} of them were noticed by earlier tests (of {', '.join(earlier)}) and not "
-        text += "planted again, their modules being the same; what had survived there was planted "
-        text += "again after tests were added."
+    older = [record for record in records if record["code"] != code]
+    if older:
+        alive = sum(record["outcome"] == "survived" for record in older)
+        earlier = ", ".join(sorted({record["code"] for record in older}))
+        text += f" {len(older) - alive} of them were noticed by earlier tests (of {earlier}) and "
+        text += "not planted again, their modules being the same; what had survived there was "
+        text += "planted again after tests were added"
+        text += f", but for {alive}, which count as survivors." if alive else "."
     if aside := sorted({file for record in records for file in record["aside"]}):
         text += f" Set aside, as they fail without any fault: {', '.join(aside)}."
     return text

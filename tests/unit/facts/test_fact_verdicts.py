@@ -623,7 +623,7 @@ KNOCK_OUTS = [
             Case(
                 DESTROYED[selection],
                 "hardly more than 80 %",
-                knocked({(selection, method): one([8, 8], [41, 41])}, NOTHING),
+                knocked({(selection, method): one([8, 8], [41, 41])}, one([8, 8], [8, 8])),
                 True,
                 3300 / 41,
                 (3300 / 41, 3300 / 41),
