@@ -174,6 +174,16 @@ def test_the_state_beside_spline_features_is_the_one_that_inner_folds_prefer(mad
     assert found[found["metric"] != "gain_over_state"]["beyond"].isna().all()
 
 
+def test_skill_is_what_of_the_base_rates_error_is_left_out(made: tuple) -> None:
+    given_, _, result = made
+    truth = given_.predictions.drop_duplicates("text_id")["truth"]
+    assert len(truth) == N
+    by_chance = truth.mean() * (1 - truth.mean())
+    error, skill = of(result.detectors, "brier"), of(result.detectors, "brier_skill")
+    assert len(error) > 5
+    np.testing.assert_allclose(skill, 1 - error / by_chance)
+
+
 def test_work_is_counted_in_tokens_and_layers(made: tuple) -> None:
     given_, _, result = made
     shares = result.detectors.groupby("feature_set")["pass_share"].first()
@@ -268,6 +278,9 @@ def test_platt_mends_scores_that_are_too_sure() -> None:
     assert raw > 0.2
     assert right < 0.03
     assert error_if_calibrated(mended, 10, 0) == pytest.approx(right, abs=0.015)
+    # Scores that say nothing: the mean of Platt's targets, 91/92 of the 90 and 1/12 of the ten.
+    nothing = platt(np.full(100, 0.5), np.arange(100) < 90).probability(np.array([0.5]))
+    assert nothing == pytest.approx((90 * 91 / 92 + 10 / 12) / 100, abs=1e-4)
     # A perfect ranking stays finite.
     perfect = platt(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
     assert np.isfinite([perfect.slope, perfect.offset]).all()
