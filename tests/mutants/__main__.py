@@ -15,7 +15,7 @@ from threading import Lock
 from cosmic_ray.work_item import MutationSpec
 
 from tests.mutants.covering import Covering
-from tests.mutants.page import rewrite, table
+from tests.mutants.page import judgement, rewrite, table
 from tests.mutants.records import JUDGED, Records, told
 from tests.mutants.runner import Runner, Sound, WarmTests
 from tests.mutants.sample import in_order, key
@@ -47,16 +47,20 @@ def main() -> None:
     records = Records(HOME, trees[0], options.again)
     every = in_order(trees[0], options.seed)
     wanted = every[: options.sample]
+    judged = tomllib.loads(Path(__file__).with_name(JUDGED).read_text())
+    # What survived and was judged is not asked again.
+    done = records.known | {
+        name: record for name, record in records.survived.items() if judgement(judged, record)
+    }
     if not options.report:
-        left = [mutation for mutation in wanted if key(mutation) not in records.known]
+        left = [mutation for mutation in wanted if key(mutation) not in done]
         # What never ran comes first, then what survived earlier tests.
         left.sort(key=lambda mutation: key(mutation) in records.survived)
         run_all(left, records, trees, options.python.absolute())
-    judged = Path(__file__).with_name(JUDGED)
     known = records.survived | records.known
     chosen = [known[key(mutation)] for mutation in wanted if key(mutation) in known]
     text = told(chosen, len(every), options.seed, records.code)
-    rewrite(PAGE, table(chosen, tomllib.loads(judged.read_text()), text))
+    rewrite(PAGE, table(chosen, judged, text))
 
 
 def run_all(wanted: list[MutationSpec], records: Records, trees: list[Path], python: Path) -> None:

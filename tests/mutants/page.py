@@ -30,7 +30,7 @@ def table(results: Sequence[Result], judged: Judged, told: str) -> str:
     for package in [*packages, None]:
         own = [result for result in results if package in (None, result["package"])]
         alive = [result for result in own if result["outcome"] == "survived"]
-        harmless = sum(_why(judged, result).startswith(HARMLESS) for result in alive)
+        harmless = sum(judgement(judged, result).startswith(HARMLESS) for result in alive)
         dead, others = len(own) - len(alive), len(own) - harmless
         label = f"`{package}`" if package else "all"
         rates = [f"{100 * dead / count:.0f} %" if count else "" for count in (len(own), others)]
@@ -40,7 +40,7 @@ def table(results: Sequence[Result], judged: Judged, told: str) -> str:
     if survivors:
         lines += ["", "| survivor | change | judged |", "|---|---|---|"]
     for result in sorted(survivors, key=lambda each: (each["place"], each["line"])):
-        cells = (result["place"], result["change"], _why(judged, result) or "not judged yet")
+        cells = (result["place"], result["change"], judgement(judged, result) or "not judged yet")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -62,5 +62,6 @@ def place_of(path: Path, definition: str | None) -> str:
     return f"{path.relative_to('workflow/llm_anatomy')} {definition or ''}".strip()
 
 
-def _why(judged: Judged, result: Result) -> str:
+def judgement(judged: Judged, result: Result) -> str:
+    """Why a survivor lives; empty where that is not judged."""
     return judged.get(result["place"], {}).get(result["change"], "")

@@ -67,7 +67,11 @@ def told(records: Sequence[Record], every: int, seed: int, code: str) -> str:
         text += f" {len(older) - alive} of them were noticed by earlier tests (of {earlier}) and "
         text += "not planted again, their modules being the same; what had survived there was "
         text += "planted again after tests were added"
-        text += f", but for {alive}, which count as survivors." if alive else "."
+        text += (
+            f", but for {alive} that were judged or not reached, which count as survivors."
+            if alive
+            else "."
+        )
     if aside := sorted({file for record in records for file in record["aside"]}):
         text += f" Set aside, as they fail without any fault: {', '.join(aside)}."
     return text

@@ -88,7 +88,7 @@ def test_after_tests_were_added_only_survivors_are_run_again(tree: Path, tmp_pat
     assert set(after.known) == {f"{MODULE}:dead:0", f"{MODULE}:late:0"}
     assert set(after.survived) == {f"{MODULE}:alive:0"}
     said = told([*after.known.values(), *after.survived.values()], 1000, 0, after.code)
-    assert "planted again after tests were added, but for 1, which count as survivors." in said
+    assert "but for 1 that were judged or not reached, which count as survivors." in said
     after.keep(record(f"{MODULE}:alive:0", "killed", source=source, code=after.code))
     said = told(list(after.known.values()), 1000, 0, after.code)
     assert f"3 of 1,000 mutants, drawn with seed 0, on the code {after.code} " in said

@@ -93,6 +93,19 @@ def test_a_relu_mlp_is_the_map_of_its_region(family: str) -> None:
         assert not torch.equal(mlp.preactivations(outside) > 0, code)
 
 
+def test_the_nearest_boundary_is_crossed_first() -> None:
+    model = tiny_model("gpt2", dtype=torch.float64, activation_function="relu")
+    # Whatever the length of the units' weight vectors.
+    for scale in (1.0, 0.1):
+        model.transformer.h[0].mlp.c_fc.weight.mul_(scale)
+        mlp = dense_mlp(resolve(model).blocks[0])
+        inputs = torch.randn(20, 32, generator=torch.Generator().manual_seed(0)).double()
+        before = mlp.preactivations(inputs) > 0
+        for share, crossed in ((0.999, 0), (1.001, 1)):
+            after = mlp.preactivations(towards_boundary(mlp, inputs, share)) > 0
+            assert (after != before).sum(1).tolist() == [crossed] * 20
+
+
 def test_an_ungated_region_map_is_affine() -> None:
     decoder = resolve(tiny_model("gpt2", activation_function="relu"))
     mlp = dense_mlp(decoder.blocks[0])

@@ -145,7 +145,9 @@ def test_a_sample_holds_every_layer_and_its_decoded_tokens(
         sample_texts(loaded.tokenizer, texts[:1], sample, 0, "words.csv")
 
 
-def test_a_tuned_model_and_two_models_are_tables(tiny: Path, tmp_path: Path) -> None:
+def test_a_tuned_model_and_two_models_are_tables(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     copy = load_model(tiny, PRECISION, Compute(threads=1))
     texts = ["The city of Rome is the capital.", "Paris", "The capital of France is Paris."]
     settings = FineTune(steps=2, batch=1, max_tokens=8)
@@ -157,8 +159,10 @@ def test_a_tuned_model_and_two_models_are_tables(tiny: Path, tmp_path: Path) -> 
     other = ModelWeights(prepare(tmp_path / "other").parent)
     table = read_arrow(make_map(tiny, tmp_path, top_k=4)[0], tables.VOCABULARY, TOP_COLUMNS)
     both = Comparison(heads=["own", "first"], changed=3)
-    result = compare_models(ModelWeights(tiny.parent), other, table, MAP, both, "cpu")
+    with caplog.at_level("INFO"):
+        result = compare_models(ModelWeights(tiny.parent), other, table, MAP, both, "cpu")
     assert result.same_head
+    assert "heads are equal" in caplog.messages
     assert_columns(result.agreement, tables.AGREEMENT)
     assert_columns(result.changed, tables.CHANGED)
     assert (result.agreement["same_top"] == 1).all()
