@@ -7,6 +7,8 @@ from llm_anatomy.statistics.intervals import (
     bootstrap_interval,
     bootstrap_weights,
     exact_interval,
+    lies_above,
+    lies_within,
     percentile_interval,
     wilson_interval,
 )
@@ -16,6 +18,28 @@ from scipy.stats import beta, norm
 
 def test_confidence_is_the_papers_95_percent() -> None:
     assert CONFIDENCE == 0.95
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "above", "within"),
+    [
+        (1.5, 2.5, True, False),
+        (1.0, 2.0, None, None),
+        (0.5, 2.0, None, None),
+        (0.0, 1.0, False, True),
+        (-1.0, 1.0, False, None),
+        (-2.0, -1.0, False, False),
+        (-2.0, 0.0, False, None),
+        (-2.0, 2.0, None, None),
+        (1.0, 1.0, False, True),
+        (0.0, 0.0, False, True),
+    ],
+)
+def test_an_interval_decides_only_where_all_of_it_agrees(low, high, above, within) -> None:
+    """Above 1, strictly; in the closed range from 0 to 1."""
+    assert lies_above(low, high, 1.0) is above
+    assert lies_within(low, high, 0.0, 1.0) is within
+    assert lies_within(low, high, last=1.0) is lies_within(-high, -low, first=-1.0)
 
 
 def test_wilson_is_the_formula() -> None:

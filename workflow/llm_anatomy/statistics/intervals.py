@@ -16,6 +16,22 @@ CHUNK_ELEMENTS = 1 << 20
 Groups: TypeAlias = Sequence[tuple[ndarray, ...]]
 
 
+def lies_above(low: float, high: float, bound: float) -> bool | None:
+    """Whether an interval lies above a bound: wholly, not at all, or undecided (None)."""
+    if low > bound:
+        return True
+    return False if high <= bound else None
+
+
+def lies_within(
+    low: float, high: float, first: float = -np.inf, last: float = np.inf
+) -> bool | None:
+    """Whether an interval lies in a closed range: wholly, not at all, or undecided (None)."""
+    if first <= low and high <= last:
+        return True
+    return False if high < first or low > last else None
+
+
 def percentile_interval(
     resampled: Float[ndarray, "resamples *shape"], confidence: float = CONFIDENCE
 ) -> Float[ndarray, "2 *shape"]:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from llm_anatomy.config.base import Settings
+from llm_anatomy.statistics.intervals import lies_above
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.detectors import DETECTORS
 from llm_anatomy.tables.toxicity import (
@@ -136,7 +137,7 @@ def addition_claim(table: pd.DataFrame, model: str, dataset: str) -> Claim:
         measured_value=100 * gain["value"],
         low=100 * gain["low"],
         high=100 * gain["high"],
-        holds=bool(gain["low"] > 0),
+        holds=lies_above(gain["low"], gain["high"], 0),
         note=(
             f"{dataset}, label {gain['label']}, logistic regression on the same folds: spline "
             f"features {100 * values['spline']:.1f} %, mean state of layer "

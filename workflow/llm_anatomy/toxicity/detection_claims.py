@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from llm_anatomy.statistics.intervals import lies_within
 from llm_anatomy.toxicity.statements import (
     BETTER_THAN_PUBLIC,
     BEYOND_LENGTH,
@@ -21,6 +22,8 @@ from llm_anatomy.toxicity.statements import (
 
 LINEAR = "logistic_regression"
 CHANCE = 0.5
+# A ROC-AUC that the paper calls almost perfect.
+ALMOST_PERFECT = 0.98
 Claim = dict[str, Any]
 
 
@@ -121,14 +124,15 @@ def _linear(tables: DatasetTables, label: str) -> Claim:
         **_almost_perfect(row),
         note=f"{tables.sample(label)}, {row['n_test']} texts, {row['n_folds']} folds, penalty "
         "chosen inside the training folds; bootstrap interval over texts. Other data and a "
-        "smaller model than the paper's. Holds at 98 % or more.",
+        "smaller model than the paper's. Holds where the whole interval is at 98 % or more.",
     )
 
 
 def _almost_perfect(row: pd.Series) -> dict[str, Any]:
     """A ROC-AUC in per cent, close to one or not."""
     ends = {end: 100 * row[end] for end in ("low", "high")}
-    return ends | {"measured_value": 100 * row["value"], "holds": bool(row["value"] >= 0.98)}
+    holds = lies_within(row["low"], row["high"], first=ALMOST_PERFECT)
+    return ends | {"measured_value": 100 * row["value"], "holds": holds}
 
 
 def _beyond_length(tables: DatasetTables, label: str) -> Claim:
@@ -319,7 +323,7 @@ def _domains(tables: DatasetTables) -> Claim:
         evidence=min(smaller_class(row) for row in known.values()),
         **_almost_perfect(known[worst]),
         note=f"{tables.dataset}: the worst of {len(known)} domains against the rest, {worst}; mean "
-        f"{100 * mean:.1f} %. Holds at 98 % or more.",
+        f"{100 * mean:.1f} %. Holds where the whole interval is at 98 % or more.",
     )
 
 
