@@ -33,6 +33,7 @@ from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.operating import (
     calibration_error,
     error_if_calibrated,
+    mean_interval,
     negatives_needed,
     operate,
     platt,
@@ -174,6 +175,16 @@ def test_the_state_beside_spline_features_is_the_one_that_inner_folds_prefer(mad
     assert found[found["metric"] != "gain_over_state"]["beyond"].isna().all()
 
 
+def test_skill_is_what_of_the_base_rates_error_is_left_out(made: tuple) -> None:
+    given_, _, result = made
+    truth = given_.predictions.drop_duplicates("text_id")["truth"]
+    assert len(truth) == N
+    by_chance = truth.mean() * (1 - truth.mean())
+    error, skill = of(result.detectors, "brier"), of(result.detectors, "brier_skill")
+    assert len(error) > 5
+    np.testing.assert_allclose(skill, 1 - error / by_chance)
+
+
 def test_work_is_counted_in_tokens_and_layers(made: tuple) -> None:
     given_, _, result = made
     shares = result.detectors.groupby("feature_set")["pass_share"].first()
@@ -243,6 +254,8 @@ def test_the_sparse_model_names_the_tokens_that_tell(made: tuple) -> None:
     assert tokens.idxmax() == "<7>"
     assert tokens.idxmin() == "<9>"
     assert result.answer_tokens["n_used"].iloc[0] >= len(tokens)
+    # A token that the penalty left out says nothing.
+    assert (tokens != 0).all()
 
 
 def test_reliability_bins_hold_every_text_once(made: tuple) -> None:
@@ -340,9 +353,25 @@ def test_platt_mends_scores_that_are_too_sure() -> None:
     assert raw > 0.2
     assert right < 0.03
     assert error_if_calibrated(mended, 10, 0) == pytest.approx(right, abs=0.015)
+    # Scores that say nothing: the mean of Platt's targets, 91/92 of the 90 and 1/12 of the ten.
+    nothing = platt(np.full(100, 0.5), np.arange(100) < 90).probability(np.array([0.5]))
+    assert nothing == pytest.approx((90 * 91 / 92 + 10 / 12) / 100, abs=1e-4)
     # A perfect ranking stays finite.
     perfect = platt(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
     assert np.isfinite([perfect.slope, perfect.offset]).all()
+
+
+def test_the_interval_of_a_mean_is_of_the_texts_that_have_a_value() -> None:
+    copies, folds = np.arange(40), np.arange(40) % 2
+    ids = [f"t{i}" for i in range(40)]
+    texts = LabelledTexts("bad", ids, copies, copies % 3 == 0, folds, copies)
+    values = np.full(40, np.nan)
+    values[:10] = 0.25
+    # Every text with a value has the same one, so every resample has it.
+    assert mean_interval(values, texts, 50, 0.9, 0) == (0.25, 0.25)
+    values[:5] = 0.75
+    low, high = mean_interval(values, texts, 200, 0.9, 0)
+    assert 0.25 <= low < 0.5 < high <= 0.75
 
 
 def test_what_calibrates_neither_trains_nor_tests(monkeypatch: pytest.MonkeyPatch) -> None:
