@@ -131,7 +131,8 @@ def halves(
     """
     order = keyed_generator(seed, Purpose.HALVES).permutation(len(facts))
     middle = (len(facts) + 1) // 2
-    found, aside = [], {}
+    found: list[list[FactPair]] = []
+    aside: dict[str, str] = {}
     for rows, part in ((order[:middle], 0.5), (order[middle:], 0.0)):
         pairs, alone = pair_facts(facts.iloc[np.sort(rows)], seed, unequal)
         found.append(pairs if most is None else pairs[: int(most / 2 + part)])

@@ -103,7 +103,10 @@ def negatives_claim(table: pd.DataFrame, model: str) -> Claim:
     areas = table[(table["metric"] == "roc_auc")].set_index(["negatives", "feature_set"])
     values = areas["value"]
     easy, both = values["easy", "spline"], values["both", "spline"]
-    rows = [areas.loc[(name, "spline")] for name in ("easy", "both")]
+    with_easy, with_both = (
+        next(row for key, row in areas.iterrows() if key == (name, "spline"))
+        for name in ("easy", "both")
+    )
     hard = values["hard", "spline"]
     first = table.iloc[0]
     return EASY_NEGATIVES.judged(
@@ -111,7 +114,7 @@ def negatives_claim(table: pd.DataFrame, model: str) -> Claim:
         f"{first['dataset']} against {first['easy']}",
         evidence=min(smaller_class(row) for _, row in areas.iterrows()),
         measured_value=100 * (easy - both),
-        holds=apart(*rows),
+        holds=apart(with_easy, with_both),
         note=(
             f"{first['dataset']} against {first['easy']}: {100 * easy:.1f} % with easy negatives "
             f"alone, {100 * both:.1f} % with both, {100 * hard:.1f} % with hard ones alone; text "
