@@ -38,6 +38,7 @@ def test_exhibits_come_back_as_they_were_written(small_run: Run) -> None:
         (Exhibit("Gone", "…", figure="gone.png"), "gone.png"),
         (Exhibit("Column", "…", table=Path("T"), columns=("nope",)), "nope"),
         (Exhibit("Row", "…", table=Path("T"), rows=(5,)), "5 rows; there is no row 5"),
+        (Exhibit("Row", "…", table=Path("T"), rows=(0, -1)), "5 rows; there is no row -1"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(small_run: Run, exhibit: Exhibit, message: str) -> None:
