@@ -265,8 +265,9 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
         stage, model=tiny, concepts=concepts, concept_tokens=tmp_path / "tokens.parquet"
     )
     lines = [f"{start} {n} of the city" for n in range(5) for start in ("Paris is", "An egg")]
-    frame = pd.DataFrame({"text_id": [str(n) for n in range(10)], "text": lines})
-    frame["label_paris"] = [n % 2 == 0 for n in range(10)]
+    lines.append("An egg 9 of the city")
+    frame = pd.DataFrame({"text_id": [str(n) for n in range(11)], "text": lines})
+    frame["label_paris"] = [line.startswith("Paris") for line in lines]
     texts = tmp_path / "mine.parquet"
     write_table(texts, TEXTS, frame, {})
     target = DirectionTarget(
@@ -291,7 +292,7 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
         **tables,
     )
     (made,) = read_table(tables["directions"], DIRECTIONS).to_dict("records")
-    assert (made["layer"], made["positive"], made["negative"]) == (1, 5, 5)
+    assert (made["layer"], made["positive"], made["negative"]) == (1, 5, 6)
     assert made["source"] == "mine: paris"
     assert made["held_out_auc"] == 1, "the classes are told apart by their last token's past"
     steering = read_table(tables["steering"], STEERING)

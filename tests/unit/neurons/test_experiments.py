@@ -99,6 +99,7 @@ def test_clamps_favourites_and_edits_are_tables(loaded: LoadedModel, index: Conc
     clamps = sweep_clamps(runner, loaded.tokenizer, index, CLAMPING, seed=0)
     assert_columns(clamps, tables.CLAMPING)
     answers, direction = ask_favourites(runner, loaded.tokenizer, index, FAVOURITE, seed=0)
+    assert direction in (1, -1)
     assert_columns(answers, tables.FAVOURITE)
     assert (answers.query("condition != 'clean'")["value"] == direction * 50).all()
     edits = edit_concepts(
@@ -174,3 +175,27 @@ def test_a_place_is_shown_with_six_tokens_on_either_side() -> None:
     assert in_context([*range(17)], 8, letters) == "cdefgh[i]jklmno"
     assert in_context([0, 17, 99, 1], 3, letters) == "a[b]"
     assert in_context([16, 0, 1], 0, letters) == "[q]ab"
+
+
+def test_signs_of_changes_are_counted_by_case() -> None:
+    # Of each neuron and direction: the mean over two prompts, and that of random neurons.
+    cases = {1: ((0.3, 0.1), -0.5), 2: ((0.2, -0.1), 0.0), 3: ((-0.4, 0.1), 0.25), 4: ((0, 0), -1)}
+    rows = [
+        {
+            "layer": 0,
+            "matrix": "down",
+            "neuron": neuron,
+            "direction": 1,
+            "logprob_change": change,
+            "control_logprob_change": control,
+        }
+        for neuron, (changes, control) in cases.items()
+        for change in changes
+    ]
+    (found,) = layer_sign_tests(pd.DataFrame(rows)).to_dict("records")
+    assert (found["neurons"], found["raised"]) == (3, 2)
+    assert found["share"] == pytest.approx(2 / 3)
+    # Two of three or a third as far from half: nothing is rarer.
+    assert found["p_value"] == 1
+    assert found["control_share"] == pytest.approx(1 / 3)
+    assert found["mean_change"] == pytest.approx((0.2 + 0.05 - 0.15 + 0) / 4)

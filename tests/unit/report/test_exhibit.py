@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 from llm_anatomy.errors import UserError
 from llm_anatomy.figures.exhibit import (
+    Beside,
     Exhibit,
     read_exhibits,
     save_figure,
@@ -37,7 +38,18 @@ def test_exhibits_come_back_as_they_were_written(small_run: Run) -> None:
         (Exhibit("Empty", "Nothing."), "neither a figure nor a table"),
         (Exhibit("Gone", "…", figure="gone.png"), "gone.png"),
         (Exhibit("Column", "…", table=Path("T"), columns=("nope",)), "nope"),
+        (
+            Exhibit(
+                "Beside",
+                "…",
+                table=Path("T"),
+                columns=("token",),
+                beside=Beside(Path("T"), "no", ()),
+            ),
+            "T cannot stand beside by 'no'",
+        ),
         (Exhibit("Row", "…", table=Path("T"), rows=(5,)), "5 rows; there is no row 5"),
+        (Exhibit("Row", "…", table=Path("T"), rows=(0, -1)), "5 rows; there is no row -1"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(small_run: Run, exhibit: Exhibit, message: str) -> None:

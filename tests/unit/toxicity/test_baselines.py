@@ -10,6 +10,7 @@ from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
 from llm_anatomy.model.run.tokenizer import TextTokenizer
+from llm_anatomy.toxicity import token_probes
 from llm_anatomy.toxicity.asking import asked_texts, read_prompts
 from llm_anatomy.toxicity.first_token import SparseRecipe, answer_features, sparse_fits
 from llm_anatomy.toxicity.token_probes import (
@@ -244,3 +245,16 @@ def test_several_penalties_in_one_pass_are_several_fits() -> None:
             assert np.allclose(alone.value, fit.value, atol=1e-5)
             assert np.allclose(alone.query, fit.query, atol=1e-5)
         assert np.linalg.norm(together[1].value) < np.linalg.norm(together[0].value)
+
+
+def test_steps_of_the_probes_are_adams() -> None:
+    generator = torch.Generator().manual_seed(0)
+    slopes = torch.randn(20, 3, generator=generator, dtype=torch.float64) * torch.tensor([1, 10, 0])
+    weights = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([weights], lr=3e-3, betas=(0.9, 0.999), eps=1e-8)
+    moments, own = token_probes._Moments((3,)), np.zeros(3)
+    for number, slope in enumerate(slopes, start=1):
+        weights.grad = slope
+        adam.step()
+        own = own - moments.step(slope.numpy(), number)
+        np.testing.assert_allclose(own, weights.detach().numpy(), rtol=1e-9, atol=1e-15)
