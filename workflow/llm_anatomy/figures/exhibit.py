@@ -187,10 +187,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
             if LAYERS.search(axis.get_label_text()) and isinstance(
                 axis.get_major_locator(), AutoLocator
             ):
-                axis.set_major_locator(MaxNLocator(integer=True))
+                axis.set_major_locator(MaxNLocator("auto", integer=True))
     # Publishers want outlines that can be read as letters; names inside an SVG come from a salt.
-    settings = {"pdf.fonttype": 42, "svg.hashsalt": "llm-anatomy"}
-    with mpl.rc_context(settings), atomic_path(path) as temporary:
+    with (
+        mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "llm-anatomy"}),
+        atomic_path(path) as temporary,
+    ):
         figure.savefig(temporary, format=form, dpi=DPI, metadata=_SILENT[form])
     plt.close(figure)
 
