@@ -70,7 +70,10 @@ def test_figures_are_drawn_again_as_the_report_has_them(results, finished, tmp_p
         }
         assert set(listed["name"]) == stored
         name = listed["name"].iloc[-1]
-        la.save_figure(results.figure(study, name), tmp_path / "again.png")
+        plt.close("all")
+        figure = results.figure(study, name)
+        assert plt.get_fignums() == [figure.number]
+        la.save_figure(figure, tmp_path / "again.png")
         again = (finished.folder / f"results/figures/{study}/{name}.png").read_bytes()
         assert (tmp_path / "again.png").read_bytes() == again
         assert results.figure(study, name, width="column").get_figwidth() == 3.5

@@ -161,6 +161,8 @@ class Results:
         Raises:
             UserError: There is no such figure or width, or the run has not written its manifest.
         """
+        from matplotlib.pyplot import close
+
         from llm_anatomy.figures.exhibit import set_style, set_width
 
         self._check_shown(study)
@@ -173,6 +175,8 @@ class Results:
                         set_width(exhibit.drawn, width)
                     return exhibit.drawn
                 names.append(Path(exhibit.figure).stem)
+                # Else a notebook would keep, and show, every figure before the one asked for.
+                close(exhibit.drawn)
         raise UserError(f"{study} has no figure '{name}'; {suggest(name, names)}")
 
     @cached_property
