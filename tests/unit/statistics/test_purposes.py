@@ -19,7 +19,7 @@ from llm_anatomy.attribution.areas import JudgedCurve, resampled_facts
 from llm_anatomy.attribution.experiment import halves, random_ranking
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.grids import average_effects, corrupted_facts
-from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.pairs import pair_facts
 from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
 from llm_anatomy.config.attribution import Grids
@@ -331,7 +331,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
 
 UNITS = [Unit(Site("ffn", layer), number) for layer in range(2) for number in range(20)]
-FACTS_OF = [FactPair(str(n), "x", (n,), (9,), n, 9) for n in range(12)]
+RELATION_OF = pd.DataFrame({"example_id": list("abcdefghijkl"), "tokens": [[n] for n in range(12)]})
 TEXTS = [f"Text {n} says {n * n} and {n % 7}, then stops." for n in range(40)]
 NUMBERS = np.random.default_rng(1)
 VALUES = NUMBERS.normal(size=(60, 6))
@@ -720,7 +720,7 @@ DRAWS: dict[Purpose, Draw] = {
     ),
     Purpose.FACTS_CLAIMS: claims_on_facts,
     Purpose.PAIRS: counterfactuals,
-    Purpose.HALVES: lambda world, seed: halves(FACTS_OF, seed),
+    Purpose.HALVES: lambda world, seed: halves(RELATION_OF, seed)[0]["example_id"].tolist(),
     Purpose.RANDOM_RANKING: lambda world, seed: random_ranking(UNITS, seed),
     Purpose.EXACT_SAMPLE: lambda world, seed: sample_of_layers(UNITS, set(), 8, seed),
     Purpose.FAITHFULNESS: faithfulness,

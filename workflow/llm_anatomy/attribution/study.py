@@ -38,8 +38,8 @@ from llm_anatomy.tables.core import TableSchema
 
 logger = logging.getLogger(__name__)
 
-# Fewer facts leave a half with one fact, and no interval.
-LEAST_FACTS = 4
+# One fact has no interval.
+LEAST_OF_HALF = 2
 RANDOM = "random"
 
 
@@ -73,27 +73,33 @@ def attribute_units(
         seed: Seed of pairs, halves, samples and intervals.
         batch_tokens: Most tokens in one pass.
     """
-    pairs, aside = pair_facts(facts, seed, settings.unequal)
-    used = pairs[: settings.max_facts]
+    # Paired inside the halves: a fact that judges is no counterfactual of one that ranks.
+    (ranked, alone), (judged, others) = (
+        pair_facts(half, seed, settings.unequal) for half in halves(facts, seed)
+    )
+    aside, n_pairs = alone | others, len(ranked) + len(judged)
+    if settings.max_facts is not None:
+        ranked = ranked[: (settings.max_facts + 1) // 2]
+        judged = judged[: settings.max_facts // 2]
+    n_used = len(ranked) + len(judged)
     counts = {
         "facts": len(facts),
         "without_counterfactual": len(aside),
-        "not_needed": len(pairs) - len(used),
-        "used": len(used),
+        "not_needed": n_pairs - n_used,
+        "used": n_used,
     }
     rows: dict[TableSchema, list[Any]] = {schema: [] for schema in tables.TABLES}
     reasons = dict(sorted(Counter(aside.values()).items()))
-    if len(used) < LEAST_FACTS:
+    if min(len(ranked), len(judged)) < LEAST_OF_HALF:
         logger.warning(
             "%d of %d facts have a counterfactual (%s), too few to rank units on some and judge "
             "them on others; the tables are empty",
-            len(used),
+            n_pairs,
             len(facts),
             "; ".join(f"{number}: {reason}" for reason, number in reasons.items()),
         )
         empty = {schema: schema.frame([]) for schema in rows}
         return UnitStudy(empty, counts | {"used": 0}, reasons)
-    ranked, judged = halves(used, seed)
     total = sum(
         1 + sum(defined(method, kind) for method in settings.methods) for kind in settings.kinds
     )
@@ -217,7 +223,7 @@ class _KindStudy(NamedTuple):
         if not facts or not chosen:
             return
         exchanged = [units[number] for number in chosen]
-        # Every score is held against the same truth.
+        # Every score of what is lost is held against the same losses.
         losses = effects_of_units(self.decoder, facts, exchanged, noising, self.batch_tokens)
         rows[tables.EXACT_LOSSES] += [
             {
@@ -230,6 +236,9 @@ class _KindStudy(NamedTuple):
             for number, loss in zip(chosen, losses.mean(0), strict=True)
         ]
         for method, values in scores.items():
+            if method == "denoising":
+                # It estimates what a unit restores alone, which is not what is lost without it.
+                continue
             own = values[: len(facts), chosen]
             key = {"kind": self.kind, "method": method}
             rows[tables.AGREEMENT_WITH_EXACT] += [
