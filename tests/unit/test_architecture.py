@@ -189,6 +189,15 @@ def test_a_class_name_stands_for_one_thing():
     assert not twice
 
 
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_what_is_handed_on_does_not_change(name):
+    """A dataclass is frozen; what collects while it runs says so by no argument at all."""
+    for node in ast.walk(modules()[name]):
+        for made in getattr(node, "decorator_list", ()):
+            if isinstance(made, ast.Call) and ast.unparse(made.func) == "dataclass":
+                assert "frozen=True" in ast.unparse(made), f"{name}.{node.name}"
+
+
 def test_the_checks_see_what_they_look_for():
     """A circle is found, and the graph that they walk is not empty."""
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]

@@ -9,13 +9,12 @@ from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampl
 from llm_anatomy.attribution.experiment import (
     agreement,
     effects_of_units,
-    halves,
     measured_curve,
     random_ranking,
 )
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness, of_units
-from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.pairs import ALONE, FactPair, halves, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit, all_units, read_sites, sites_of
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
@@ -192,14 +191,40 @@ def test_a_rankings_curve_over_prompts_of_several_lengths(decoder: Decoder) -> N
     assert curve.faithfulness("keep")[1] > random.faithfulness("keep")[1]
 
 
-def test_halves_share_no_fact_and_have_all() -> None:
-    facts = pd.DataFrame({"example_id": list("012345678"), "tokens": [[n] for n in range(9)]})
-    first, second = (half["example_id"].tolist() for half in halves(facts, 0))
-    assert (len(first), len(second)) == (5, 4)
-    assert sorted(first + second) == list("012345678")
-    other, again = (halves(facts, seed)[0]["example_id"].tolist() for seed in (1, 0))
-    assert other != first
-    assert again == first
+def test_halves_share_neither_fact_nor_counterfactual_and_have_all() -> None:
+    facts = pd.DataFrame(
+        {
+            "example_id": [*"012345678"],
+            "tokens": [[n, 7] for n in range(9)],
+            "gold_token": range(9),
+        }
+    )
+    for seed in range(20):
+        first, second, aside = halves(facts, seed, "skip_pair", None)
+        assert (len(first), len(second), aside) == (5, 4, {})
+        prompts = [
+            {p.example_id for p in half} | {p.other_id for p in half} for half in (first, second)
+        ]
+        assert not prompts[0] & prompts[1]
+        assert prompts[0] | prompts[1] == set("012345678")
+    assert halves(facts, 1, "skip_pair", None)[0] != halves(facts, 0, "skip_pair", None)[0]
+    assert halves(facts, 0, "skip_pair", None) == halves(facts, 0, "skip_pair", None)
+    # The first of each half, the odd one in the half that ranks.
+    first, second, _ = halves(facts, 0, "skip_pair", None)
+    assert halves(facts, 0, "skip_pair", 5)[:2] == (first[:3], second[:2])
+
+
+def test_a_fact_without_another_in_its_half_is_counted() -> None:
+    """Two answers to four facts: where a half has one answer alone, its facts have no partner."""
+    facts = pd.DataFrame(
+        {"example_id": [*"abcd"], "tokens": [[n] for n in range(4)], "gold_token": [1, 1, 2, 2]}
+    )
+    found = [halves(facts, seed, "skip_pair", None) for seed in range(20)]
+    assert {(len(first), len(second), len(aside)) for first, second, aside in found} == {
+        (2, 2, 0),
+        (0, 0, 4),
+    }
+    assert {reason for *_, aside in found for reason in aside.values()} == {ALONE}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -210,10 +235,14 @@ def test_a_fact_is_on_the_side_of_the_one_whose_counterfactual_it_is(seed: int) 
         {
             "example_id": list("abcdefghijkl"),
             "tokens": [[n] for n in range(12)],
+            "gold_token": range(12),
+            "counterfactual_prompt": "named",
             "counterfactual_tokens": [[n ^ 1] for n in range(10)] + [[99], [99]],
+            "counterfactual_token": 50,
         }
     )
-    sides = [set(half["example_id"]) for half in halves(facts, seed)]
+    first, second, _ = halves(facts, seed, "skip_pair", None)
+    sides = [{pair.example_id for pair in half} for half in (first, second)]
     assert [len(side) for side in sides] == [6, 6]
     for one, other in ("ab", "cd", "ef", "gh", "ij"):
         assert any({one, other} <= side for side in sides)

@@ -133,7 +133,9 @@ def test_a_planted_direction_is_found_and_chance_is_chance():
     nothing, labels, _ = planted(128, 0.0)
     # Made and tested on the same texts it would be far above one half.
     assert abs(held_out_auc(nothing, labels, np.arange(256), 0) - 0.5) < 0.12
+    # Three texts of a class are too few, four are enough.
     assert held_out_auc(states[:7], positive[:7], np.arange(7), 0) is None
+    assert held_out_auc(states[:8], positive[:8], np.arange(8), 0) > 0.5
     for control in (random_direction(made, 0, "c"), permuted_direction(states, positive, 0, "c")):
         assert control.norm() == pytest.approx(float(made.norm()))
         assert abs(float(torch.cosine_similarity(control, made, dim=0))) < 0.8

@@ -22,6 +22,7 @@ from llm_anatomy.toxicity.token_probes import (
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from tokenizers import processors
 
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -85,6 +86,24 @@ def test_a_text_stands_in_the_template_and_only_its_own_tokens_are_cut() -> None
         assert (prompt.before, prompt.behind) == (entire.before, entire.behind)
         assert prompt.text == entire.text[:3]
         assert prompt.cut == (len(entire.text) > 3)
+
+
+def test_the_token_that_begins_every_text_is_no_token_of_a_text() -> None:
+    """Without a template a maximum over states would read the beginning's, whatever the text."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|end|> $A", special_tokens=[("<|end|>", 0)]
+    )
+    begun = TextTokenizer.of(tokenizer)
+    for text, prompt in zip(TEXTS, asked_texts(begun, TEXTS, Chat(), 4), strict=True):
+        ids = raw_ids(begun, text)
+        assert ids[0] == tokenizer.bos_token_id
+        assert (prompt.before, prompt.text) == (ids[:1], ids[1:5])
+        assert prompt.cut == (len(ids) > 5)
+    # Of a text without any token the beginning is all there is to read.
+    (nothing,) = asked_texts(begun, [""], Chat(), 4)
+    assert (nothing.before, nothing.text) == ([], [tokenizer.bos_token_id])
 
 
 def test_features_of_the_first_token_ignore_a_constant_and_survive_certainty() -> None:

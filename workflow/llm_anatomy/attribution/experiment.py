@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.stats import spearmanr
@@ -24,38 +23,12 @@ from llm_anatomy.attribution.faithfulness import (
 from llm_anatomy.attribution.methods import UnitScoring, counterfactual, metric_of
 from llm_anatomy.attribution.pairs import FactPair
 from llm_anatomy.attribution.sites import Unit, sites_of
-from llm_anatomy.data.duplicates import DisjointSets
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
 from llm_anatomy.model.run.replay import Replay
-from llm_anatomy.statistics.folds import assign_folds
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 TOPS = (10, 100)
-
-
-def halves(facts: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The facts that rankings are made on, and those that they are judged on, at random.
-
-    A fact whose prompt is the counterfactual that the data name for another is on that one's side:
-    no fact that judges was part of what made the rankings.
-
-    Args:
-        facts: Facts of one relation, a table `facts/facts`.
-        seed: Seed of the draw.
-    """
-    if facts.empty:
-        return facts, facts
-    sets, first = DisjointSets(len(facts)), dict[tuple[int, ...], int]()
-    for row, tokens in enumerate(facts["tokens"]):
-        sets.join(row, first.setdefault(tuple(tokens), row))
-    for row, tokens in enumerate(facts.get("counterfactual_tokens", ())):
-        if np.ndim(tokens):
-            sets.join(row, first.get(tuple(tokens), row))
-    together = np.array([sets.root(row) for row in range(len(facts))])
-    # Of one class: all that counts is that the halves are as large as each other.
-    side = assign_folds(np.zeros(len(facts), dtype=bool), together, 2, seed, Purpose.HALVES)
-    return facts[side == 0], facts[side == 1]
 
 
 def effects_of_units(

@@ -15,12 +15,11 @@ from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampl
 from llm_anatomy.attribution.experiment import (
     agreement,
     effects_of_units,
-    halves,
     measured_curve,
     random_ranking,
 )
 from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness
-from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.pairs import FactPair, halves
 from llm_anatomy.attribution.sites import Unit, all_units, sites_of
 from llm_anatomy.attribution.vocabulary import defined, vocabulary_scores
 from llm_anatomy.config.attribution import (
@@ -38,8 +37,8 @@ from llm_anatomy.tables.core import TableSchema
 
 logger = logging.getLogger(__name__)
 
-# One fact has no interval.
-LEAST_OF_HALF = 2
+# Of one fact there is no interval.
+LEAST_FACTS = 2
 RANDOM = "random"
 
 
@@ -73,29 +72,23 @@ def attribute_units(
         seed: Seed of pairs, halves, samples and intervals.
         batch_tokens: Most tokens in one pass.
     """
-    # Paired inside the halves: a fact that judges is no counterfactual of one that ranks.
-    (ranked, alone), (judged, others) = (
-        pair_facts(half, seed, settings.unequal) for half in halves(facts, seed)
-    )
-    aside, n_pairs = alone | others, len(ranked) + len(judged)
-    if settings.max_facts is not None:
-        ranked = ranked[: (settings.max_facts + 1) // 2]
-        judged = judged[: settings.max_facts // 2]
-    n_used = len(ranked) + len(judged)
+    ranked, judged, aside = halves(facts, seed, settings.unequal, settings.max_facts)
+    used = len(ranked) + len(judged)
     counts = {
         "facts": len(facts),
         "without_counterfactual": len(aside),
-        "not_needed": n_pairs - n_used,
-        "used": n_used,
+        "not_needed": len(facts) - len(aside) - used,
+        "used": used,
     }
     rows: dict[TableSchema, list[Any]] = {schema: [] for schema in tables.TABLES}
     reasons = dict(sorted(Counter(aside.values()).items()))
-    if min(len(ranked), len(judged)) < LEAST_OF_HALF:
+    if min(len(ranked), len(judged)) < LEAST_FACTS:
         logger.warning(
-            "%d of %d facts have a counterfactual (%s), too few to rank units on some and judge "
-            "them on others; the tables are empty",
-            n_pairs,
+            "of the two halves of %d facts, %d and %d have a counterfactual in their half (%s), "
+            "too few to rank units on some and judge them on others; the tables are empty",
             len(facts),
+            len(ranked),
+            len(judged),
             "; ".join(f"{number}: {reason}" for reason, number in reasons.items()),
         )
         empty = {schema: schema.frame([]) for schema in rows}
