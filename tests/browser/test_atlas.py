@@ -224,8 +224,18 @@ def test_texts_are_filtered_by_label_and_error(visit):
     visit.until("document.querySelector('[role=status]').textContent === '0 texts.'")
 
 
+def test_claims_are_counted_by_verdict(visit):
+    visit.open("#/")
+    lead = visit.page.locator("p.lead").inner_text()
+    # Of 24 claims 8 hold and 8 fail; 4 were tested and left open, 4 could not be tested.
+    assert "8 of 20 hold here (4 undecided)." in lead
+    visit.open("#/claims?verdict=undecided")
+    assert visit.page.locator("[role=status]").inner_text() == "4 claims."
+    assert visit.page.locator(".tabulator-row .verdict").all_inner_texts() == ["undecided"] * 4
+
+
 def test_claims_are_filtered_by_verdict_and_by_words(visit):
-    visit.open("#/claims?holds=false")
+    visit.open("#/claims?verdict=fails")
     assert visit.page.locator("[role=status]").inner_text() == "8 claims."
     visit.page.get_by_label("filter by claim").press_sequentially("Claim 10")
     visit.page.wait_for_timeout(700)

@@ -78,11 +78,12 @@ class Case:
         claim: The claim.
         name: What is special about the tables.
         changes: The tables that differ from the study's usual ones.
-        holds: The verdict: true, false or none.
-        value: The measured value; none where there is no verdict.
+        holds: The verdict: true, false, or none where it is undecided or not tested.
+        value: The measured value; none where nothing could be measured.
         interval: Its ends, where the claim has any.
         note: What the note says of this sample.
         evidence: How much there is to judge by, where the case says so.
+        undecided: Whether the interval reaches over the criterion.
     """
 
     claim: Claim
@@ -93,6 +94,7 @@ class Case:
     interval: tuple[float, float] | None = None
     note: tuple[str, ...] = ()
     evidence: int | None = None
+    undecided: bool = False
 
     def check(self, rows: Iterable[Row]) -> None:
         """Compare with the rows of a study's claims."""
@@ -100,7 +102,10 @@ class Case:
         (row,) = found
         assert row["holds"] is self.holds, row
         assert row["measured_value"] == near(self.value)
-        assert (self.holds is None) == row["note"].startswith("Not tested: "), row["note"]
+        word = {True: "holds", False: "fails", None: "untested"}[self.holds]
+        assert row["verdict"] == ("undecided" if self.undecided else word)
+        assert (row["verdict"] == "untested") == row["note"].startswith("Not tested: "), row["note"]
+        assert self.undecided == row["note"].startswith("Undecided: "), row["note"]
         assert self.evidence in (None, row["evidence"])
         low, high = self.interval or (None, None)
         assert (row["low"], row["high"]) == (near(low), near(high))
@@ -131,7 +136,7 @@ def check_nothing_vanished(rows: Sequence[Row], statements: Iterable[Statement])
     keys = [(row["claim"], row["model"], row["dataset"]) for row in rows]
     assert len(keys) == len(set(keys)), [key for key in keys if keys.count(key) > 1]
     for row in rows:
-        reason = row["note"].startswith("Not tested: ") and len(row["note"]) > 30
+        reason = row["note"].startswith(("Not tested: ", "Undecided: ")) and len(row["note"]) > 30
         assert (row["holds"] is None) == reason, row
         assert row["least_evidence"] >= 1
 

@@ -9,14 +9,13 @@ from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampl
 from llm_anatomy.attribution.experiment import (
     agreement,
     effects_of_units,
-    halves,
     measured_curve,
     random_ranking,
     ranking_of,
 )
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness, of_units
-from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.pairs import ALONE, FactPair, halves, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit, all_units, sites_of
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
@@ -193,13 +192,40 @@ def test_a_rankings_curve_over_prompts_of_several_lengths(decoder: Decoder) -> N
     assert curve.faithfulness("keep")[1] > random.faithfulness("keep")[1]
 
 
-def test_halves_share_no_fact_and_have_all() -> None:
-    pairs = [FactPair(str(n), "x", (1,), (2,), 1, 2) for n in range(9)]
-    first, second = halves(pairs, 0)
-    assert (len(first), len(second)) == (5, 4)
-    assert {p.example_id for p in first} | {p.example_id for p in second} == set("012345678")
-    assert halves(pairs, 1) != (first, second)
-    assert halves(pairs, 0) == (first, second)
+def test_halves_share_neither_fact_nor_counterfactual_and_have_all() -> None:
+    facts = pd.DataFrame(
+        {
+            "example_id": [*"012345678"],
+            "tokens": [[n, 7] for n in range(9)],
+            "gold_token": range(9),
+        }
+    )
+    for seed in range(20):
+        first, second, aside = halves(facts, seed, "skip_pair", None)
+        assert (len(first), len(second), aside) == (5, 4, {})
+        prompts = [
+            {p.example_id for p in half} | {p.other_id for p in half} for half in (first, second)
+        ]
+        assert not prompts[0] & prompts[1]
+        assert prompts[0] | prompts[1] == set("012345678")
+    assert halves(facts, 1, "skip_pair", None)[0] != halves(facts, 0, "skip_pair", None)[0]
+    assert halves(facts, 0, "skip_pair", None) == halves(facts, 0, "skip_pair", None)
+    # The first of each half, the odd one in the half that ranks.
+    first, second, _ = halves(facts, 0, "skip_pair", None)
+    assert halves(facts, 0, "skip_pair", 5)[:2] == (first[:3], second[:2])
+
+
+def test_a_fact_without_another_in_its_half_is_counted() -> None:
+    """Two answers to four facts: where a half has one answer alone, its facts have no partner."""
+    facts = pd.DataFrame(
+        {"example_id": [*"abcd"], "tokens": [[n] for n in range(4)], "gold_token": [1, 1, 2, 2]}
+    )
+    found = [halves(facts, seed, "skip_pair", None) for seed in range(20)]
+    assert {(len(first), len(second), len(aside)) for first, second, aside in found} == {
+        (2, 2, 0),
+        (0, 0, 4),
+    }
+    assert {reason for *_, aside in found for reason in aside.values()} == {ALONE}
 
 
 def test_intervals_hold_the_value_and_follow_the_facts() -> None:

@@ -7,13 +7,12 @@ import pytest
 import torch
 from llm_anatomy.attribution.experiment import (
     effects_of_units,
-    halves,
     measured_curve,
     ranking_of,
 )
 from llm_anatomy.attribution.faithfulness import SHARES, area
 from llm_anatomy.attribution.methods import UnitScoring, helpfulness
-from llm_anatomy.attribution.pairs import pair_facts
+from llm_anatomy.attribution.pairs import halves
 from llm_anatomy.attribution.sites import Site, Unit, all_units
 from llm_anatomy.attribution.study import attribute_units, sample_of_layers
 from llm_anatomy.config.attribution import UnitAttribution
@@ -94,8 +93,7 @@ def test_rankings_are_made_on_some_facts_and_judged_on_the_others(loaded: Loaded
     made = study(loaded, 7, **asked).frames
     assert set(made[tables.UNIT_SCORES]["facts"]) == {4}
     assert set(made[tables.AREAS]["facts"]) == set(made[tables.FAITHFULNESS]["facts"]) == {3}
-    pairs, _ = pair_facts(facts(7), 0)
-    ranked, judged = halves(pairs, 0)
+    ranked, judged, _ = halves(facts(7), 0, "skip_pair", 7)
     assert not {pair.example_id for pair in ranked} & {pair.example_id for pair in judged}
     units = all_units(loaded.decoder, "head")
     scores = helpfulness(loaded.decoder, ranked, units, UnitScoring(), 512).mean(0)
@@ -114,8 +112,7 @@ def test_scores_losses_and_curves_share_one_mean_of_the_facts_that_rank(
     loaded: LoadedModel,
 ) -> None:
     # By definition, beside the study: the mean over the prompts of the ranked half alone.
-    pairs, _ = pair_facts(facts(8), 0)
-    ranked, judged = halves(pairs[: SETTINGS.max_facts], 0)
+    ranked, judged, _ = halves(facts(8), 0, "skip_pair", SETTINGS.max_facts)
     decoder, layers = loaded.decoder, range(3)
     read: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 

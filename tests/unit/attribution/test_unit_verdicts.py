@@ -1,5 +1,6 @@
 """Every verdict of unit attribution on tables made by hand, from its criterion."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,12 @@ CASES = {
         # The other order of the configuration's methods turns the sign and the interval.
         (True, 0.45, (0.15, 0.55), [difference(rival, OWN, -0.45)]),
         # An interval that holds zero tells the two from nothing.
-        (False, 0.25, (-0.05, 0.35), [difference(rival, OWN, -0.25)]),
-        (False, 0.1, (0.0, 0.4), [difference(OWN, rival, 0.1)]),
-        (False, -0.25, (-0.35, 0.05), [difference(OWN, rival, -0.25)]),
-        (False, 0.0, (-0.1, 0.3), [difference(OWN, rival, 0.0)]),
+        (None, 0.25, (-0.05, 0.35), [difference(rival, OWN, -0.25)]),
+        (None, 0.1, (0.0, 0.4), [difference(OWN, rival, 0.1)]),
+        (None, -0.25, (-0.35, 0.05), [difference(OWN, rival, -0.25)]),
+        (None, 0.0, (-0.1, 0.3), [difference(OWN, rival, 0.0)]),
+        (False, -0.45, (-0.55, -0.15), [difference(OWN, rival, -0.45)]),
+        (False, -0.3, (-0.4, 0.0), [difference(OWN, rival, -0.3)]),
         (None, None, None, []),
         (None, None, None, [difference(OWN, "random", 0.5)]),
         # Of heads, and between two others.
@@ -77,6 +80,7 @@ def test_verdicts(tmp_path: Path, rival: str) -> None:
     for number, (holds, value, interval, rows) in enumerate(CASES[rival]):
         note = (EMPTY,) if not rows else ()
         case = Case(CLAIMS[rival], str(number), {}, holds, value, interval, note)
+        case = replace(case, undecided=holds is None and value is not None)
         case.check(rows_of(tmp_path / str(number), capitals=rows))
 
 

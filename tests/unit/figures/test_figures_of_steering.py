@@ -25,7 +25,7 @@ BLUE, ORANGE = PALETTE[:2]
 # Method, role, operation: dose, perplexity and probability.
 SWEPT = {
     ("none", "concept", "none"): [(None, 10.0, 0.02)],
-    ("direction", "concept", "add"): [(2.0, 40.0, 0.5), (1.0, 12.0, 0.2)],
+    ("direction", "concept", "add"): [(2.0, 40.0, 0.5), (1.0, 12.0, 0.2), (-1.0, 15.0, 0.01)],
     ("direction", "concept", "project_out"): [(None, 11.0, 0.01)],
     ("direction", "random", "add"): [(1.0, 13.0, 0.03), (2.0, 50.0, 0.04)],
     ("direction", "random", "project_out"): [(None, 10.5, 0.025)],
@@ -45,7 +45,7 @@ TARGETS = (("dog", "My"), ("sea", "The"))
 def swept_rows() -> Rows:
     names = ("method", "role", "operation")
     return [
-        {"concept": concept, "prompt": prompt}
+        {"concept": concept, "prompt": prompt, "layer": 14 + at}
         | dict(zip(names, key, strict=True))
         | {"dose": dose, "perplexity": perplexity, "probability": probability / (1 + at)}
         for at, (concept, prompt) in enumerate(TARGETS)
@@ -88,15 +88,14 @@ def test_every_dose_is_a_point_of_perplexity_and_probability(shown: dict[str, Ex
         expected = {}
         for (method, role, operation), values in SWEPT.items():
             if operation in ("add", "set"):
-                points = [(perplexity, p / (1 + at)) for _, perplexity, p in sorted(
-                    values, key=lambda value: value[1]
-                )]  # fmt: skip
+                # From the most subtracted to the most added, whatever that costs.
+                points = [(perplexity, p / (1 + at)) for _, perplexity, p in sorted(values)]
                 colour = BLUE if method == "direction" else ORANGE
                 expected[colour, "-" if role == "concept" else ":"] = points
         drawn = {
             (line.colour, line.style): line.points
             for line in unlabelled(panel)
-            if len(line.points) == 2 and (line.colour in (BLUE, ORANGE))
+            if len(line.points) >= 2 and (line.colour in (BLUE, ORANGE))
         }
         assert drawn == expected
         crosses = [line for line in unlabelled(panel) if len(line.points) == 1]
@@ -113,6 +112,9 @@ def test_every_dose_is_a_point_of_perplexity_and_probability(shown: dict[str, Ex
 
 @says(steering_figure)
 def test_gains_at_equal_fluency_are_said(shown: dict[str, Exhibit]) -> None:
+    assert (
+        "added to what a block reads (layer 14 for dog, 15 for sea), at all positions"
+    ) in shown["Steering m by directions and by neurons"].caption
     assert (
         "dog within 1.5 times the clean perplexity: direction +2.50, neuron +1.25, random "
         "direction +0.25, shuffled labels +0.50, random neuron +0.00; sea within 1.5 times the "

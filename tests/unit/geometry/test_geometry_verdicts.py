@@ -374,8 +374,25 @@ PROMPT = [
     Case(
         RELATED, "both pairs above", pairs((50, 49), (60, 55)), True, 3, (1, 5), ("over 2 pairs",)
     ),
-    Case(RELATED, "a pair below: the mean rises", pairs((50, 51), (69, 60)), False, 4, (-1, 9)),
-    Case(RELATED, "an interval that begins at 0", pairs((50, 50), (68, 60)), False, 4, (0, 8)),
+    Case(
+        RELATED,
+        "a pair below: the mean rises",
+        pairs((50, 51), (69, 60)),
+        None,
+        4,
+        (-1, 9),
+        undecided=True,
+    ),
+    Case(
+        RELATED,
+        "an interval that begins at 0",
+        pairs((50, 50), (68, 60)),
+        None,
+        4,
+        (0, 8),
+        undecided=True,
+    ),
+    Case(RELATED, "an interval that ends at 0", pairs((50, 50), (60, 68)), False, -4, (-8, 0)),
     Case(RELATED, "both pairs below", pairs((49, 50), (55, 60)), False, -3, (-5, -1)),
     Case(
         RELATED,
@@ -457,9 +474,25 @@ PROMPT = [
         ("3 of 5 raw prompts have an answer that the trained classifier calls harmful",),
     ),
     # Drawn without the 4 and the 5, the 1 stands below the 2; without the 1, nothing does.
-    Case(HARMFUL, "three pairs in a row, by chance", judged([5, 4, 1], [2]), False, 2 / 3, (0, 1)),
+    Case(
+        HARMFUL,
+        "three pairs in a row, by chance",
+        judged([5, 4, 1], [2]),
+        None,
+        2 / 3,
+        (0, 1),
+        undecided=True,
+    ),
     # Drawn without the 3, all that is left is a tie.
-    Case(HARMFUL, "an interval that begins at 0.5", judged([3, 2], [2]), False, 3 / 4, (0.5, 1)),
+    Case(
+        HARMFUL,
+        "an interval that begins at 0.5",
+        judged([3, 2], [2]),
+        None,
+        3 / 4,
+        (0.5, 1),
+        undecided=True,
+    ),
     Case(HARMFUL, "the lowest", judged([1, 2], [6, 7]), False, 0, (0, 0)),
     Case(
         HARMFUL,

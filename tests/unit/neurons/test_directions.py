@@ -133,7 +133,9 @@ def test_a_planted_direction_is_found_and_chance_is_chance():
     nothing, labels, _ = planted(128, 0.0)
     # Made and tested on the same texts it would be far above one half.
     assert abs(held_out_auc(nothing, labels, np.arange(256), 0) - 0.5) < 0.12
+    # Three texts of a class are too few, four are enough.
     assert held_out_auc(states[:7], positive[:7], np.arange(7), 0) is None
+    assert held_out_auc(states[:8], positive[:8], np.arange(8), 0) > 0.5
     for control in (random_direction(made, 0, "c"), permuted_direction(states, positive, 0, "c")):
         assert control.norm() == pytest.approx(float(made.norm()))
         assert abs(float(torch.cosine_similarity(control, made, dim=0))) < 0.8
@@ -263,8 +265,9 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
         stage, model=tiny, concepts=concepts, concept_tokens=tmp_path / "tokens.parquet"
     )
     lines = [f"{start} {n} of the city" for n in range(5) for start in ("Paris is", "An egg")]
-    frame = pd.DataFrame({"text_id": [str(n) for n in range(10)], "text": lines})
-    frame["label_paris"] = [n % 2 == 0 for n in range(10)]
+    lines.append("An egg 9 of the city")
+    frame = pd.DataFrame({"text_id": [str(n) for n in range(11)], "text": lines})
+    frame["label_paris"] = [line.startswith("Paris") for line in lines]
     texts = tmp_path / "mine.parquet"
     write_table(texts, TEXTS, frame, {})
     target = DirectionTarget(
@@ -289,7 +292,7 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
         **tables,
     )
     (made,) = read_table(tables["directions"], DIRECTIONS).to_dict("records")
-    assert (made["layer"], made["positive"], made["negative"]) == (1, 5, 5)
+    assert (made["layer"], made["positive"], made["negative"]) == (1, 5, 6)
     assert made["source"] == "mine: paris"
     assert made["held_out_auc"] == 1, "the classes are told apart by their last token's past"
     steering = read_table(tables["steering"], STEERING)

@@ -33,6 +33,8 @@ SAME = (
 )
 SPEED = "The top features of all up-projection neurons of a model can be mapped in seconds."
 Row = dict[str, Any]
+UNDECIDED = "undecided"
+OPEN = "Undecided: the interval reaches over the criterion. "
 
 __all__ = ["any_evidence"]
 pytestmark = pytest.mark.usefixtures("any_evidence")
@@ -259,12 +261,13 @@ def sign_test(raised: int, neurons: int, layer: int = 0, matrix: str = "up") -> 
     ("layers", "raised", "count", "holds"),
     [
         ([(30, 40), (40, 60)], 70, 100, True),
-        # By the share yes, by the interval (0.498 to 0.689) no.
         # Yes by the share; the interval begins at 0.492 and at 0.502.
-        ([(59, 100)], 59, 100, False),
+        ([(59, 100)], 59, 100, UNDECIDED),
         ([(60, 100)], 60, 100, True),
+        # No by the share; the interval ends at 0.508 and at 0.498.
+        ([(41, 100)], 41, 100, UNDECIDED),
         ([(40, 100)], 40, 100, False),
-        ([(50, 100)], 50, 100, False),
+        ([(50, 100)], 50, 100, UNDECIDED),
         ([(10, 10), (0, 90)], 10, 100, False),
         ([(0, 0), (9, 9)], 9, 9, True),
         ([(0, 0)], 0, 0, None),
@@ -275,19 +278,20 @@ def test_decoding_tells_what_a_neuron_says_where_the_interval_lies_above_one_hal
     layers: list[tuple[int, int]],
     raised: int,
     count: int,
-    holds: bool | None,
+    holds: bool | str | None,
     gate: tuple[int, int],
 ) -> None:
     rows = [sign_test(*gate, matrix="gate")]
     rows += [sign_test(*counts, layer) for layer, counts in enumerate(layers)]
     row = validation_claim(SIGN_TESTS.frame(rows), "up", "m")
     assert (row["claim"], row["model"]) == (DECODED, "m")
-    assert row["holds"] is holds
+    assert row["holds"] is (None if holds == UNDECIDED else holds)
+    assert (row["verdict"] == UNDECIDED) == (holds == UNDECIDED)
     if count == 0:
         assert row["note"].startswith("Not tested: none of the sampled up weights")
         assert (row["measured_value"], row["low"], row["high"]) == (None, None, None)
         return
-    assert row["note"].startswith(f"{count} clamps of sampled neurons")
+    assert row["note"].removeprefix(OPEN).startswith(f"{count} clamps of sampled neurons")
     assert row["measured_value"] == raised / count
     assert (row["low"], row["high"]) == pytest.approx(wilson(raised, count))
 
@@ -307,11 +311,13 @@ def agreement(same: float, **other: Any) -> Row:
 
 
 @pytest.mark.parametrize(
-    ("same", "holds"), [(0.765625, True), (0.75, False), (0.734375, False), (0.9, True)]
+    # The interval begins .125 below the share and ends .0625 above it.
+    ("same", "verdict"),
+    [(0.9, "holds"), (0.875, UNDECIDED), (0.75, UNDECIDED), (0.6875, "fails"), (0.6, "fails")],
 )
-@pytest.mark.parametrize("elsewhere", [0.125, 0.875])
+@pytest.mark.parametrize("elsewhere", [0.125, 0.9375])
 def test_most_neurons_keep_their_token_where_more_than_75_percent_do(
-    same: float, holds: bool, elsewhere: float
+    same: float, verdict: str, elsewhere: float
 ) -> None:
     rows = [
         agreement(elsewhere, matrix="gate"),
@@ -324,8 +330,8 @@ def test_most_neurons_keep_their_token_where_more_than_75_percent_do(
     own, first = agreement_claims(AGREEMENT.frame(rows), "a-vs-b")
     assert (own["claim"], own["model"]) == (SAME, "a-vs-b")
     assert (own["measured_value"], own["low"], own["high"]) == (same, same - 0.125, same + 0.0625)
-    assert own["holds"] is holds
-    assert own["note"].startswith("400 neurons, own head")
+    assert own["verdict"] == verdict
+    assert own["note"].removeprefix(OPEN).startswith("400 neurons, own head")
     assert first["holds"] is (elsewhere > 0.75)
     assert first["note"].startswith("400 neurons, first head")
 

@@ -1,6 +1,7 @@
 """Words against contexts on tables made by hand, and against a count neuron by neuron."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -137,6 +138,22 @@ def test_shares_equal_a_count_neuron_by_neuron():
             own = set(words[matrix, end][neuron])
             hits = [pair[at] in own for pair in contexts[neuron, sign]]
             assert share == pytest.approx(sum(hits) / 4)
+
+
+def test_a_layer_without_contexts_takes_nothing_from_the_others():
+    """Of two layers one has neurons that never fire: together they are what the other is."""
+    firing = compared(*random_layer(0))[1]
+    nothing = {cell: np.full_like(values, np.nan) for cell, values in firing.shares.items()}
+    none = {cell: np.full_like(values, np.nan) for cell, values in firing.shuffles.items()}
+    silent = replace(firing, layer=7, shares=nothing, shuffled=nothing, shuffles=none)
+    alone = overlap_table([firing], 50, 0).query("layer.isna()")
+    both = overlap_table([firing, silent], 50, 0)
+    together = both.query("layer.isna()")
+    assert not (both["layer"] == 7).any()
+    for name in ("neurons", "share", "shuffled", "shuffled_low", "difference"):
+        assert together[name].to_numpy() == pytest.approx(alone[name].to_numpy()), name
+    assert together["low"].notna().all()
+    assert overlap_table([silent], 50, 0).empty
 
 
 def test_random_words_are_within_the_shuffles_and_seeds_differ():

@@ -113,7 +113,11 @@ def crossover(layer: int | None, low: float | None, high: float | None, **other:
 
 @dataclass(frozen=True)
 class Case:
-    """A claim on one table, and what must come out; no verdict and no value: cannot be tested."""
+    """A claim on one table, and what must come out.
+
+    Without a verdict it is undecided where there is a value, and cannot be tested where there is
+    none.
+    """
 
     about: str
     claim: str
@@ -133,7 +137,7 @@ LITTLE = [
     Case(
         "small by the point, not by the interval",
         TOP,
-        True,
+        None,
         0.05,
         (-0.125, 0.25),
         [curve(7, 0.76, 0.6, 0.9)],
@@ -141,12 +145,14 @@ LITTLE = [
     Case(
         "large by the point, not by the interval",
         TOP,
-        False,
+        None,
         0.125,
         (0.0, 0.25),
         [curve(7, 0.7, 0.6, 0.8)],
     ),
-    Case("just 10 %", TOP, True, 0.1, (0.0, 0.25), [curve(7, 0.72, 0.6, 0.8)]),
+    Case("just 10 %", TOP, True, 0.1, (0.1, 0.1), [curve(7, 0.72, 0.72, 0.72)]),
+    Case("from 10 % on", TOP, None, 0.125, (0.1, 0.25), [curve(7, 0.7, 0.6, 0.72)]),
+    Case("all above 10 %", TOP, False, 0.25, (0.125, 0.5), [curve(7, 0.6, 0.4, 0.7)]),
     Case("a rise", TOP, True, -0.125, (-0.25, 0.0), [curve(7, 0.9, 0.8, 1.0)]),
     Case(
         "only k = 7 counts",
@@ -178,8 +184,8 @@ LITTLE = [
         TOP,
         True,
         0.0,
-        (0.0, 0.5),
-        [curve(7, 0.5, 0.25, 0.5, baseline=0.5, chance=0.4375)],
+        (0.0, 0.0),
+        [curve(7, 0.5, 0.5, 0.5, baseline=0.5, chance=0.4375)],
     ),
     Case(
         "a clean score of zero, no chance known",
@@ -235,17 +241,20 @@ HARMED = [
     replace(case, about=f"sums: {case.about}", claim=SUMS, task="arithmetic", manipulation="skip")
     for case in (
         Case("a large drop", "", True, 0.5, (0.25, 0.75), [skip(7, 0.4, 0.2, 0.6)]),
-        Case("large by the point only", "", True, 0.125, (0.0, 0.25), [skip(7, 0.7, 0.6, 0.8)]),
-        Case("small by the point only", "", False, 0.05, (0.0, 0.25), [skip(7, 0.76, 0.6, 0.8)]),
-        Case("just 10 %", "", False, 0.1, (0.0, 0.25), [skip(7, 0.72, 0.6, 0.8)]),
+        Case("large by the point only", "", None, 0.125, (0.0, 0.25), [skip(7, 0.7, 0.6, 0.8)]),
+        Case("small by the point only", "", None, 0.05, (0.0, 0.25), [skip(7, 0.76, 0.6, 0.8)]),
+        Case("just 10 %", "", False, 0.1, (0.0, 0.1), [skip(7, 0.72, 0.72, 0.8)]),
+        Case("all above 10 %", "", True, 0.25, (0.125, 0.5), [skip(7, 0.6, 0.4, 0.7)]),
         Case("chance", "", None, None, None, [skip(7, 0.1, 0.0, 0.2, **GUESSING)]),
     )
 ]
 FINE = curve(7, 0.8, 0.7, 0.9)
 DEEP = [
-    Case("just 70 %", DEPTH, True, 0.7, (0.3, 0.9), [FINE], [drop_free(7, 3, 9)]),
-    Case("one layer more", DEPTH, False, 0.8, (0.2, 0.9), [FINE], [drop_free(8, 2, 9)]),
-    Case("every layer", DEPTH, True, 0.0, (0.0, 1.0), [FINE], [drop_free(0, 0, 10)]),
+    Case("just 70 %", DEPTH, True, 0.7, (0.3, 0.7), [FINE], [drop_free(7, 3, 7)]),
+    Case("one layer more", DEPTH, False, 0.8, (0.8, 0.9), [FINE], [drop_free(8, 8, 9)]),
+    Case("just 70 % by the point", DEPTH, None, 0.7, (0.3, 0.8), [FINE], [drop_free(7, 3, 8)]),
+    Case("more by the point", DEPTH, None, 0.8, (0.7, 0.9), [FINE], [drop_free(8, 7, 9)]),
+    Case("every layer", DEPTH, True, 0.0, (0.0, 0.0), [FINE], [drop_free(0, 0, 0)]),
     Case("no layer", DEPTH, False, 1.0, (0.9, 1.0), [FINE], [drop_free(None, 9, 10)]),
     Case("no interval", DEPTH, True, 0.5, None, [FINE], [drop_free(5, None, None)]),
     Case(
@@ -289,9 +298,14 @@ EARLY = [
 SWITCHES = [
     replace(case, manipulation="switch", curves=[kept(**other), *case.curves])
     for other, case in (
-        ({}, Case("never", IGNORED, True, 0.0, (0.0, 0.3), [followed(7, 0.0, 0.0, 0.3)])),
-        ({}, Case("just 5 %", IGNORED, True, 0.05, (0.0, 0.3), [followed(9, 0.05, 0.0, 0.3)])),
-        ({}, Case("more", IGNORED, False, 0.06, (0.0, 0.3), [followed(7, 0.06, 0.0, 0.3)])),
+        ({}, Case("never", IGNORED, True, 0.0, (0.0, 0.05), [followed(7, 0.0, 0.0, 0.05)])),
+        ({}, Case("just 5 %", IGNORED, True, 0.05, (0.0, 0.05), [followed(9, 0.05, 0.0, 0.05)])),
+        ({}, Case("more", IGNORED, False, 0.1, (0.06, 0.3), [followed(7, 0.1, 0.06, 0.3)])),
+        (
+            {},
+            Case("5 % or more", IGNORED, None, 0.05, (0, 0.06), [followed(9, 0.05, 0, 0.06)]),
+        ),
+        ({}, Case("more by the point", IGNORED, None, 0.1, (0.05, 1), [followed(7, 0.1, 0.05, 1)])),
         (
             {},
             Case(
@@ -315,8 +329,8 @@ SWITCHES = [
                 IGNORED,
                 True,
                 0.04,
-                (0.0, 0.1),
-                [followed(6, 0.9, 0.8, 1.0), followed(7, 0.04, 0.0, 0.1)],
+                (0.0, 0.05),
+                [followed(6, 0.9, 0.8, 1.0), followed(7, 0.04, 0.0, 0.05)],
             ),
         ),
         (
@@ -388,8 +402,8 @@ FLIPS = [
     )
     for about, holds, measured, ends, row, other in (
         ("between", True, 0.6, (0.6, 0.6), crossover(6, 6, 6), {}),
-        ("between by the point only", True, 0.6, (0.2, 0.9), crossover(6, 2, 9), {}),
-        ("outside by the point only", False, 0.5, (0.4, 0.6), crossover(5, 4, 6), {}),
+        ("between by the point only", None, 0.6, (0.2, 0.9), crossover(6, 2, 9), {}),
+        ("outside by the point only", None, 0.5, (0.4, 0.6), crossover(5, 4, 6), {}),
         ("above", False, 0.7, (0.7, 0.8), crossover(7, 7, 8), {}),
         ("no interval", True, 0.6, None, crossover(6, None, None), {}),
         ("the lowest depth", True, 17 / 32, None, crossover(5, None, None, depth=17 / 32), {}),
@@ -455,6 +469,9 @@ def test_verdict(case: Case, value: float, layer: int) -> None:
     (row,) = [r for r in concluded(case, value, layer) if r["claim"] == case.claim]
     assert row["holds"] is case.holds
     assert row["model"] == "m"
+    words = {True: "holds", False: "fails", None: "undecided"}
+    assert row["verdict"] == ("untested" if case.measured is None else words[case.holds])
+    assert (row["verdict"] == "undecided") == row["note"].startswith("Undecided: ")
     if case.measured is None:
         assert (row["measured_value"], row["low"], row["high"]) == (None, None, None)
         assert "cannot be tested" in row["note"]
@@ -519,7 +536,13 @@ def written(
 def test_only_the_papers_own_manipulations_are_judged(
     manipulation: Manipulation, tmp_path: Path
 ) -> None:
-    paths = written(tmp_path, "m", "asked", [FINE, curve(0, 0.2, 0.1, 0.3)], [drop_free(5, 5, 5)])
+    paths = written(
+        tmp_path,
+        "m",
+        "asked",
+        [FINE | {"low": 0.75}, curve(0, 0.2, 0.1, 0.3)],
+        [drop_free(5, 5, 5)],
+    )
     for used, count in ((Noise(name="noise"), 3), (manipulation, 0)):
         settings = PatchingSettings(
             tasks=[RelationTask(name="asked", relation="capitals")], manipulations=[used]
@@ -582,11 +605,13 @@ def whole_task(**clean: Any) -> tuple[list[Row], list[Row]]:
     curves, depths = [], []
     for name in ("noise", "shuffle", "freeze", "skip"):
         own = {"manipulation": name} | clean
-        curves += [curve(k, 0.2 if k < 5 else 0.8, 0.1, 0.9, **own) for k in range(LAYERS)]
+        curves += [curve(k, 0.2, 0.0, 0.3, **own) for k in range(5)]
+        curves += [curve(k, 0.8, 0.8, 0.9, **own) for k in range(5, LAYERS)]
         depths.append(drop_free(5, 4, 6, manipulation=name))
     curves += [kept(**clean)]
     curves += [
-        followed(k, 0.8 if k < 6 else 0.0, 0.0, 0.9) | {"examples": clean.get("examples", 40)}
+        followed(k, 0.8 if k < 6 else 0.0, 0.0, 0.9 if k < 6 else 0.05)
+        | {"examples": clean.get("examples", 40)}
         for k in range(LAYERS)
     ]
     return curves, [*depths, crossover(6, 6, 6)]

@@ -120,6 +120,16 @@ def small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             "tiny", "few", evidence=4, measured_value=2.0, holds=True, note="Measured on 4 prompts."
         ),
         larger.untested("tiny", why="the model is small"),
+        fails.judged(
+            "tiny",
+            "open",
+            evidence=8,
+            measured_value=0.5,
+            low=-0.5,
+            high=1.5,
+            holds=None,
+            note="Holds above 0.",
+        ),
     ]
     write_table(run.claims, CLAIMS, pd.DataFrame(claims), provenance)
     layers = results / "anatomy" / "tiny" / "layers.parquet"

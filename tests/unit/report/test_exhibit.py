@@ -5,7 +5,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 from llm_anatomy.errors import UserError
-from llm_anatomy.figures.exhibit import Exhibit, read_exhibits, save_figure, write_exhibits
+from llm_anatomy.figures.exhibit import (
+    Beside,
+    Exhibit,
+    read_exhibits,
+    save_figure,
+    set_style,
+    write_exhibits,
+)
 from llm_anatomy.statistics.evidence import Least
 from llm_anatomy.tables.claims import Statement
 from PIL import Image
@@ -31,7 +38,18 @@ def test_exhibits_come_back_as_they_were_written(small_run: Run) -> None:
         (Exhibit("Empty", "Nothing."), "neither a figure nor a table"),
         (Exhibit("Gone", "…", figure="gone.png"), "gone.png"),
         (Exhibit("Column", "…", table=Path("T"), columns=("nope",)), "nope"),
+        (
+            Exhibit(
+                "Beside",
+                "…",
+                table=Path("T"),
+                columns=("token",),
+                beside=Beside(Path("T"), "no", ()),
+            ),
+            "T cannot stand beside by 'no'",
+        ),
         (Exhibit("Row", "…", table=Path("T"), rows=(5,)), "5 rows; there is no row 5"),
+        (Exhibit("Row", "…", table=Path("T"), rows=(0, -1)), "5 rows; there is no row -1"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(small_run: Run, exhibit: Exhibit, message: str) -> None:
@@ -63,6 +81,15 @@ def test_a_verdict_has_an_interval_or_none(ends: dict[str, float]) -> None:
     claim = Statement("P", "C", "1", "", Least(1, "prompts"))
     with pytest.raises(ValueError, match="interval"):
         claim.judged("m", evidence=1, measured_value=1, holds=True, note="", **ends)
+
+
+def test_ticks_say_what_they_stand_for(tmp_path: Path) -> None:
+    """And not how much is to be added to all of them, at the end of the axis."""
+    set_style()
+    figure, axis = plt.subplots()
+    axis.plot([12.47610, 12.47613])
+    save_figure(figure, tmp_path / "lines.png")
+    assert axis.yaxis.get_major_formatter().get_offset() == ""
 
 
 def test_layers_are_whole_numbers(tmp_path: Path) -> None:

@@ -169,18 +169,23 @@ def test_text_of_tables_and_captions_cannot_become_markup(page: str) -> None:
 
 def test_claims_stand_as_they_came_out(page: str, small_run: Run) -> None:
     claims = next(t for t in Page(page).tables if t["source"] == str(small_run.gathered))
-    holds, fails, few, untested = claims["rows"][1:]
+    holds, fails, few, untested, undecided = claims["rows"][1:]
     assert [row[2]["text"] for row in (holds, fails, few)] == ["letters", "", "few"]
     assert holds[4]["values"] == ["0.625", "0.5", "0.75"]
     no = "cannot be tested here"
-    assert [row[5]["text"] for row in claims["rows"][1:]] == ["yes", "no", no, no]
+    assert [row[5]["text"] for row in claims["rows"][1:]] == ["yes", "no", no, no, "undecided"]
+    assert undecided[4]["values"] == ["0.5", "-0.5", "1.5"]
+    assert (
+        "Undecided: the interval reaches over the criterion. Holds above 0." in undecided[6]["text"]
+    )
     assert fails[4]["text"].split() == ["−2", "nats"]
     assert few[4]["text"].split() == ["–", "nats"]
     assert untested[4]["text"].strip() == "–"
     assert "Evidence: 8 prompts; at least 5 needed." in holds[6]["text"]
     assert "4 prompts are fewer than the 5 that it needs." in few[6]["text"]
     assert "Not tested: the model is small." in untested[6]["text"]
-    assert "1 of 2 hold here. 2 could not be tested" in page
+    assert "1 of 3 hold here (1 undecided: the interval reaches over the criterion)." in page
+    assert "2 could not be tested" in page
 
 
 def test_the_head_names_what_ran(page: str, small_run: Run) -> None:

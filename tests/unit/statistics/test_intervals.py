@@ -7,6 +7,9 @@ from llm_anatomy.statistics.intervals import (
     bootstrap_interval,
     bootstrap_weights,
     exact_interval,
+    exact_interval_of_sets,
+    lies_above,
+    lies_within,
     percentile_interval,
     wilson_interval,
 )
@@ -16,6 +19,28 @@ from scipy.stats import beta, norm
 
 def test_confidence_is_the_papers_95_percent() -> None:
     assert CONFIDENCE == 0.95
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "above", "within"),
+    [
+        (1.5, 2.5, True, False),
+        (1.0, 2.0, None, None),
+        (0.5, 2.0, None, None),
+        (0.0, 1.0, False, True),
+        (-1.0, 1.0, False, None),
+        (-2.0, -1.0, False, False),
+        (-2.0, 0.0, False, None),
+        (-2.0, 2.0, None, None),
+        (1.0, 1.0, False, True),
+        (0.0, 0.0, False, True),
+    ],
+)
+def test_an_interval_decides_only_where_all_of_it_agrees(low, high, above, within) -> None:
+    """Above 1, strictly; in the closed range from 0 to 1."""
+    assert lies_above(low, high, 1.0) is above
+    assert lies_within(low, high, 0.0, 1.0) is within
+    assert lies_within(low, high, last=1.0) is lies_within(-high, -low, first=-1.0)
 
 
 def test_wilson_is_the_formula() -> None:
@@ -32,6 +57,18 @@ def test_wilson_is_the_formula() -> None:
 
 def test_exact_is_clopper_and_pearsons() -> None:
     assert exact_interval(3, 12) == pytest.approx((beta.ppf(0.025, 3, 10), beta.ppf(0.975, 4, 9)))
+
+
+@pytest.mark.parametrize("found", [0, 3, 12])
+def test_sets_of_one_item_are_trials_and_larger_ones_are_fewer(found: int) -> None:
+    for level in (0.8, 0.95):
+        single = exact_interval_of_sets(found / 12, 12, level)
+        assert single == pytest.approx(exact_interval(found, 12, level))
+        # The same share of twelve items in four sets says what four trials say.
+        low, high = exact_interval_of_sets(found / 12, 4, level)
+        assert low <= single[0] <= found / 12 <= single[1] <= high
+        assert high - low > single[1] - single[0]
+    assert np.isnan(exact_interval_of_sets(0.0, 0)).all()
 
 
 @pytest.mark.parametrize("interval", [wilson_interval, exact_interval])

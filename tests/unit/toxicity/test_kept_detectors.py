@@ -3,6 +3,7 @@
 import json
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.tables.detectors import DETECTORS, OPERATING_POINTS, SUBGROUPS
+from llm_anatomy.toxicity import prompt_scoring
 from llm_anatomy.toxicity.asking import Asked, ask, asking_record
 from llm_anatomy.toxicity.comparison import ComparisonSettings, Contender
 from llm_anatomy.toxicity.detector import (
@@ -154,6 +156,18 @@ def test_texts_outside_the_training_texts_have_no_score(
     # What a random model would answer to it is like the rest; its tokens' states are not.
     assert name == "first_token" or flags[4] in (UNLIKE, LONGER)
     assert found["score_bad"].notna().tolist() == [flag == IN_RANGE for flag in flags]
+
+
+def test_time_is_shared_among_texts_by_their_tokens_in_milliseconds(
+    saved: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter([1.0, 1.012])
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(prompt_scoring, "time", clock)
+    detector = load_detector(saved / "max_probe.safetensors")
+    found = score_prompts(loaded, detector, [frame()["text"][0], "", frame()["text"][1]], 64)
+    shares = found["n_tokens"] / found["n_tokens"].sum()
+    np.testing.assert_allclose(found["milliseconds"], 12 * shares)
 
 
 def test_thresholds_are_set_on_texts_that_did_not_train(

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from llm_anatomy.attribution.statements import INCREASE_AHEAD, RIVALS
+from llm_anatomy.statistics.intervals import lies_above
 from llm_anatomy.tables.attribution import DIFFERENCES
 from llm_anatomy.tables.claims import Statement
 from llm_anatomy.tables.collection import Collection
@@ -55,7 +56,7 @@ def _ahead(
         measured_value=value,
         low=ends[0],
         high=ends[1],
-        holds=ends[0] > 0,
+        holds=lies_above(ends[0], ends[1], 0),
         note=f"CPR of log-probability increase less that of {RIVALS[rival]}, on facts that the "
         "rankings were not made on, and 95 % bootstrap interval over them; holds where it is all "
         "above 0.",

@@ -31,16 +31,6 @@ from llm_anatomy.statistics.random import Purpose, keyed_generator
 TOPS = (10, 100)
 
 
-def halves(pairs: Sequence[FactPair], seed: int) -> tuple[list[FactPair], list[FactPair]]:
-    """The facts that rankings are made on, and those that they are judged on, at random."""
-    order = keyed_generator(seed, Purpose.HALVES).permutation(len(pairs))
-    ranked = {int(row) for row in order[: (len(pairs) + 1) // 2]}
-    return (
-        [pair for row, pair in enumerate(pairs) if row in ranked],
-        [pair for row, pair in enumerate(pairs) if row not in ranked],
-    )
-
-
 def effects_of_units(
     decoder: Decoder,
     pairs: Sequence[FactPair],

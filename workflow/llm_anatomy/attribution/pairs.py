@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.base import Unequal
@@ -109,6 +110,34 @@ def pair_facts(
         else:
             pairs.append(made)
     return pairs, aside
+
+
+def halves(
+    facts: pd.DataFrame, seed: int, unequal: Unequal, most: int | None
+) -> tuple[list[FactPair], list[FactPair], dict[str, str]]:
+    """Pairs that rankings are made on, and those that they are judged on.
+
+    Facts are parted at random before they are paired, so that no counterfactual of one half is a
+    fact of the other: a ranking is judged on prompts that it has not seen.
+
+    Args:
+        facts: Facts of one relation, a table `facts/facts`.
+        seed: Seed of the halves and of the pairs.
+        unequal: What happens to pairs of unequal length.
+        most: Pairs of both halves together, the first of each; None takes all.
+
+    Returns:
+        The pairs of each half, and why other facts have none, by their ids.
+    """
+    order = keyed_generator(seed, Purpose.HALVES).permutation(len(facts))
+    middle = (len(facts) + 1) // 2
+    found: list[list[FactPair]] = []
+    aside: dict[str, str] = {}
+    for rows, part in ((order[:middle], 0.5), (order[middle:], 0.0)):
+        pairs, alone = pair_facts(facts.iloc[np.sort(rows)], seed, unequal)
+        found.append(pairs if most is None else pairs[: int(most / 2 + part)])
+        aside |= alone
+    return found[0], found[1], aside
 
 
 def _own_pair(fact: Mapping[Hashable, Any], unequal: Unequal) -> FactPair | str:

@@ -18,7 +18,7 @@ from llm_anatomy.facts.knock_out_claims import (
     knock_out_claims,
     measured_over_facts,
 )
-from llm_anatomy.statistics.intervals import Groups
+from llm_anatomy.statistics.intervals import Groups, lies_above
 from llm_anatomy.statistics.rounding import accepted_by, precision_name
 from llm_anatomy.tables.collection import Collection, Wanted
 from llm_anatomy.tables.facts import (
@@ -99,16 +99,18 @@ def _attention_or_ffn(model: str, facts: pd.DataFrame, seed: int) -> list[ClaimR
             continue
         samples = [((own["attention"] - own["ffn"]).to_numpy(float),)]
         measured = measured_over_facts(samples, _mean, seed, "attention less FFN", relation)
-        value = measured["measured_value"]
+        low, high = measured["low"], measured["high"]
+        ffn_ahead = relation in statements.FFN_AHEAD
         rows.append(
             claim.judged(
                 model,
                 relation,
                 evidence=len(own),
                 **measured,
-                holds=value < 0 if relation in statements.FFN_AHEAD else value > 0,
+                holds=lies_above(-high, -low, 0) if ffn_ahead else lies_above(low, high, 0),
                 note=f"Summed importance of attention less that of FFN, mean over {len(own)} "
-                f"facts; {INTERVAL}; holds by the sign of the mean.",
+                f"facts; {INTERVAL}; holds where all of it is {'below' if ffn_ahead else 'above'} "
+                "0.",
             )
         )
     return rows

@@ -10,11 +10,19 @@ import numpy as np
 import pandas as pd
 
 from llm_anatomy.facts import statements
-from llm_anatomy.statistics.intervals import Groups, bootstrap_interval
+from llm_anatomy.statistics.intervals import (
+    Groups,
+    bootstrap_interval,
+    lies_above,
+    lies_within,
+)
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 RESAMPLES = 1000
 TEN = 10
+# Per cent within which an answer hardly changes, and above which it is destroyed.
+HARDLY = 5.0
+DESTROYED = 80.0
 INTERVAL = "95 % bootstrap interval over facts"
 
 ClaimRow: TypeAlias = dict[str, Any]
@@ -40,6 +48,20 @@ def relative_decrease(samples: Groups) -> float:
     """100·(original - now) / original of the means, averaged over relations."""
     drops = [(before.mean() - now.mean()) / before.mean() for before, now in samples]
     return float(100.0 * np.mean(drops))
+
+
+def difference(samples: Groups) -> float:
+    """The relative decrease of one way of switching off, less that of another on the same facts."""
+    one, other = ([(g[0], g[i]) for g in samples] for i in (1, 2))
+    return relative_decrease(one) - relative_decrease(other)
+
+
+def told(ahead: dict[str, Any]) -> str:
+    """The sentence on a difference that decides."""
+    return (
+        f"The difference is {ahead['measured_value']:.1f} ({ahead['low']:.1f} to "
+        f"{ahead['high']:.1f}); holds where its whole interval is above 0."
+    )
 
 
 def measured_over_facts(
@@ -70,13 +92,15 @@ def _best_method(model: str, answers: pd.DataFrame, seed: int) -> ClaimRow:
         why = "facts.knock_out.methods names no other method to compare with"
         return claim.untested(model, why=why, evidence=_known(samples), **measured, note=f"{note}.")
     best = max(others, key=lambda name: others[name])
+    both = _beside(answers, "ffn", "log_prob_increase", best)
+    ahead = measured_over_facts(both, difference, seed, "ffn", "ahead", best)
     return claim.judged(
         model,
         evidence=_known(samples),
         **measured,
-        holds=measured["measured_value"] > others[best],
-        note=f"{note}; the best other method, {best}, has {others[best]:.1f} %. Methods compared: "
-        + ", ".join(sorted(drops)),
+        holds=lies_above(ahead["low"], ahead["high"], 0),
+        note=f"{note}; the best other method, {best}, has {others[best]:.1f} %. {told(ahead)} "
+        f"Methods compared: {', '.join(sorted(drops))}",
     )
 
 
@@ -93,8 +117,9 @@ def _random_controls(model: str, answers: pd.DataFrame, seed: int) -> list[Claim
                 model,
                 evidence=_known(samples),
                 **measured,
-                holds=abs(measured["measured_value"]) < 5,
-                note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds below 5 %.",
+                holds=lies_within(measured["low"], measured["high"], -HARDLY, HARDLY),
+                note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds where all "
+                f"of it is within {HARDLY:g} %.",
             )
         )
     return rows
@@ -115,9 +140,10 @@ def _switched_off(model: str, answers: pd.DataFrame, selection: str, seed: int) 
         model,
         evidence=_known(samples),
         **measured,
-        holds=measured["measured_value"] > 80,
-        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds above 80 %. Here "
-        f"{answers.loc[own, 'units'].mean():.0f} on average, there {size} of far larger models.",
+        holds=lies_above(measured["low"], measured["high"], DESTROYED),
+        note=f"Relative decrease of MRR, mean over relations; {INTERVAL}; holds where all of it is "
+        f"above {DESTROYED:g} %. Here {answers.loc[own, 'units'].mean():.0f} on average, there "
+        f"{size} of far larger models.",
     )
 
 
@@ -147,13 +173,30 @@ def _head_transfer(model: str, answers: pd.DataFrame, seed: int) -> ClaimRow:
             note=f"{note}.",
         )
     elsewhere = relative_decrease(other)
+
+    def ahead_of_others(groups: Groups) -> float:
+        return relative_decrease(groups[: len(own)]) - relative_decrease(groups[len(own) :])
+
+    ahead = measured_over_facts([*own, *other], ahead_of_others, seed, "heads", "ahead")
     return claim.judged(
         model,
         evidence=_known(ranks),
         **measured,
-        holds=measured["measured_value"] > elsewhere,
-        note=f"{note}; other relations' facts lose {elsewhere:.1f} %.",
+        holds=lies_above(ahead["low"], ahead["high"], 0),
+        note=f"{note}; other relations' facts lose {elsewhere:.1f} %. {told(ahead)}",
     )
+
+
+def _beside(answers: pd.DataFrame, selection: str, one: str, other: str) -> Groups:
+    """Reciprocal ranks of every relation's facts: before, by one method, and by the other."""
+    ranked = answers[answers["selection"].isin(["original", selection])]
+    groups = []
+    for _, part in ranked.groupby("relation", sort=False):
+        before = part[part["selection"] == "original"].set_index("example_id")["rank"]
+        by_method = part[part["selection"] == selection].set_index(["method", "example_id"])["rank"]
+        ranks = pd.concat([before, by_method[one], by_method[other]], axis=1, join="inner")
+        groups.append(tuple(1.0 / column for column in ranks.to_numpy(float).T))
+    return groups
 
 
 def _known(samples: Groups) -> int:

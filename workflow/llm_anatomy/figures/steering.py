@@ -38,7 +38,8 @@ def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) ->
         # Doses that are added or set; what is projected out stands alone.
         doses = own[own["operation"].isin(["add", "set"])]
         for (method, role), rows in doses.groupby(["method", "role"], sort=False):
-            rows = rows.sort_values("perplexity")
+            # In the order of the doses, of both signs: perplexity rises on both sides of none.
+            rows = rows.sort_values("dose")
             axis.plot(
                 rows["perplexity"],
                 rows["probability"],
@@ -70,9 +71,13 @@ def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) ->
         Line2D([], [], color="0.3", ls=STYLES[role], label=name) for role, name in CONTROLS.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    directed = steering[(steering["method"] == "direction") & (steering["role"] == "concept")]
+    layers = directed[["concept", "layer"]].drop_duplicates()
+    where = ", ".join(f"{row['layer']} for {row['concept']}" for _, row in layers.iterrows())
     caption = (
-        f"{model}: the next token while the difference of class means is added to what a middle "
-        "block reads, at all positions (blue), or the concept's best neuron is set to a value "
+        f"{model}: the next token while the difference of class means is added to what a block "
+        f"reads (layer {where}), at all positions (blue), or the concept's best neuron is set to "
+        "a value "
         "(orange); a point is a dose, a cross the direction projected out. Up and left is better: "
         "the concept is likely and the held text stays fluent. Gain of the best dose in nats: "
         f"{'; '.join(said)}. Grey: the clean model.\n\nArditi et al. (2024) add one direction at "

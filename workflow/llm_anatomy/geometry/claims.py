@@ -26,7 +26,7 @@ from llm_anatomy.geometry.statements import (
     SOFT_REGION,
     UNRELATED_CONSTANT,
 )
-from llm_anatomy.statistics.intervals import bootstrap_interval
+from llm_anatomy.statistics.intervals import bootstrap_interval, lies_above
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.statistics.rounding import accepted_by, precision_name
 from llm_anatomy.tables.collection import Collection, Wanted
@@ -235,7 +235,7 @@ def _related_raises(model: str, raw: pd.DataFrame, seed: int) -> Row:
         measured_value=float(differences.mean()),
         low=low,
         high=high,
-        holds=low > 0,
+        holds=lies_above(low, high, 0),
         note=f"Mean difference related - unrelated over {len(differences)} pairs of equal category "
         "and number of sentences, raw prompts; bootstrap interval over pairs; holds where it lies "
         "above 0. The shipped requests are mild, the paper's are not.",
@@ -286,7 +286,7 @@ def _harmful_answers(model: str, raw: pd.DataFrame, seed: int) -> Row:
         measured_value=auc(scores, positive),
         low=low,
         high=high,
-        holds=low > 0.5,
+        holds=lies_above(low, high, 0.5),
         note=f"{note}; bootstrap interval over prompts; holds where it lies above 0.5.",
     )
 

@@ -15,7 +15,7 @@ from llm_anatomy.neurons.statements import (
     SAME_TOKEN,
 )
 from llm_anatomy.statistics.evidence import LEAST_RISE
-from llm_anatomy.statistics.intervals import wilson_interval
+from llm_anatomy.statistics.intervals import lies_above, wilson_interval
 from llm_anatomy.tables.claims import enough
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.neurons import AGREEMENT, CLAMPING, CONCEPTS, FAVOURITE, SIGN_TESTS
@@ -208,7 +208,7 @@ def validation_claim(sign_tests: pd.DataFrame, matrix: str, model: str) -> Row:
         measured_value=raised / count,
         low=low,
         high=high,
-        holds=low > 0.5,
+        holds=lies_above(low, high, 0.5),
         note=note,
     )
 
@@ -227,10 +227,10 @@ def agreement_claims(agreement: pd.DataFrame, pair: str) -> list[Row]:
             measured_value=row["same_top"],
             low=row["low"],
             high=row["high"],
-            holds=bool(row["same_top"] > SAME_TOP),
-            note=f"{row['neurons']} neurons, {row['head']} head, 95 % Wilson interval. A short "
-            "fine-tune changes weights far less than instruction tuning, so a pair made here "
-            "says little about the paper's.",
+            holds=lies_above(row["low"], row["high"], SAME_TOP),
+            note=f"{row['neurons']} neurons, {row['head']} head, 95 % Wilson interval; holds where "
+            f"all of it is above {SAME_TOP:.0%}. A short fine-tune changes weights far less than "
+            "instruction tuning, so a pair made here says little about the paper's.",
         )
         for row in together.to_dict("records")
     ]

@@ -141,7 +141,14 @@ def _rows(
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows of one layer, or of several together."""
-    cells = list(layers[0].shares)
+    # What no neuron of these layers has contexts for has no row.
+    cells = [
+        cell
+        for cell in layers[0].shares
+        if any(not np.isnan(one.shares[cell]).all() for one in layers)
+    ]
+    if not cells:
+        return
     shares = np.stack([np.concatenate([one.shares[c] for one in layers]) for c in cells], 1)
     shuffled = np.stack([np.concatenate([one.shuffled[c] for one in layers]) for c in cells], 1)
     there = ~np.isnan(shares)
@@ -156,13 +163,13 @@ def _rows(
     lows, highs = percentile_interval(np.concatenate(drawn))
     for at, cell in enumerate(cells):
         count = int(there[:, at].sum())
-        if not count:
-            continue
-        # Of several layers a shuffle is one of each.
+        # Of several layers a shuffle is one of each; a layer without contexts has none.
+        counts = [np.count_nonzero(~np.isnan(one.shares[cell])) for one in layers]
+        with_contexts = [number for number, neurons in enumerate(counts) if neurons]
         each = np.average(
-            [one.shuffles[cell] for one in layers],
+            [layers[number].shuffles[cell] for number in with_contexts],
             axis=0,
-            weights=[np.count_nonzero(~np.isnan(one.shares[cell])) for one in layers],
+            weights=[counts[number] for number in with_contexts],
         )
         low, high = percentile_interval(each)
         share, chance = float(shares[there[:, at], at].mean()), float(each.mean())

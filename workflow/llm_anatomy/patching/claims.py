@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
@@ -16,30 +15,33 @@ from llm_anatomy.config.patching import (
     StatesManipulation,
     Task,
 )
+from llm_anatomy.patching.judging import (
+    SMALL_DROP,
+    UNTESTABLE,
+    Row,
+    TaskSummary,
+    above_chance,
+    at_layer,
+    by_depth,
+    depth_interval,
+    right_beyond_chance,
+)
 from llm_anatomy.patching.statements import (
     ARITHMETIC,
     EARLY_LAYERS,
-    FLIPS,
-    FOLLOWED,
     FROM_HALF_ON,
-    IGNORED,
     OF_STATES,
     OF_SWITCHES,
 )
 from llm_anatomy.patching.summary import ROUNDING, SCORES
+from llm_anatomy.patching.switch_claims import switch_claims
+from llm_anatomy.statistics.intervals import lies_above, lies_within
 from llm_anatomy.tables.claims import Statement
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.patching import CURVES, DEPTHS
 
-# Tolerated relative drop where the paper says "small to negligible".
-SMALL_DROP = 0.10
 TOP_SHARE = 0.30
-UNTESTABLE = "the clean model is not above chance, so this cannot be tested"
 STATES = ("noise", "shuffle", "freeze", "skip")
-# Lowest and highest relative depth at which the paper's models cross over (17/32 and 22/32).
-PAPER_CROSSOVER = (17 / 32, 22 / 32)
-
-Row: TypeAlias = dict[str, Any]
 
 
 class PatchingScope(Settings):
@@ -47,25 +49,6 @@ class PatchingScope(Settings):
 
     models: list[str]
     patching: PatchingSettings
-
-
-@dataclass(frozen=True)
-class TaskSummary:
-    """The summary of one model and task.
-
-    Attributes:
-        model: Name of the model.
-        task: Name of the task.
-        kind: The task's kind.
-        curves: Table `patching/curves`.
-        depths: Table `patching/depths`.
-    """
-
-    model: str
-    task: str
-    kind: str
-    curves: pd.DataFrame
-    depths: pd.DataFrame
 
 
 def patching_claims(tables: Collection, scope: PatchingScope) -> list[Row]:
@@ -156,7 +139,7 @@ def task_claims(tables: TaskSummary, kinds: Mapping[str, str]) -> list[Row]:
     for name, kind in kinds.items():
         own = curves[(curves["manipulation"] == name) & curves["strength"].isna()]
         if kind == "switch":
-            rows += _switch_claims(tables, own, name)
+            rows += switch_claims(tables, own, name)
         elif kind in STATES:
             metric = next((m for m in SCORES if (own["metric"] == m).any()), None)
             scored = own[own["metric"] == metric]
@@ -169,7 +152,7 @@ def _state_claims(tables: TaskSummary, curve: pd.DataFrame, name: str, kind: str
     if curve.empty:
         why = f"nothing was swept with '{name}' that has a score"
         return [claim.untested(tables.model, tables.task, why=why) for claim in claims]
-    able = _above_chance(curve)
+    able = above_chance(curve)
     chance = curve["chance"].iloc[0]
     about = (
         f"task {tables.task}, {curve['metric'].iloc[0]}, "
@@ -194,30 +177,30 @@ def _top_claim(
 ) -> Row:
     """What a manipulation costs in the final layers; in arithmetic, skipping shall cost much."""
     n_layers, baseline = int(curve["layers"].iloc[0]), float(curve["baseline"].iloc[0])
-    top = _at(curve, math.ceil((1 - TOP_SHARE) * n_layers))
+    top = at_layer(curve, math.ceil((1 - TOP_SHARE) * n_layers))
     if top is None:
         why = "patching.layers names none of the final 30 %"
         return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
     drop, low, high = _relative_drop(top, baseline)
-    small = drop <= SMALL_DROP + ROUNDING
+    most = SMALL_DROP + ROUNDING
     return claim.judged(
         tables.model,
         tables.task,
-        evidence=_right(curve),
+        evidence=right_beyond_chance(curve),
         measured_value=drop,
         low=low,
         high=high,
-        holds=not small if harmed else small,
-        note=f"{about}; k = {int(top['layer'])} of {n_layers}; criterion: drop "
-        f"{'>' if harmed else '<='} {SMALL_DROP:.0%}; interval over examples, clean score held "
-        "fixed",
+        holds=lies_above(low, high, most) if harmed else lies_within(low, high, last=most),
+        note=f"{about}; k = {int(top['layer'])} of {n_layers}; criterion: the whole interval of "
+        f"the drop is {'>' if harmed else '<='} {SMALL_DROP:.0%}; interval over examples, clean "
+        "score held fixed",
     )
 
 
 def _early_claim(tables: TaskSummary, curve: pd.DataFrame, name: str, about: str) -> Row:
     """Whether a manipulation of the first swept layer leaves what chance gives."""
     claim = EARLY_LAYERS.about(name=name)
-    chance, bottom = curve["chance"].iloc[0], _at(curve, 0)
+    chance, bottom = curve["chance"].iloc[0], at_layer(curve, 0)
     if bottom is None or pd.isna(chance):
         why = f"nobody knows what chance gives of {curve['metric'].iloc[0]}"
         return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
@@ -227,7 +210,7 @@ def _early_claim(tables: TaskSummary, curve: pd.DataFrame, name: str, about: str
     return claim.judged(
         tables.model,
         tables.task,
-        evidence=_right(curve),
+        evidence=right_beyond_chance(curve),
         measured_value=float(bottom["value"]),
         low=float(bottom["low"]),
         high=float(bottom["high"]),
@@ -256,137 +239,22 @@ def _drop_free_claim(tables: TaskSummary, curve: pd.DataFrame, name: str, about:
         why = "patching.layers names none of the first 70 %"
         return claim.untested(tables.model, tables.task, why=why, note=f"{about}.")
     layer = n_layers if pd.isna(row["layer"]) else int(row["layer"])
-    known = not pd.isna(row["low"])
+    ends = depth_interval(row, n_layers)
     return claim.judged(
         tables.model,
         tables.task,
-        evidence=_right(curve),
+        evidence=right_beyond_chance(curve),
         measured_value=layer / n_layers,
-        low=float(row["low"]) / n_layers if known else None,
-        high=float(row["high"]) / n_layers if known else None,
-        holds=layer <= (1 - TOP_SHARE) * n_layers,
+        low=ends[0],
+        high=ends[1],
+        holds=by_depth(ends, layer / n_layers, 0.0, 1 - TOP_SHARE),
         note=f"{about}; smallest k from which on the drop stays within {SMALL_DROP:.0%}: "
         + ("no layer" if layer == n_layers else f"{layer}")
-        + f" of {n_layers}; criterion: k <= 70 % of the layers; bootstrap interval",
+        + f" of {n_layers}; criterion: the whole interval is <= 70 % of the layers; bootstrap "
+        "interval",
     )
-
-
-def _switch_claims(tables: TaskSummary, curves: pd.DataFrame, name: str) -> list[Row]:
-    modified = curves[curves["metric"] == "modified"]
-    original = curves[curves["metric"] == "original"]
-    if modified.empty or original.empty:
-        why = f"nothing was switched with '{name}': no pair of subjects could be used"
-        return [claim.untested(tables.model, tables.task, why=why) for claim in OF_SWITCHES]
-    baseline = float(original["baseline"].iloc[0])
-    about = (
-        f"task {tables.task}, {int(modified['examples'].iloc[0])} examples, clean score "
-        f"{baseline:.3f}"
-    )
-    if not _above_chance(original):
-        return [
-            claim.untested(tables.model, tables.task, why=UNTESTABLE, note=f"{about}.")
-            for claim in OF_SWITCHES
-        ]
-    right = _right(original)
-    turned = min(right, round(float((modified["value"] * modified["examples"]).max())))
-    return [
-        _ignored_claim(tables, modified, about, turned),
-        _followed_claim(tables, modified, about, right, baseline),
-        _flip_claim(tables, name, about, turned),
-    ]
-
-
-def _ignored_claim(tables: TaskSummary, modified: pd.DataFrame, about: str, turned: int) -> Row:
-    n_layers = int(modified["layers"].iloc[0])
-    top = modified[modified["layer"] >= math.ceil(2 * n_layers / 3)]
-    if top.empty:
-        why = "patching.layers names none of the top third"
-        return IGNORED.untested(tables.model, tables.task, why=why, note=f"{about}.")
-    worst = top.sort_values("value").iloc[-1]
-    return IGNORED.judged(
-        tables.model,
-        tables.task,
-        evidence=turned,
-        **_share(worst),
-        holds=bool(worst["value"] <= 0.05),
-        note=f"{about}; largest share that follows the donor at any k >= 2/3 of {n_layers} layers, "
-        f"at k = {int(worst['layer'])}; criterion: <= 0.05; {worst['interval']} interval",
-    )
-
-
-def _followed_claim(
-    tables: TaskSummary, modified: pd.DataFrame, about: str, right: int, baseline: float
-) -> Row:
-    n_layers = int(modified["layers"].iloc[0])
-    early = _at(modified, n_layers // 3)
-    if early is None or early["layer"] >= math.ceil(2 * n_layers / 3):
-        why = "patching.layers names none of the middle third"
-        return FOLLOWED.untested(tables.model, tables.task, why=why, note=f"{about}.")
-    return FOLLOWED.judged(
-        tables.model,
-        tables.task,
-        evidence=right,
-        **_share(early),
-        holds=bool(early["high"] >= (1 - SMALL_DROP) * baseline),
-        note=f"{about}; share that follows the donor at k = {int(early['layer'])} of {n_layers}; "
-        "criterion: the interval reaches 90 % of the clean score, which a switched word has; "
-        f"{early['interval']} interval",
-    )
-
-
-def _flip_claim(tables: TaskSummary, name: str, about: str, turned: int) -> Row:
-    depths = tables.depths
-    own = depths[
-        (depths["manipulation"] == name)
-        & (depths["subset"] == "all")
-        & (depths["quantity"] == "crossover")
-    ]
-    if own.empty or pd.isna(own["layer"].iloc[0]):
-        why = (
-            "the original answer is at no swept k, and from it on, more frequent than the donor's, "
-            "so there is no crossover"
-        )
-        return FLIPS.untested(tables.model, tables.task, why=why, note=f"{about}.")
-    row = own.iloc[0]
-    n_layers, depth = int(row["layers"]), float(row["depth"])
-    known = not pd.isna(row["low"])
-    return FLIPS.judged(
-        tables.model,
-        tables.task,
-        evidence=turned,
-        measured_value=depth,
-        low=float(row["low"]) / n_layers if known else None,
-        high=float(row["high"]) / n_layers if known else None,
-        holds=PAPER_CROSSOVER[0] <= depth <= PAPER_CROSSOVER[1],
-        note=f"{about}; crossover at k = {int(row['layer'])} of {n_layers}; criterion: within the "
-        "paper's models' range, 0.53 to 0.69; bootstrap interval",
-    )
-
-
-def _share(row: Any) -> dict[str, float]:
-    ends = {end: float(row[end]) for end in ("low", "high")}
-    return ends | {"measured_value": float(row["value"])}
-
-
-def _above_chance(curve: pd.DataFrame) -> bool:
-    """Whether the clean model can do the task: without that no manipulation can harm it."""
-    baseline, chance = float(curve["baseline"].iloc[0]), curve["chance"].iloc[0]
-    return baseline > 0 and (pd.isna(chance) or baseline > float(chance))
-
-
-def _right(curve: pd.DataFrame) -> int:
-    """Clean examples that are right beyond chance; of other scores than `correct`, their sum."""
-    row = curve.iloc[0]
-    chance = 0.0 if pd.isna(row["chance"]) else float(row["chance"])
-    return round(float(row["examples"]) * (float(row["baseline"]) - chance))
 
 
 def _relative_drop(row: Any, baseline: float) -> tuple[float, float, float]:
     value, high, low = ((baseline - float(row[end])) / baseline for end in ("value", "low", "high"))
     return value, low, high
-
-
-def _at(curve: pd.DataFrame, layer: int) -> Any | None:
-    """The row of the first swept layer at or above `layer`; None when there is none."""
-    above = curve[curve["layer"] >= layer].sort_values("layer")
-    return above.iloc[0] if len(above) else None

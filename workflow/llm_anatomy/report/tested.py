@@ -1,5 +1,6 @@
 """The claims table as the report shows it: grouped by paper, as it came out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import content_hashes, read_arrow
 
 _VERDICTS = {
-    True: ("yes", "yes"),
-    False: ("no", "no"),
-    None: ("cannot be tested here", "untested"),
+    "holds": ("yes", "yes"),
+    "fails": ("no", "no"),
+    "undecided": ("undecided", "untested"),
+    "untested": ("cannot be tested here", "untested"),
 }
 
 
@@ -88,11 +90,11 @@ def read_claims(path: Path) -> Claims:
         PaperClaims(paper, tuple(_tested(row) for row in rows if row["paper"] == paper))
         for paper in papers
     )
-    return Claims(result_name(path), _summary([row["holds"] for row in rows]), groups)
+    return Claims(result_name(path), _summary([row["verdict"] for row in rows]), groups)
 
 
 def _tested(row: dict[str, Any]) -> ClaimLine:
-    verdict, verdict_class = _VERDICTS[row["holds"]]
+    verdict, verdict_class = _VERDICTS[row["verdict"]]
     has_interval = row["low"] is not None and row["high"] is not None
     return ClaimLine(
         claim=row["claim"],
@@ -115,10 +117,13 @@ def _evidence(row: dict[str, Any]) -> str:
     return f"{row['evidence']:,} {row['evidence_unit']}; at least {row['least_evidence']:,} needed."
 
 
-def _summary(verdicts: Sequence[bool | None]) -> str:
-    tested = [verdict for verdict in verdicts if verdict is not None]
-    text = f"Of the papers' claims that could be tested, {sum(tested)} of {len(tested)} hold here."
-    untested = len(verdicts) - len(tested)
-    if untested:
-        text += f" {untested} could not be tested in this run; the note of each says why."
+def _summary(verdicts: Sequence[str]) -> str:
+    count = Counter(verdicts)
+    tested = len(verdicts) - count["untested"]
+    text = f"Of the papers' claims that could be tested, {count['holds']} of {tested} hold here"
+    if count["undecided"]:
+        text += f" ({count['undecided']} undecided: the interval reaches over the criterion)"
+    text += "."
+    if count["untested"]:
+        text += f" {count['untested']} could not be tested in this run; the note of each says why."
     return text

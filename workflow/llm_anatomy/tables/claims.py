@@ -1,7 +1,8 @@
 """The claims table: what a paper says, what was measured here, and whether it holds.
 
 Every study writes its own by a rule named `conclude_{study}`; the report joins them. A claim never
-vanishes: what these settings or data do not test has a row without a verdict, whose note says why.
+vanishes: what these settings or data do not test has a row without a verdict, whose note says why,
+and so has what they leave open, because the interval reaches over the criterion.
 """
 
 from dataclasses import dataclass, replace
@@ -48,9 +49,14 @@ _COLUMNS = (
     Column(
         "holds",
         pa.bool_(),
-        "Whether the claim holds here by the criterion in `note`; missing when it cannot be "
-        "tested here.",
+        "Whether the claim holds here by the criterion in `note`; missing when it was not tested "
+        "or is undecided.",
         nullable=True,
+    ),
+    Column(
+        "verdict",
+        pa.string(),
+        "`holds`, `fails`, `undecided` (the interval reaches over the criterion) or `untested`.",
     ),
     Column(
         "evidence",
@@ -91,6 +97,10 @@ ALL_CLAIMS = TableSchema(
 
 TABLES: tuple[TableSchema, ...] = (CLAIMS, ALL_CLAIMS)
 
+# The word for a claim that was tested, by whether it holds.
+VERDICTS = {True: "holds", False: "fails", None: "undecided"}
+UNTESTED = "untested"
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -121,7 +131,7 @@ class Statement:
         *,
         evidence: int,
         measured_value: float,
-        holds: bool,
+        holds: bool | None,
         note: str,
         low: float | None = None,
         high: float | None = None,
@@ -133,7 +143,7 @@ class Statement:
             dataset: As in the table.
             evidence: How much there is of what `least` counts.
             measured_value: What was measured.
-            holds: Whether the criterion is met.
+            holds: Whether the criterion is met; None where the interval reaches over it.
             note: Criterion, sample and interval.
             low: Lower end of the interval, where there is one.
             high: Upper end.
@@ -146,11 +156,14 @@ class Statement:
         if not enough(evidence, self.least):
             why = f"{evidence} {self.least.of} are fewer than the {self.least.count} that it needs"
             return self.untested(model, dataset, why=why, evidence=evidence, note=note)
+        if holds is None:
+            note = f"Undecided: the interval reaches over the criterion. {note}"
         return self._row(model, dataset, evidence, note) | {
             "measured_value": measured_value,
             "low": low,
             "high": high,
             "holds": holds,
+            "verdict": VERDICTS[holds],
         }
 
     def untested(
@@ -188,6 +201,7 @@ class Statement:
             "high": None,
             "unit": self.unit,
             "holds": None,
+            "verdict": UNTESTED,
             "evidence": evidence,
             "least_evidence": self.least.count,
             "evidence_unit": self.least.of,

@@ -9,7 +9,9 @@
     patching: ["Patching", "Pull the layer and watch the answer flip to the donor's."],
     texts: ["Texts", "Read a text as a layer sees it, and what detectors make of it."],
   };
-  const verdict = (value) => h("span", { class: `verdict ${value === null ? "untested" : value ? "yes" : "no"}` }, value === null ? "cannot be tested here" : value ? "holds" : "does not hold");
+  // What the claims table calls a verdict: its words here, and how it looks.
+  const VERDICTS = { holds: ["holds", "yes"], fails: ["does not hold", "no"], undecided: ["undecided", "untested"], untested: ["cannot be tested here", "untested"] };
+  const verdict = (name) => h("span", { class: `verdict ${VERDICTS[name][1]}` }, VERDICTS[name][0]);
 
   const PANELS = { geometry: "intrinsic dimension of attention", neurons: "closest token (cosine)", patching: "score when layer k is manipulated", facts: "importance (nat)" };
 
@@ -37,11 +39,12 @@
 
   LA.views.home = async (page, parts, query, run) => {
     const claims = LA.rows(await LA.load("overview/claims"));
-    const tested = claims.filter((row) => row.holds !== null);
+    const count = (name) => claims.filter((row) => row.verdict === name).length;
+    const open = count("undecided");
     const anatomies = await LA.load("overview/anatomy");
     page.append(...[
       h("h1", {}, run.models.join(", ")),
-      h("p", { class: "lead" }, `An atlas of this run: every table, to look at. Of the papers' claims that could be tested, ${tested.filter((row) => row.holds).length} of ${tested.length} hold here.`),
+      h("p", { class: "lead" }, `An atlas of this run: every table, to look at. Of the papers' claims that could be tested, ${count("holds")} of ${claims.length - count("untested")} hold here${open ? ` (${open} undecided)` : ""}.`),
       h("ul", { class: "cards" },
         Object.entries(PARTS).filter(([name]) => run.parts.includes(name)).map(([name, [title, text]]) =>
           h("li", { class: "card" }, h("h2", {}, LA.link(title, [name])), h("p", {}, text))),
@@ -54,11 +57,11 @@
 
   LA.views.claims = async (page, parts, query) => {
     const claims = LA.rows(await LA.load("overview/claims"));
-    const state = { holds: "", ...query };
+    const state = { verdict: "", ...query };
     const holder = h("div", {});
     const refresh = () => {
       LA.router.replace(["claims"], state);
-      const shown = claims.filter((row) => !state.holds || String(row.holds) === state.holds);
+      const shown = claims.filter((row) => !state.verdict || row.verdict === state.verdict);
       holder.replaceChildren(h("p", { class: "summary", role: "status" }, `${shown.length} claims.`), LA.table("claims of the papers", shown, [
         { field: "paper", title: "paper", filter: true, wrap: true, minWidth: 110 },
         { field: "claim", title: "claim", filter: true, wrap: true, minWidth: 240, grow: 3 },
@@ -66,7 +69,7 @@
         { field: "dataset", title: "on", filter: true, wrap: true, minWidth: 100 },
         { field: "paper_value", title: "paper says", wrap: true, minWidth: 140, grow: 2 },
         { field: "measured_value", title: "measured here", numeric: true, wrap: true, minWidth: 130, format: (value, row) => `${LA.number(value)}${row.unit ? ` ${row.unit}` : ""}${row.low !== null && row.high !== null ? ` [${LA.number(row.low)}, ${LA.number(row.high)}]` : ""}` },
-        { field: "holds", title: "verdict", minWidth: 120, format: verdict },
+        { field: "verdict", title: "verdict", minWidth: 120, format: verdict },
         { field: "note", title: "why", wrap: true, minWidth: 260, grow: 4, filter: true, format: (value, row) => `${value} Evidence: ${row.evidence} ${row.evidence_unit}; at least ${row.least_evidence} needed.` },
       ], { pageSize: 10, layout: "fitColumns" }));
     };
@@ -74,7 +77,7 @@
       h("h1", {}, "Claims"),
       h("p", { class: "lead" }, "What the papers say, tested on this run. Nothing was tuned to agree; a claim that fails here need not fail in the paper's larger models."),
       h("form", { class: "controls", on: { submit: (event) => event.preventDefault() } },
-        LA.select("verdict", [["", "all"], ["true", "holds"], ["false", "does not hold"], ["null", "cannot be tested here"]], state.holds, (value) => { state.holds = value; refresh(); })),
+        LA.select("verdict", [["", "all"], ...Object.entries(VERDICTS).map(([name, [words]]) => [name, words])], state.verdict, (value) => { state.verdict = value; refresh(); })),
       holder, LA.source("results/claims.parquet"));
     refresh();
   };
@@ -83,7 +86,7 @@
   function claimsBeside(claims, first, second) {
     const pairs = d3.rollups(claims.filter((row) => row.model === first || row.model === second), (own) => own, (row) => JSON.stringify([row.paper, row.claim, row.dataset]))
       .map(([, own]) => ({ ...own[0], a: own.find((row) => row.model === first), b: own.find((row) => row.model === second) }));
-    const cell = (row) => (row ? h("span", {}, LA.number(row.measured_value), row.unit ? ` ${row.unit} ` : " ", verdict(row.holds)) : "–");
+    const cell = (row) => (row ? h("span", {}, LA.number(row.measured_value), row.unit ? ` ${row.unit} ` : " ", verdict(row.verdict)) : "–");
     return LA.table("claims of both models", pairs, [
       { field: "paper", title: "paper", filter: true, wrap: true, minWidth: 110 },
       { field: "claim", title: "claim", filter: true, wrap: true, minWidth: 260, grow: 3 },
