@@ -99,7 +99,7 @@ def kept(loaded: LoadedModel) -> tuple[dict[str, Detector], Asked]:
     ):
         result = out_of_fold(label, features, recipe, 2, 0)
         work = operate(label, recipe, result.choices, COMPARISON.false_positive_rates, 2, 0)
-        found.append(Contender(recipe, result, work, 1.0))
+        found.append(Contender(recipe, result, work, 1.0, 0))
     about = {"dataset": "made", "seed": 0, "provenance": loaded.provenance}
     about |= asking_record(loaded.tokenizer, Chat())
     return kept_detectors(found, asked, SETTINGS, about), asked
