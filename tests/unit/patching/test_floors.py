@@ -1,7 +1,7 @@
 """What chance gives of written answers, on texts of which every draw is the same."""
 
 import pytest
-from llm_anatomy.patching.metrics import span_floors, word_floors
+from llm_anatomy.patching.floors import span_floors, word_floors
 from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.tasks import TaskItem
 

@@ -63,8 +63,8 @@ from llm_anatomy.neurons.sample import sample_neurons
 from llm_anatomy.neurons.search import reference_words
 from llm_anatomy.neurons.tuning import split_held
 from llm_anatomy.patching.examples import build_task
+from llm_anatomy.patching.floors import span_floors, word_floors
 from llm_anatomy.patching.manipulations import Positions, RandomEdit
-from llm_anatomy.patching.metrics import span_floors, word_floors
 from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.summary import summarise_sweeps
 from llm_anatomy.patching.tasks import TaskItem, arithmetic_items
