@@ -75,13 +75,13 @@ def _donors(
     """
     subjects = dict(zip(examples["example_id"], examples["subject"], strict=True))
     donors: dict[str, list[dict[str, Any]]] = {}
-    for row in tables.frame(PAIRS, model=model, task=task).itertuples():
-        donors.setdefault(str(row.example_id), []).append(
+    for row in tables.frame(PAIRS, model=model, task=task).to_dict("records"):
+        donors.setdefault(str(row["example_id"]), []).append(
             {
-                "donor": row.donor_id,
-                "prompt": row.donor_prompt,
-                "subject": subjects.get(row.donor_id),
-                "answer": next(iter(row.donor_answers), ""),
+                "donor": row["donor_id"],
+                "prompt": row["donor_prompt"],
+                "subject": subjects.get(row["donor_id"]),
+                "answer": next(iter(row["donor_answers"]), ""),
             }
         )
     return donors
