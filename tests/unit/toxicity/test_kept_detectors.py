@@ -293,13 +293,16 @@ def test_the_card_says_what_it_was_trained_on_and_what_it_does(
     )  # fmt: skip
     shares = {"true_positive_rate": 0.5, "true_positive_low": 0.4, "true_positive_high": 0.6}
     shares |= {"false_positive_rate": 0.02, "false_positive_low": 0.0, "false_positive_high": 0.1}
-    point = own | shares | {"wanted_rate": 0.01, "n_negative": 30, "negatives_needed": 299}
+    point = own | shares | {"wanted_rate": 0.01, "n_negative": 90, "negatives_needed": 299}
+    # Copies and groups count once, and a rate is shown where all of its interval is below it.
+    point |= {"n_negative_sets": 30}
+    wanted = point | {"wanted_rate": 0.05, "false_positive_high": 0.05, "negatives_needed": 59}
     group = own | {"column": "length", "group": "3 to 5 tokens", "n_texts": 20, "n_positive": 7}
     group |= {"true_positive_rate": float("nan")}
     said = card(
         kept[0]["max_probe"],
         metrics,
-        OPERATING_POINTS.frame([point]),
+        OPERATING_POINTS.frame([point, wanted]),
         SUBGROUPS.frame([group | {"subgroup_auc": 0.6, "false_positive_rate": float("nan")}]),
     )
     detector = kept[0]["max_probe"]
@@ -310,7 +313,13 @@ def test_the_card_says_what_it_was_trained_on_and_what_it_does(
     assert "| roc_auc | 0.900 | 0.800 | 0.950 |" in said
     assert "0.123" not in said
     tau = detector.description["training"]["bad"]["thresholds"]["0.01"]
-    assert f"| 1.0% | {tau:.4f} | 2.00% (0.00% to 10.00%) | 50.0% (40.0% to 60.0%) | no: 30" in said
+    found = "50.0% (40.0% to 60.0%)"
+    short = (
+        f"| 1.0% | {tau:.4f} | 2.00% (0.00% to 10.00%) | {found} | no: 30 sets of negatives, 299"
+    )
+    assert short in said
+    assert f"| 2.00% (0.00% to 5.00%) | {found} | yes: 30 sets of negatives, 59 needed |" in said
+    assert "not of the kept one, which no text that it was not set on has tested" in said
     assert "| length | 3 to 5 tokens | 20 | 7 | 0.600 |  |  |" in said
 
 
