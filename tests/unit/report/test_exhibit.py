@@ -11,6 +11,7 @@ from llm_anatomy.figures.exhibit import (
     read_exhibits,
     save_figure,
     set_style,
+    set_width,
     write_exhibits,
 )
 from llm_anatomy.statistics.evidence import Least
@@ -74,6 +75,52 @@ def test_damaged_exhibits_name_their_rule(small_run: Run) -> None:
 def test_figures_hold_no_date_or_software(small_run: Run) -> None:
     with Image.open(small_run.figures / "values.png") as image:
         assert set(image.info) <= {"dpi"}
+
+
+@pytest.mark.parametrize("form", ["png", "pdf", "svg"])
+def test_a_figure_in_every_format_has_the_same_bytes_at_any_time(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for day in ("0", "1700000000"):
+        # What matplotlib would write as the date, and the salt of names that it would draw.
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", day)
+        set_style()
+        figure, axes = plt.subplots()
+        axes.plot([1, 2], label="a line")
+        axes.fill_between([0, 1], [0, 1], [1, 2], clip_on=True)
+        axes.legend()
+        path = tmp_path / f"{day}.{form}"
+        save_figure(figure, path)
+        assert not plt.fignum_exists(figure.number)
+        found.append(path.read_bytes())
+    assert found[0] == found[1]
+    assert found[0].startswith({"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[form])
+
+
+def test_a_name_without_a_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no format for a figure; let it end in \.png, \.pdf"):
+        save_figure(plt.figure(), tmp_path / "figure.jpeg")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("width", "inches"), [("column", 3.5), ("text", 7.2), (5.0, 5.0)])
+def test_a_figure_is_as_wide_as_a_papers_column(
+    width: str | float, inches: float, tmp_path: Path
+) -> None:
+    set_style()
+    figure, axes = plt.subplots(figsize=(6, 2))
+    axes.set_title("one")
+    set_width(figure, width)
+    save_figure(figure, tmp_path / "wide.png")
+    with Image.open(tmp_path / "wide.png") as image:
+        assert image.size == (round(inches * 160), 320)
+
+
+@pytest.mark.parametrize("width", ["wide", 0.0, float("nan"), float("inf")])
+def test_a_width_that_is_none_is_refused(width: str | float) -> None:
+    with pytest.raises(UserError, match="give column or text, or inches"):
+        set_width(plt.figure(), width)
 
 
 @pytest.mark.parametrize("ends", [{"low": 2, "high": 1}, {"low": 1}, {"high": 1}])

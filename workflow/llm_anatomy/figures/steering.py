@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, Exhibit
 from llm_anatomy.tables.collection import Collection
@@ -14,6 +16,8 @@ from llm_anatomy.tables.directions import DIRECTIONS, EQUAL_FLUENCY, STEERING
 COLOURS = {"direction": PALETTE[0], "clamp": PALETTE[1]}
 STYLES = {"concept": "-", "random": ":", "permuted": "--"}
 NAMES = {"direction": "direction", "clamp": "best neuron"}
+# What fits above a panel; longer prompts go on below.
+TITLE_CHARACTERS = 40
 CONTROLS = {"random": "random direction or neuron", "permuted": "direction of shuffled labels"}
 
 
@@ -57,7 +61,11 @@ def steering_figure(
         axis.axvline(clean["perplexity"], color="0.6", lw=0.8)
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_title(f"“{prompt} …”", fontsize=8)
+        # Less than a decade of perplexities would be named tick by tick, one over the other.
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_title(fill(f"“{prompt} …”", TITLE_CHARACTERS), fontsize=8)
         axis.set(xlabel="perplexity of held text", ylabel=f"p({concept})")
         bounds = fluent[(fluent["concept"] == concept) & (fluent["prompt"] == prompt)]
         for ratio, rows in bounds.groupby("perplexity_ratio"):
