@@ -24,7 +24,7 @@ from llm_anatomy.neurons.steering import (
     target_texts,
 )
 from llm_anatomy.stages import find_concepts, steer_directions
-from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.directions import DIRECTIONS, EQUAL_FLUENCY, STEERING
 from pydantic import ValidationError
@@ -250,8 +250,11 @@ def test_texts_of_a_label_or_of_the_configuration():
     texts = target_texts(target, {"mine": table}, 2)
     assert texts.texts == ["a", "d", "c", "e"]
     assert texts.positive.tolist() == [True, True, False, False]
+    assert (texts.unlabelled, texts.unread) == (1, 1)
     own = DirectionTarget(concept="c", prompt="P", positive=["a", "b"], negative=["c", "d", "e"])
     assert target_texts(own, {}, 9).positive.tolist() == [True, True, False, False, False]
+    few = target_texts(own, {}, 2)
+    assert (few.texts, few.unlabelled, few.unread) == (["a", "b", "c", "d"], 0, 1)
     with pytest.raises(UserError, match=r"no label 'sad' \(it has angry\)"):
         target_texts(target.model_copy(update={"label": "sad"}), {"mine": table}, 9)
     with pytest.raises(UserError, match=r"has 1 texts with the label 'angry' and 1 without"):
@@ -268,6 +271,10 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
     lines.append("An egg 9 of the city")
     frame = pd.DataFrame({"text_id": [str(n) for n in range(11)], "text": lines})
     frame["label_paris"] = [line.startswith("Paris") for line in lines]
+    # Nothing is known of two more.
+    more = pd.DataFrame({"text_id": ["a", "b"], "text": ["Rome is old", "Rome is new"]})
+    frame = pd.concat([frame, more], ignore_index=True)
+    frame["label_paris"] = frame["label_paris"].astype("boolean")
     texts = tmp_path / "mine.parquet"
     write_table(texts, TEXTS, frame, {})
     target = DirectionTarget(
@@ -293,6 +300,11 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
     )
     (made,) = read_table(tables["directions"], DIRECTIONS).to_dict("records")
     assert (made["layer"], made["positive"], made["negative"]) == (1, 5, 6)
+    assert (made["positive_cut"], made["negative_cut"]) == (0, 0)
+    assert (made["unlabelled"], made["unread"]) == (2, 0)
+    said = read_provenance(tables["directions"])
+    assert said["held_text"] == "The city of Rome is the capital."
+    assert (said["directions"]["max_length"], said["directions"]["site"]) == (1024, "activation")
     assert made["source"] == "mine: paris"
     assert made["held_out_auc"] == 1, "the classes are told apart by their last token's past"
     steering = read_table(tables["steering"], STEERING)

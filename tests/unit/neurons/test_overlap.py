@@ -168,3 +168,18 @@ def test_random_words_are_within_the_shuffles_and_seeds_differ():
     assert again[0][cell].tolist() == again[1][cell].tolist() != again[2][cell].tolist()
     for seed, same in ((0, True), (1, False)):
         assert overlap_table(layers, 100, seed)["low"].equals(table["low"]) is same
+
+
+def test_a_layer_without_contexts_leaves_the_others_as_they_are():
+    full = compared(*random_layer(0))[1]
+    words, _ = random_layer(1)
+    bare = compared(words, {(0, -1): [(1, 2)]})[1]
+    assert np.isnan(bare.shares["up", 1, 1, "here"]).all()
+    table = overlap_table([full, bare], 50, 0)
+    numbers = table.drop(columns="layer").select_dtypes("number")
+    assert numbers.notna().all(axis=None)
+    rows = table[(table["sign"] == 1) & table["layer"].isna()]
+    alone = overlap_table([full], 50, 0)
+    alone = alone[(alone["sign"] == 1) & alone["layer"].isna()]
+    for column in ("neurons", "share", "shuffled", "shuffled_low", "difference"):
+        assert rows[column].tolist() == alone[column].tolist(), column

@@ -97,12 +97,6 @@ def _agreement(estimated: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     } | {f"recall_{n}": len(best[n] & found[n]) / n if n in best else math.nan for n in TOPS}
 
 
-def ranking_of(scores: Float[Tensor, "facts units"], units: Sequence[Unit]) -> list[Unit]:
-    """All units, the most helpful first; ties in the order of the units."""
-    order = scores.mean(0).argsort(descending=True, stable=True)
-    return [units[number] for number in order.tolist()]
-
-
 def random_ranking(units: Sequence[Unit], seed: int) -> list[Unit]:
     """All units in a random order: what any ranking must beat."""
     order = keyed_generator(seed, Purpose.RANDOM_RANKING).permutation(len(units))

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.base import Unequal
+from llm_anatomy.data.duplicates import DisjointSets
 from llm_anatomy.model.run.alignment import align
+from llm_anatomy.statistics.folds import assign_folds
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 # Why a fact has no counterfactual.
@@ -117,7 +119,8 @@ def halves(
 ) -> tuple[list[FactPair], list[FactPair], dict[str, str]]:
     """Pairs that rankings are made on, and those that they are judged on.
 
-    Facts are parted at random before they are paired, so that no counterfactual of one half is a
+    Facts are parted at random before they are paired, and a fact whose prompt is the counterfactual
+    that the data name for another is on that one's side, so that no counterfactual of one half is a
     fact of the other: a ranking is judged on prompts that it has not seen.
 
     Args:
@@ -129,15 +132,29 @@ def halves(
     Returns:
         The pairs of each half, and why other facts have none, by their ids.
     """
-    order = keyed_generator(seed, Purpose.HALVES).permutation(len(facts))
-    middle = (len(facts) + 1) // 2
+    side = _sides(facts, seed)
     found: list[list[FactPair]] = []
     aside: dict[str, str] = {}
-    for rows, part in ((order[:middle], 0.5), (order[middle:], 0.0)):
-        pairs, alone = pair_facts(facts.iloc[np.sort(rows)], seed, unequal)
+    for half, part in ((0, 0.5), (1, 0.0)):
+        pairs, alone = pair_facts(facts[side == half], seed, unequal)
         found.append(pairs if most is None else pairs[: int(most / 2 + part)])
         aside |= alone
     return found[0], found[1], aside
+
+
+def _sides(facts: pd.DataFrame, seed: int) -> np.ndarray:
+    """The half of every fact, 0 or 1; as large as each other as far as what belongs together is."""
+    if facts.empty:
+        return np.empty(0, dtype=np.int64)
+    sets, first = DisjointSets(len(facts)), dict[tuple[int, ...], int]()
+    for row, tokens in enumerate(facts["tokens"]):
+        sets.join(row, first.setdefault(_ids(tokens), row))
+    for row, tokens in enumerate(facts.get("counterfactual_tokens", ())):
+        if np.ndim(tokens):
+            sets.join(row, first.get(_ids(tokens), row))
+    together = np.array([sets.root(row) for row in range(len(facts))])
+    # Of one class, so that nothing but sizes counts.
+    return assign_folds(np.zeros(len(facts), dtype=bool), together, 2, seed, Purpose.HALVES)
 
 
 def _own_pair(fact: Mapping[Hashable, Any], unequal: Unequal) -> FactPair | str:

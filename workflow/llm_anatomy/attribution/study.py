@@ -216,7 +216,7 @@ class _KindStudy(NamedTuple):
         if not facts or not chosen:
             return
         exchanged = [units[number] for number in chosen]
-        # Every score is held against the same truth.
+        # Every score of what is lost is held against the same losses.
         losses = effects_of_units(self.decoder, facts, exchanged, noising, self.batch_tokens)
         rows[tables.EXACT_LOSSES] += [
             {
@@ -229,6 +229,9 @@ class _KindStudy(NamedTuple):
             for number, loss in zip(chosen, losses.mean(0), strict=True)
         ]
         for method, values in scores.items():
+            if method == "denoising":
+                # It estimates what a unit restores alone, which is not what is lost without it.
+                continue
             own = values[: len(facts), chosen]
             key = {"kind": self.kind, "method": method}
             rows[tables.AGREEMENT_WITH_EXACT] += [

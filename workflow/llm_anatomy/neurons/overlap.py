@@ -141,7 +141,7 @@ def _rows(
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows of one layer, or of several together."""
-    # What no neuron of these layers has contexts for has no row.
+    # Where no neuron has a context there is nothing to resample, and no row.
     cells = [
         cell
         for cell in layers[0].shares
@@ -165,12 +165,8 @@ def _rows(
         count = int(there[:, at].sum())
         # Of several layers a shuffle is one of each; a layer without contexts has none.
         counts = [np.count_nonzero(~np.isnan(one.shares[cell])) for one in layers]
-        with_contexts = [number for number, neurons in enumerate(counts) if neurons]
-        each = np.average(
-            [layers[number].shuffles[cell] for number in with_contexts],
-            axis=0,
-            weights=[counts[number] for number in with_contexts],
-        )
+        weighed = [(one.shuffles[cell], n) for one, n in zip(layers, counts, strict=True) if n]
+        each = np.average([means for means, _ in weighed], axis=0, weights=[n for _, n in weighed])
         low, high = percentile_interval(each)
         share, chance = float(shares[there[:, at], at].mean()), float(each.mean())
         yield {

@@ -28,10 +28,7 @@ def run(
 ) -> None:
     """Read two datasets; write the overlap of their texts and the metrics on the second."""
     names = settings.transfer
-    tables = (
-        (names.train, train_texts, train_features),
-        (names.test, test_texts, test_features),
-    )
+    tables = ((names.train, train_texts, train_features), (names.test, test_texts, test_features))
     train, test = (
         dataset_of_texts(name, read_table(texts, TEXTS), read_table(features, SPLINE_FEATURES))
         for name, texts, features in tables
