@@ -707,6 +707,8 @@ KNOCK_OUTS = [
         50,
         (0, 100),
         ("The difference is 25.0 (-25.0 to 75.0)",),
+        # The relation's own two facts, not the other's one.
+        evidence=2,
         undecided=True,
     ),
     Case(

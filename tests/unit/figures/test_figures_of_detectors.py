@@ -1,6 +1,7 @@
 """The figures that compare detectors show the columns they name, and captions their numbers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -82,7 +83,8 @@ def shifted() -> Iterator[dict[str, object]]:
         for features, matrix in SHIFTED.items():
             for train, values in zip(("a", "b"), matrix, strict=True):
                 for test, value in zip(("a", "b"), values, strict=True):
-                    own = {"label": label, "feature_set": features, "train": train, "test": test}
+                    own = {"label": label, "test_label": label, "feature_set": features}
+                    own |= {"train": train, "test": test}
                     if value is not None and (label == "bad" or train == test == "a"):
                         left = {"n_left_out": 3 if train != test else 0}
                         yield own | left | {"metric": "roc_auc", "value": value}
@@ -269,3 +271,19 @@ def test_data_sets_are_crossed_where_they_share_a_label(shown: dict[str, Exhibit
     ) in exhibit.caption
     rows = rows_shown(exhibit, filled(SHIFT, shifted()))
     assert rows["value"].tolist() == [0.9, 0.6, 0.7, 0.8]
+
+
+def test_labels_of_other_names_that_count_as_one_make_one_matrix(tmp_path: Path) -> None:
+    names = {"a": "bad", "b": "toxic"}
+    rows = [
+        row | {"label": names[str(row["train"])], "test_label": names[str(row["test"])]}
+        for row in shifted()
+        if row["label"] == "bad"
+    ]
+    tables = collection(tmp_path, [Made(SHIFT, rows, {"model": "m"})])
+    (exhibit,) = shift_figures(tables, "m")
+    left, right = panels(exhibit)
+    assert (cells(left), cells(right)) == (SHIFTED["spline"], SHIFTED["tfidf"])
+    assert exhibit.figure == "shift-m-bad-toxic.png"
+    assert "m, label bad, toxic: ROC-AUC" in exhibit.caption
+    plt.close("all")

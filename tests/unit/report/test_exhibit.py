@@ -128,22 +128,3 @@ def test_a_verdict_has_an_interval_or_none(ends: dict[str, float]) -> None:
     claim = Statement("P", "C", "1", "", Least(1, "prompts"))
     with pytest.raises(ValueError, match="interval"):
         claim.judged("m", evidence=1, measured_value=1, holds=True, note="", **ends)
-
-
-def test_ticks_say_what_they_stand_for(tmp_path: Path) -> None:
-    """And not how much is to be added to all of them, at the end of the axis."""
-    set_style()
-    figure, axis = plt.subplots()
-    axis.plot([12.47610, 12.47613])
-    save_figure(figure, tmp_path / "lines.png")
-    assert axis.yaxis.get_major_formatter().get_offset() == ""
-
-
-def test_layers_are_whole_numbers(tmp_path: Path) -> None:
-    figure, (lines, dims) = plt.subplots(1, 2)
-    for axis, label in ((lines, "layer"), (dims, "last-layer dimension")):
-        axis.plot([0, 1.2])
-        axis.set_xlabel(label)
-    save_figure(figure, tmp_path / "lines.png")
-    assert all(tick == round(tick) for tick in lines.get_xticks())
-    assert any(tick != round(tick) for tick in dims.get_xticks())

@@ -102,7 +102,7 @@ def test_two_data_sets_of_the_same_texts_have_a_row_without_a_value() -> None:
     other.data.texts.loc[positives, "text"] = one.data.texts.loc[positives, "text"].to_numpy()
     other.data.texts["label_bad"] = one.data.texts["label_bad"].to_numpy()
     crossed = shift_table([one, other], ShiftSettings(same={}, **COMMON))
-    crossed = crossed[crossed["test"] == "b"][crossed["train"] == "a"]
+    crossed = crossed[(crossed["test"] == "b") & (crossed["train"] == "a")]
     assert crossed["value"].isna().all()
     assert set(crossed["n_positive"]) == {0}
 
