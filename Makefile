@@ -20,8 +20,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-# How many mutants `make mutants` plants.
+# How many mutants `make mutants` plants; after tests were added, AGAIN=1 plants the survivors.
 SAMPLE ?= 300
+AGAIN ?=
 .PHONY: help run test lint unit quick site slurm-test quantised-test s3-test resume-test wheel-test scale-test kernel-test browser-test atlas-scale-test assets bench bench-gpu mutants docs plan verify clean install
 
 help: ## Say what can be made.
@@ -106,7 +107,7 @@ mutants: $(INSTALLED) ## Plant SAMPLE small faults in a copy, count those that t
 	@test -x .mutants/venv/bin/python || $(PYTHON) -m venv .mutants/venv
 	@.mutants/venv/bin/python -c 'import cosmic_ray' 2> /dev/null || .mutants/venv/bin/python -m pip --disable-pip-version-check install -q \
 	"$$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["mutants"])')"
-	nice .mutants/venv/bin/python -m tests.mutants --python $(BIN)/python --sample $(SAMPLE)
+	nice .mutants/venv/bin/python -m tests.mutants --python $(BIN)/python --sample $(SAMPLE) $(if $(AGAIN),--again)
 
 docs: $(INSTALLED) ## Rewrite the generated pages (tables, keys, modules, rules, support) and the conda file.
 	$(BIN)/python -m llm_anatomy.cli.reference

@@ -234,6 +234,40 @@ def test_claims_are_counted_by_verdict(visit):
     assert visit.page.locator(".tabulator-row .verdict").all_inner_texts() == ["undecided"] * 4
 
 
+def test_a_claims_verdict_is_seen_without_pulling_the_table_aside(visit):
+    visit.open("#/claims")
+    for name in ("claim", "verdict"):
+        box = visit.page.locator(f".tabulator-cell[tabulator-field={name}]").first.bounding_box()
+        assert box["x"] + box["width"] <= visit.page.viewport_size["width"], name
+
+
+@pytest.mark.parametrize("name", ["home", "search", "patching", "text"])
+def test_what_a_chart_says_lies_inside_it_and_not_over_other_words(visit, name):
+    visit.open(VIEWS[name])
+    visit.page.wait_for_timeout(300)
+    cut, over, words = visit.page.evaluate(
+        """() => {
+          const cut = [], over = []; let words = 0;
+          for (const chart of document.querySelectorAll("svg.la-plot")) {
+            const frame = chart.getBoundingClientRect();
+            const texts = [...chart.querySelectorAll("[aria-label*='x-axis'] text")];
+            const axes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
+            words += axes.length;
+            for (const [text, box] of axes) if (box.bottom > frame.bottom + 0.5) cut.push(text);
+            axes.forEach(([text, a], place) => axes.slice(place + 1).forEach(([other, b]) => {
+              const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+              const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+              if (wide > 1 && high > 2) over.push(`${text} over ${other}`);
+            }));
+          }
+          return [cut, over, words];
+        }"""
+    )
+    assert words
+    assert cut == []
+    assert over == []
+
+
 def test_claims_are_filtered_by_verdict_and_by_words(visit):
     visit.open("#/claims?verdict=fails")
     assert visit.page.locator("[role=status]").inner_text() == "8 claims."

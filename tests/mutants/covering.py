@@ -6,10 +6,13 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "llm_anatomy"
-# A file that imports the module, or something that imports it; further ones rarely notice.
-STEPS = 2
+# A file that imports the module, or something that imports it; further ones rarely notice, and are
+# taken where none is nearer.
+STEPS, FURTHEST = 2, 4
 # Nearest first: more files find few more mutants and cost minutes for each survivor.
 MOST = 12
+# What reads the source of every module, and what compares pages with those of tables.
+STRUCTURE, PAGES = "tests/unit/test_architecture.py", "tests/unit/test_reference.py"
 
 
 class Covering:
@@ -34,21 +37,36 @@ class Covering:
         }
 
     def of(self, module: str) -> list[str]:
-        """Test files that cover a module, nearest first; of equals, those of its study first.
+        """Test files that cover a module, nearest first.
+
+        Of equals, those come first that are called like the module or like what it holds, then
+        those of its study.
 
         Args:
             module: Its dotted name.
         """
-        study = module.split(".")[1]
-        steps = {name: self._steps(name, module) for name in self.files}
-        near = [name for name, count in steps.items() if count is not None and count <= STEPS]
-        near.sort(key=lambda name: (steps[name], study not in name, len(self.imports[name]), name))
-        return [self.files[name] for name in near[:MOST]]
+        _, study, *_, name = module.split(".")
+        words = {study, name, *name.split("_")}
+        if words & {"claims", "statements"}:
+            words |= {"claims", "verdicts"}
+
+        def order(test: str) -> tuple[int, int, int, str]:
+            called = sum(word in test for word in words)
+            return steps[test], -called, len(self.imports[test]), test
+
+        steps = {
+            test: count for test in self.files if (count := self._steps(test, module)) is not None
+        }
+        near = [test for test, count in steps.items() if count <= STEPS] or list(steps)
+        files = [self.files[test] for test in sorted(near, key=order)[:MOST]]
+        further = [STRUCTURE, PAGES] if study == "tables" else [STRUCTURE]
+        present = set(self.files.values()) - set(files)
+        return files + [file for file in further if files and file in present]
 
     def _steps(self, test: str, module: str) -> int | None:
         """Imports between a test and a module; those among the tests' own helpers are free."""
         reached, count = self._helped(test), 0
-        while reached and count <= STEPS:
+        while reached and count < FURTHEST:
             count += 1
             if module in reached:
                 return count

@@ -1,7 +1,7 @@
 """The mutants of the modules that decide what users read, in a seeded order."""
 
 import ast
-import random
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from cosmic_ray.work_item import MutationSpec
 
 # The studies' science with their claims, what is drawn and concluded, and what is stored.
 PACKAGES = (
-    "geometry", "toxicity", "neurons", "patching", "facts", "figures", "statistics", "tables",
+    "geometry", "toxicity", "neurons", "patching", "facts", "attribution", "figures",
+    "statistics", "tables",
 )  # fmt: skip
 # One or two near misses for each construct: cosmic-ray has 213, most of which any test notices.
 COMPARED = (
@@ -43,22 +44,35 @@ OPERATORS = (
 Span = tuple[tuple[int, int], tuple[int, int]]
 
 
-def modules() -> list[Path]:
-    """The modules to mutate, relative to the tree."""
-    package = Path("workflow/llm_anatomy")
-    return [path for name in PACKAGES for path in sorted((package / name).rglob("*.py"))]
+def modules(tree: Path) -> list[Path]:
+    """The modules to mutate, relative to a copy of the project."""
+    package = tree / "workflow/llm_anatomy"
+    found = [path for name in PACKAGES for path in sorted((package / name).rglob("*.py"))]
+    return [path.relative_to(tree) for path in found]
 
 
-def in_order(paths: list[Path], seed: int) -> list[MutationSpec]:
-    """Every mutant of some modules, shuffled: the first 40 are part of the first 300."""
-    found = [mutation for path in paths for mutation in mutants_of(path)]
-    random.Random(seed).shuffle(found)
-    return found
+def in_order(tree: Path, seed: int) -> list[MutationSpec]:
+    """Every mutant of a copy of the project, shuffled: the first 40 are part of the first 300.
+
+    A mutant's place depends on itself and the seed alone, so that an edit of one module leaves
+    those of the others in the sample.
+    """
+
+    def place(mutation: MutationSpec) -> str:
+        return hashlib.sha256(f"{seed}:{key(mutation)}".encode()).hexdigest()
+
+    found = (mutation for path in modules(tree) for mutation in mutants_of(tree, path))
+    return sorted(found, key=place)
 
 
-def mutants_of(path: Path) -> Iterator[MutationSpec]:
+def key(mutation: MutationSpec) -> str:
+    """What a mutant is called among all."""
+    return f"{mutation.module_path}:{mutation.operator_name}:{mutation.occurrence}"
+
+
+def mutants_of(tree: Path, path: Path) -> Iterator[MutationSpec]:
     """Every mutant of a module but those of annotations, which only checks of types run."""
-    source = path.read_text()
+    source = (tree / path).read_text()
     spans = list(_annotations(ast.parse(source)))
     nodes = list(ast_nodes(get_ast(source)))
     for name in OPERATORS:

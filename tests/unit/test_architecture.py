@@ -19,6 +19,11 @@ LONGEST_RUN = 25
 # Beside the package and the standard library: the type of the frames that a stage hands on, and
 # what its class of settings is declared with.
 STAGES_MAY_IMPORT = {"pandas", "pydantic"}
+# Two seconds of processor at the start of a process each; where only tables are read, for nothing.
+HEAVY = {"torch", "transformers"}
+# They are given no prepared model and yet need torch: the first makes one, two run a classifier
+# from the hub, and the last shares its arithmetic with the stage whose parts it joins.
+START_TORCH = {"prepare_model", "fetch_classifier", "score_hub_classifier", "join_contexts"}
 # What a family of models is called, in any spelling of a class, key or weight.
 FAMILY = re.compile(r"\b(llama|mistral|qwen|gemma|gpt2|gptj|gpt_neox|falcon|phi|opt|bloom|olmo)\w*")
 # Modules that may know a family: its parts, and what files of other programs call them.
@@ -47,6 +52,44 @@ def imports(name: str) -> set[str]:
             assert node.level == 0, f"{name} imports relatively"
             found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+@cache
+def imported_on_start(name: str) -> set[str]:
+    """Full names that a module imports when it is itself imported, outside functions and types."""
+    found, nodes = set(), list(modules()[name].body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.If) and ast.unparse(node.test) != "TYPE_CHECKING":
+            nodes += [*node.body, *node.orelse]
+        elif isinstance(node, ast.Try):
+            nodes += [*node.body, *node.orelse, *node.finalbody]
+    return found
+
+
+def way_to_heavy(name: str) -> list[str]:
+    """The modules through which a module imports torch or transformers as it starts, if it does."""
+    ways = [[name]]
+    seen = {name}
+    for way in ways:
+        for full in sorted(imported_on_start(way[-1])):
+            if full.partition(".")[0] in HEAVY:
+                return [*way, full]
+            inside = full.removeprefix(f"{PACKAGE}.")
+            if full != inside and inside in modules() and inside not in seen:
+                seen.add(inside)
+                ways.append([*way, inside])
+    return []
+
+
+def run_arguments(name: str) -> set[str]:
+    """The paths that a stage's `run` is given."""
+    runs = [node for node in modules()[name].body if getattr(node, "name", "") == "run"]
+    return {argument.arg for run in runs for argument in run.args.kwonlyargs}
 
 
 def own_imports(name: str) -> set[str]:
@@ -130,6 +173,13 @@ def test_a_stage_reads_calls_and_writes_in_few_lines(name):
     assert lines <= LONGEST_RUN, f"run of {name} has {lines} lines"
 
 
+@pytest.mark.parametrize("name", stage_names())
+def test_a_stage_that_reads_tables_alone_starts_without_torch(name):
+    reads_a_model = any(argument.startswith("model") for argument in run_arguments(name))
+    if not reads_a_model and name.removeprefix("stages.") not in START_TORCH:
+        assert not way_to_heavy(name), " imports ".join(way_to_heavy(name))
+
+
 def test_no_stage_imports_another():
     found = [f"{n} imports {o}" for n in stage_names() for o in own_imports(n) & {*stage_names()}]
     assert not found
@@ -187,6 +237,15 @@ def test_a_class_name_stands_for_one_thing():
                 places[node.name].append(name)
     twice = {name: where for name, where in places.items() if len(where) > 1}
     assert not twice
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_what_is_handed_on_does_not_change(name):
+    """A dataclass is frozen; what collects while it runs says so by no argument at all."""
+    for node in ast.walk(modules()[name]):
+        for made in getattr(node, "decorator_list", ()):
+            if isinstance(made, ast.Call) and ast.unparse(made.func) == "dataclass":
+                assert "frozen=True" in ast.unparse(made), f"{name}.{node.name}"
 
 
 def test_the_checks_see_what_they_look_for():

@@ -61,15 +61,22 @@ def test_claims_are_the_runs(results, finished):
 
 
 def test_figures_are_drawn_again_as_the_report_has_them(results, finished, tmp_path):
-    from llm_anatomy.figures.exhibit import save_figure
-
-    for study in ("patching", "facts"):
+    drawn = {path.parent.name for path in (finished.folder / "results/figures").glob("*/*.png")}
+    assert drawn >= {"anatomy", "patching", "facts"}
+    for study in drawn:
         listed = results.figures(study)
+        stored = {
+            path.stem for path in (finished.folder / f"results/figures/{study}").glob("*.png")
+        }
+        assert set(listed["name"]) == stored
         name = listed["name"].iloc[-1]
+        plt.close("all")
         figure = results.figure(study, name)
-        save_figure(figure, tmp_path / "again.png")
-        stored = finished.folder / f"results/figures/{study}/{name}.png"
-        assert (tmp_path / "again.png").read_bytes() == stored.read_bytes()
+        assert plt.get_fignums() == [figure.number]
+        la.save_figure(figure, tmp_path / "again.png")
+        again = (finished.folder / f"results/figures/{study}/{name}.png").read_bytes()
+        assert (tmp_path / "again.png").read_bytes() == again
+        assert results.figure(study, name, width="column").get_figwidth() == 3.5
     plt.close("all")
     with pytest.raises(la.UserError, match="patching has no figure 'nothing'"):
         results.figure("patching", "nothing")

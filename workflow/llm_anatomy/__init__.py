@@ -1,4 +1,5 @@
-"""Take a decoder language model apart: `open` for a run's results, `load` for a model.
+"""Take a decoder language model apart: `open` for a run's results, `load` for a model, and
+`save_figure` for what a paper shows.
 
 Stages import this package, and depend on all that it imports: the doors to a notebook are opened
 when they are asked for.
@@ -12,6 +13,7 @@ _DOORS = {
     "load": ("llm_anatomy.notebook.model", "load"),
     "Results": ("llm_anatomy.notebook.results", "Results"),
     "Model": ("llm_anatomy.notebook.model", "Model"),
+    "save_figure": ("llm_anatomy.figures.exhibit", "save_figure"),
     "UserError": ("llm_anatomy.errors", "UserError"),
 }
 

@@ -9,15 +9,13 @@ from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampl
 from llm_anatomy.attribution.experiment import (
     agreement,
     effects_of_units,
-    halves,
     measured_curve,
     random_ranking,
-    ranking_of,
 )
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness, of_units
-from llm_anatomy.attribution.pairs import FactPair, pair_facts
-from llm_anatomy.attribution.sites import Site, Unit, all_units, sites_of
+from llm_anatomy.attribution.pairs import ALONE, FactPair, halves, pair_facts
+from llm_anatomy.attribution.sites import Site, Unit, all_units, read_sites, sites_of
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.parts.resolve import resolve
 
@@ -179,8 +177,8 @@ def test_units_are_sums_over_their_entries() -> None:
 def test_a_rankings_curve_over_prompts_of_several_lengths(decoder: Decoder) -> None:
     units = all_units(decoder, "ffn_neuron")
     scoring = UnitScoring()
-    ranking = ranking_of(helpfulness(decoder, PAIRS, units, scoring, 512), units)
-    assert set(ranking) == set(units)
+    order = helpfulness(decoder, PAIRS, units, scoring, 512).mean(0).argsort(descending=True)
+    ranking = [units[number] for number in order.tolist()]
     curve = measured_curve(decoder, PAIRS, ranking, scoring, 512, (0.1, 0.5, 1.0))
     for row, pair in enumerate(PAIRS):
         alone = measured_curve(decoder, [pair], ranking, scoring, 512, (0.1, 0.5, 1.0))
@@ -193,13 +191,86 @@ def test_a_rankings_curve_over_prompts_of_several_lengths(decoder: Decoder) -> N
     assert curve.faithfulness("keep")[1] > random.faithfulness("keep")[1]
 
 
-def test_halves_share_no_fact_and_have_all() -> None:
-    pairs = [FactPair(str(n), "x", (1,), (2,), 1, 2) for n in range(9)]
-    first, second = halves(pairs, 0)
-    assert (len(first), len(second)) == (5, 4)
-    assert {p.example_id for p in first} | {p.example_id for p in second} == set("012345678")
-    assert halves(pairs, 1) != (first, second)
-    assert halves(pairs, 0) == (first, second)
+def test_halves_share_neither_fact_nor_counterfactual_and_have_all() -> None:
+    facts = pd.DataFrame(
+        {
+            "example_id": [*"012345678"],
+            "tokens": [[n, 7] for n in range(9)],
+            "gold_token": range(9),
+        }
+    )
+    for seed in range(20):
+        first, second, aside = halves(facts, seed, "skip_pair", None)
+        assert (len(first), len(second), aside) == (5, 4, {})
+        prompts = [
+            {p.example_id for p in half} | {p.other_id for p in half} for half in (first, second)
+        ]
+        assert not prompts[0] & prompts[1]
+        assert prompts[0] | prompts[1] == set("012345678")
+    assert halves(facts, 1, "skip_pair", None)[0] != halves(facts, 0, "skip_pair", None)[0]
+    assert halves(facts, 0, "skip_pair", None) == halves(facts, 0, "skip_pair", None)
+    # The first of each half, the odd one in the half that ranks.
+    first, second, _ = halves(facts, 0, "skip_pair", None)
+    assert halves(facts, 0, "skip_pair", 5)[:2] == (first[:3], second[:2])
+
+
+def test_a_fact_without_another_in_its_half_is_counted() -> None:
+    """Two answers to four facts: where a half has one answer alone, its facts have no partner."""
+    facts = pd.DataFrame(
+        {"example_id": [*"abcd"], "tokens": [[n] for n in range(4)], "gold_token": [1, 1, 2, 2]}
+    )
+    found = [halves(facts, seed, "skip_pair", None) for seed in range(20)]
+    assert {(len(first), len(second), len(aside)) for first, second, aside in found} == {
+        (2, 2, 0),
+        (0, 0, 4),
+    }
+    assert {reason for *_, aside in found for reason in aside.values()} == {ALONE}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_fact_is_on_the_side_of_the_one_whose_counterfactual_it_is(seed: int) -> None:
+    # Each of the first ten names its neighbour's prompt, as data of minimal pairs do; the last two
+    # name one prompt that is no fact's.
+    facts = pd.DataFrame(
+        {
+            "example_id": list("abcdefghijkl"),
+            "tokens": [[n] for n in range(12)],
+            "gold_token": range(12),
+            "counterfactual_prompt": "named",
+            "counterfactual_tokens": [[n ^ 1] for n in range(10)] + [[99], [99]],
+            "counterfactual_token": 50,
+        }
+    )
+    first, second, _ = halves(facts, seed, "skip_pair", None)
+    sides = [{pair.example_id for pair in half} for half in (first, second)]
+    assert [len(side) for side in sides] == [6, 6]
+    for one, other in ("ab", "cd", "ef", "gh", "ij"):
+        assert any({one, other} <= side for side in sides)
+
+
+@pytest.mark.parametrize("positions", ["all", "last"])
+def test_the_size_of_what_a_head_writes_is_that_of_its_sum(
+    decoder: Decoder, positions: str
+) -> None:
+    heads, neurons = all_units(decoder, "head"), all_units(decoder, "attention_neuron")
+    scoring = UnitScoring("activation", positions=positions)
+    found = helpfulness(decoder, PAIRS, heads, scoring, 512)
+    single = helpfulness(decoder, PAIRS, neurons, scoring, 512)
+    for row, pair in enumerate(PAIRS):
+        for number, head in enumerate(heads):
+            projection = decoder.blocks[head.site.layer].o.module
+            values = read_sites(decoder, torch.tensor([pair.tokens]), [head.site])[head.site][0]
+            values = values if positions == "all" else values[-1:]
+            with torch.no_grad():
+                # The projection itself, of a state that is zero but for the head.
+                alone = torch.zeros_like(values)
+                alone[:, head.entries] = values[:, head.entries]
+                written = projection(alone) - projection(torch.zeros_like(alone))
+            assert float(found[row, number]) == pytest.approx(
+                float(written.norm(dim=-1).sum()), rel=1e-4
+            )
+    # Entries partly cancel each other: the sum of their sizes is larger.
+    assert bool((found < 0.9 * single.unflatten(1, (len(heads), -1)).sum(-1)).all())
 
 
 def test_intervals_hold_the_value_and_follow_the_facts() -> None:

@@ -283,6 +283,27 @@ def test_average_effects_count_every_fact_once() -> None:
     assert found.loc[("last", 0), "contrast_effect"] == pytest.approx(5)
 
 
+def test_effects_on_the_contrast_say_of_how_many_facts() -> None:
+    grid = pd.DataFrame(
+        {
+            "example_id": ["a", "b", "c"],
+            "layer": 0,
+            "role": "last",
+            "effect": [0.1, 0.2, 0.6],
+            "contrast_effect": [2.0, None, 4.0],
+            "corruption": "noise",
+            "restored": "state",
+            "window": 1,
+        }
+    )
+    (row,) = average_effects(grid, 20, 0).to_dict("records")
+    assert (row["facts"], row["contrast_facts"]) == (3, 2)
+    assert (row["effect"], row["contrast_effect"]) == pytest.approx((0.3, 3))
+    (row,) = average_effects(grid.iloc[1:2], 20, 0).to_dict("records")
+    assert (row["facts"], row["contrast_facts"]) == (1, 0)
+    assert pd.isna(row["contrast_effect"])
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 def test_the_lens_reads_every_state_through_the_models_own_head(family: str) -> None:
     model = tiny_model(family)

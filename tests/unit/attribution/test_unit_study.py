@@ -5,15 +5,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from llm_anatomy.attribution import study as attribution_study
 from llm_anatomy.attribution.experiment import (
     effects_of_units,
-    halves,
     measured_curve,
-    ranking_of,
 )
 from llm_anatomy.attribution.faithfulness import SHARES, area
 from llm_anatomy.attribution.methods import UnitScoring, helpfulness
-from llm_anatomy.attribution.pairs import pair_facts
+from llm_anatomy.attribution.pairs import ALONE, FactPair, halves
 from llm_anatomy.attribution.sites import Site, Unit, all_units
 from llm_anatomy.attribution.study import attribute_units, sample_of_layers
 from llm_anatomy.config.attribution import UnitAttribution
@@ -58,6 +57,11 @@ def study(loaded: LoadedModel, count: int = 8, seed: int = 0, **changes: Any) ->
     return attribute_units(loaded, facts(count), settings, seed, 512)
 
 
+def paired_halves(count: int) -> list[list[FactPair]]:
+    """The pairs that rank and those that judge."""
+    return list(halves(facts(count), 0, "skip_pair", None)[:2])
+
+
 def test_every_table_is_as_declared(loaded: LoadedModel, tmp_path) -> None:
     made = study(loaded)
     assert made.counts == {
@@ -94,8 +98,7 @@ def test_rankings_are_made_on_some_facts_and_judged_on_the_others(loaded: Loaded
     made = study(loaded, 7, **asked).frames
     assert set(made[tables.UNIT_SCORES]["facts"]) == {4}
     assert set(made[tables.AREAS]["facts"]) == set(made[tables.FAITHFULNESS]["facts"]) == {3}
-    pairs, _ = pair_facts(facts(7), 0)
-    ranked, judged = halves(pairs, 0)
+    ranked, judged = paired_halves(7)
     assert not {pair.example_id for pair in ranked} & {pair.example_id for pair in judged}
     units = all_units(loaded.decoder, "head")
     scores = helpfulness(loaded.decoder, ranked, units, UnitScoring(), 512).mean(0)
@@ -114,8 +117,7 @@ def test_scores_losses_and_curves_share_one_mean_of_the_facts_that_rank(
     loaded: LoadedModel,
 ) -> None:
     # By definition, beside the study: the mean over the prompts of the ranked half alone.
-    pairs, _ = pair_facts(facts(8), 0)
-    ranked, judged = halves(pairs[: SETTINGS.max_facts], 0)
+    ranked, judged = (half[:3] for half in paired_halves(8))
     decoder, layers = loaded.decoder, range(3)
     read: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
@@ -146,9 +148,55 @@ def test_scores_losses_and_curves_share_one_mean_of_the_facts_that_rank(
     (area_row,) = (
         made.frames[tables.AREAS].query("method == 'attribution_patching'").to_dict("records")
     )
-    curve = measured_curve(decoder, judged, ranking_of(scores, units), own, 512)
+    order = scores.mean(0).argsort(descending=True, stable=True).tolist()
+    curve = measured_curve(decoder, judged, [units[number] for number in order], own, 512)
     expected = float(area(SHARES, curve.faithfulness("keep")))
     assert area_row["cpr"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_no_prompt_of_a_fact_that_judges_is_read_for_the_rankings(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores and single exchanges read the ranked half, and curves the other, by their prompts."""
+    read: dict[str, set[tuple[int, ...]]] = {"ranked": set(), "judged": set()}
+
+    def noted(name: str, side: str) -> None:
+        real = getattr(attribution_study, name)
+
+        def note(decoder: Any, pairs: list[FactPair], *rest: Any) -> Any:
+            read[side] |= {tokens for pair in pairs for tokens in (pair.tokens, pair.other_tokens)}
+            return real(decoder, pairs, *rest)
+
+        monkeypatch.setattr(attribution_study, name, note)
+
+    noted("helpfulness", "ranked")
+    noted("effects_of_units", "ranked")
+    noted("measured_curve", "judged")
+    study(loaded, 12, max_facts=12, kinds=["head"])
+    assert len(read["ranked"]) == len(read["judged"]) == 6
+    assert not read["ranked"] & read["judged"]
+
+
+def test_facts_without_a_partner_in_their_half_are_counted(loaded: LoadedModel) -> None:
+    given = facts(8)
+    first, second = ([pair.example_id for pair in half] for half in paired_halves(8))
+    # One of each half has another length than all of its half, though not than each other.
+    lonely = given["example_id"].isin([first[0], second[0]])
+    given.loc[lonely, "tokens"] = given.loc[lonely, "tokens"].map(lambda tokens: tokens[:-1])
+    made = attribute_units(loaded, given, SETTINGS.model_copy(update={"kinds": ["head"]}), 0, 512)
+    assert made.counts == {
+        "facts": 8,
+        "without_counterfactual": 2,
+        "not_needed": 0,
+        "used": 6,
+    }
+    assert made.reasons == {ALONE: 2}
+
+
+def test_denoising_is_not_held_against_what_noising_loses(loaded: LoadedModel) -> None:
+    made = study(loaded, kinds=["head"], methods=["attribution_patching", "denoising"])
+    assert set(made.frames[tables.UNIT_SCORES]["method"]) == {"attribution_patching", "denoising"}
+    assert set(made.frames[tables.AGREEMENT_WITH_EXACT]["method"]) == {"attribution_patching"}
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

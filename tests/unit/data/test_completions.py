@@ -98,7 +98,9 @@ BAD = [
     ("A is,B,C is,", "counterfactual prompt without an answer"),
     ("A is,B,,D", "answer of a counterfactual prompt without the prompt"),
     ("A is,B,A is,D", "counterfactual prompt that is the prompt itself"),
+    ('A is,B,"A is ",D', "counterfactual prompt that is the prompt itself"),
     ("A is,B,C is,B", "counterfactual prompt with the prompt's own answer"),
+    ('"Good is ",ok,,', "copy of an earlier prompt"),
     ("Good is,ok,,", "copy of an earlier prompt"),
     ("Good is,bad,,", "earlier prompt with another answer"),
 ]

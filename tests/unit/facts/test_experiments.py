@@ -23,6 +23,11 @@ RELATIONS = {"letters": [("A", ["B"]), ("C", ["D"])], "capitals": CAPITALS}
 SETTINGS = Attribution(neurons=30, attention_neurons=20, head_positions=5, sums=1)
 QUERIES = Queries(value_neurons=10, attention_value_neurons=10, query_neurons=20)
 KNOCK_OUTS = KnockOut(neurons=5, value_neurons=(10, 10), head_share=0.1)
+RANKED = (
+    tables.HEAD_POSITION_IMPORTANCE,
+    tables.NEURON_IMPORTANCE,
+    tables.ATTENTION_NEURON_IMPORTANCE,
+)
 CASE = CaseStudy(units=4, tokens=3)
 
 
@@ -78,6 +83,10 @@ def test_experiments_give_what_the_stages_write(model: Path, tmp_path: Path) -> 
         else:
             written = read_table(root / name, schema)
         assert len(written)
+        if schema is tables.QUERY_LAYERS:
+            check_layers(written)
+        if schema in RANKED:
+            check_ranks(written)
         if "tokens" in written:
             frame, written = (
                 part.assign(tokens=part["tokens"].map(list)) for part in (frame, written)
@@ -88,6 +97,22 @@ def test_experiments_give_what_the_stages_write(model: Path, tmp_path: Path) -> 
             check_dtype=False,
             check_exact=True,
         )
+
+
+def check_layers(queries: pd.DataFrame) -> None:
+    """Of each fact the embedding, then attention and FFN of every layer, in the model's order."""
+    for (_, _, values), own in queries.groupby(["relation", "example_id", "values"]):
+        places = list(zip(own["layer"], own["kind"], strict=True))
+        parts = [(layer, kind) for layer in range(3) for kind in ("attention", "ffn")]
+        assert places == [(-1, "embedding"), *parts][: len(places)], values
+        assert len(places) > 4
+
+
+def check_ranks(units: pd.DataFrame) -> None:
+    """Units of a fact are counted from the most important one, which is the first."""
+    for _, own in units.groupby(["relation", "example_id"]):
+        assert own["rank"].tolist() == list(range(1, len(own) + 1))
+        assert own["importance"].is_monotonic_decreasing
 
 
 def test_a_case_that_is_not_studied_is_no_row(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,6 +30,7 @@ def test_every_row_is_accounted_for(model: Path, tmp_path: Path) -> None:
     assert found["Texas"] == "the answer's first token begins another answer too"
     found = outcomes(**open_, multi_token="set_aside")
     assert found["Texas"] == found["Utah"] == "the answer has several tokens"
+    assert found["France"] == found["Italy"] == "used"
     assert set(outcomes(**open_, ambiguous="keep").values()) == {"used"}
     assert "used" not in outcomes(top=1).values()
 

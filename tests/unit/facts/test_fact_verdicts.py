@@ -461,10 +461,19 @@ IMPORTANCE = [
     Case(
         DEEP, "19 of 20", layers(a=[5, 6, 7, 8, 9] * 2, b=[4, 6, 7, 8, 9, *range(5, 10)]), True, 95
     ),
+    # 100 of 110 are 90.9 %.
+    Case(
+        DEEP,
+        "ten of eleven relations",
+        layers(**{f"r{i}": [5, 6, 7, 8, 9] * 2 for i in range(10)}, last=[0, 1, 2, 3, 4] * 2),
+        True,
+        1000 / 11,
+    ),
     Case(DEEP, "nine of ten", layers(a=[4, 6, 7, 8, 9, *range(5, 10)]), False, 90),
     Case(DEEP, "none", layers(a=[0, 1, 2, 3, 4] * 2), False, 0),
     Case(DEEP, "heads alone", {}, None),
     Case(QUERY_ONLY, "three of five", queries([1, 1, 1], [1, 1]), True, 60),
+    Case(QUERY_ONLY, "51 of 101", queries([1] * 51, [1] * 50), True, 5100 / 101),
     Case(QUERY_ONLY, "half", queries([1, 1], [1, 1]), False, 50),
     Case(QUERY_ONLY, "one of four", queries([1], [1, 1, 1]), False, 25),
     Case(QUERY_ONLY, "none found", {}, None),
@@ -475,6 +484,7 @@ IMPORTANCE = [
         True,
         80,
     ),
+    Case(SHALLOW, "61 of 101", queries([5] * 61 + [6] * 40, [9]), True, 6100 / 101),
     Case(SHALLOW, "three of five", queries([0, 5, 5, 6, 9], [0] * 9), False, 60),
     Case(SHALLOW, "none", queries([6, 9], [0] * 9), False, 0),
     Case(SHALLOW, "all are value neurons", queries([], [0, 1]), None),
@@ -650,6 +660,14 @@ KNOCK_OUTS = [
             ),
             Case(
                 DESTROYED[selection],
+                "hardly more than 80 %",
+                knocked({(selection, method): one([8, 8], [41, 41])}, one([8, 8], [8, 8])),
+                True,
+                3300 / 41,
+                (3300 / 41, 3300 / 41),
+            ),
+            Case(
+                DESTROYED[selection],
                 "80 %",
                 knocked({(selection, method): one([1, 1], [5, 5])}, one([1, 1], [99, 99])),
                 False,
@@ -689,6 +707,8 @@ KNOCK_OUTS = [
         50,
         (0, 100),
         ("The difference is 25.0 (-25.0 to 75.0)",),
+        # The relation's own two facts, not the other's one.
+        evidence=2,
         undecided=True,
     ),
     Case(

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 from llm_anatomy.figures.exhibit import PALETTE, Exhibit
 from llm_anatomy.figures.steering import steering_figure, steering_figures
-from llm_anatomy.tables.directions import EQUAL_FLUENCY, STEERING
+from llm_anatomy.tables.directions import DIRECTIONS, EQUAL_FLUENCY, STEERING
 
 from tests.unit.figures.drawn import (
     Unlabelled,
@@ -25,7 +25,7 @@ BLUE, ORANGE = PALETTE[:2]
 # Method, role, operation: dose, perplexity and probability.
 SWEPT = {
     ("none", "concept", "none"): [(None, 10.0, 0.02)],
-    ("direction", "concept", "add"): [(2.0, 40.0, 0.5), (1.0, 12.0, 0.2)],
+    ("direction", "concept", "add"): [(2.0, 11.5, 0.5), (1.0, 12.0, 0.2)],
     ("direction", "concept", "project_out"): [(None, 11.0, 0.01)],
     ("direction", "random", "add"): [(1.0, 13.0, 0.03), (2.0, 50.0, 0.04)],
     ("direction", "random", "project_out"): [(None, 10.5, 0.025)],
@@ -45,7 +45,7 @@ TARGETS = (("dog", "My"), ("sea", "The"))
 def swept_rows() -> Rows:
     names = ("method", "role", "operation")
     return [
-        {"concept": concept, "prompt": prompt}
+        {"concept": concept, "prompt": prompt, "layer": 14 + at}
         | dict(zip(names, key, strict=True))
         | {"dose": dose, "perplexity": perplexity, "probability": probability / (1 + at)}
         for at, (concept, prompt) in enumerate(TARGETS)
@@ -69,11 +69,22 @@ def fluent_rows() -> Rows:
     ]
 
 
+def made_rows() -> Rows:
+    shared = {"layer": 15, "positive": 8, "negative": 7, "neuron_layer": 29, "neuron": 808}
+    none = {"positive_cut": 0, "negative_cut": 0, "unlabelled": 0, "unread": 0}
+    few = {"positive_cut": 2, "negative_cut": 1, "unlabelled": 4, "unread": 5}
+    return [
+        shared | none | {"concept": "dog", "source": "examples"},
+        shared | few | {"concept": "sea", "layer": 3, "source": "waves: sea"},
+    ]
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exhibit]]:
     made = [
         Made(STEERING, swept_rows(), {"model": "m"}),
         Made(EQUAL_FLUENCY, fluent_rows(), {"model": "m"}),
+        Made(DIRECTIONS, made_rows(), {"model": "m"}),
     ]
     tables = collection(tmp_path_factory.mktemp("tables"), made)
     yield by_title(steering_figures(tables, ["other", "m"]))
@@ -88,15 +99,14 @@ def test_every_dose_is_a_point_of_perplexity_and_probability(shown: dict[str, Ex
         expected = {}
         for (method, role, operation), values in SWEPT.items():
             if operation in ("add", "set"):
-                points = [(perplexity, p / (1 + at)) for _, perplexity, p in sorted(
-                    values, key=lambda value: value[1]
-                )]  # fmt: skip
+                # Joined dose by dose, though perplexity falls between two of them.
+                points = [(perplexity, p / (1 + at)) for _, perplexity, p in sorted(values)]
                 colour = BLUE if method == "direction" else ORANGE
                 expected[colour, "-" if role == "concept" else ":"] = points
         drawn = {
             (line.colour, line.style): line.points
             for line in unlabelled(panel)
-            if len(line.points) == 2 and (line.colour in (BLUE, ORANGE))
+            if len(line.points) >= 2 and (line.colour in (BLUE, ORANGE))
         }
         assert drawn == expected
         crosses = [line for line in unlabelled(panel) if len(line.points) == 1]
@@ -119,3 +129,14 @@ def test_gains_at_equal_fluency_are_said(shown: dict[str, Exhibit]) -> None:
         "clean perplexity: direction +3.50, neuron +2.25, random direction +1.25, shuffled labels "
         "+1.50, random neuron +1.00. Grey"
     ) in shown["Steering m by directions and by neurons"].caption
+
+
+@says(steering_figure)
+def test_layers_neurons_and_texts_set_aside_are_said(shown: dict[str, Exhibit]) -> None:
+    caption = shown["Steering m by directions and by neurons"].caption
+    assert (
+        "dog: block 15, neuron 29/808, 15 texts (examples); sea: block 3, neuron 29/808, 15 texts "
+        "(waves: sea), 3 cut at the longest length, 4 without the label left out, 5 more not read. "
+    ) in caption
+    assert "what is subtracted or projected out does not count" in caption
+    assert "middle block" not in caption

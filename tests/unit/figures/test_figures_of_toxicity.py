@@ -1,5 +1,6 @@
 """The toxicity study's figures show the columns they name, and captions their tables' numbers."""
 
+import itertools
 from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
@@ -364,6 +365,9 @@ def test_layers_are_cells_and_features_bars(shown: dict[str, Exhibit]) -> None:
     expected = [(i - 0.2, v) for i, v in enumerate(FEATURES[LOGISTIC])]
     expected += [(i + 0.2, v) for i, v in enumerate(FEATURES[FOREST])]
     assert bars(upright) == [(pytest.approx(x), y) for x, y in expected]
+    # No bar covers another one.
+    edges = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in upright.patches)
+    assert all(end <= begin + 1e-9 for (_, end), (begin, _) in itertools.pairwise(edges))
     assert [text.get_text() for text in upright.get_xticklabels()] == GROUPS
     assert words(upright)[1:] == ("features", "ROC-AUC")
 

@@ -48,6 +48,23 @@ def test_wrong_attention_weights_are_noticed() -> None:
     assert check_hull(block, weights, values, output, 0.1).hull_error > 0.1
 
 
+def test_the_soft_dimension_keeps_the_tokens_with_a_tenth_of_a_heads_largest_attention() -> None:
+    block = resolve(tiny_model("llama", dtype=torch.float64)).blocks[0]
+    generator = torch.Generator().manual_seed(0)
+    shape = (block.n_kv_heads, 3, block.head_dim)
+    values = torch.randn(shape, generator=generator, dtype=torch.float64)
+    weights = torch.tensor([[0.75, 0.2, 0.05]], dtype=torch.float64).expand(block.n_heads, 3)
+    # The output as if nothing else had been attended to, written out head by head.
+    kept = torch.tensor([0.75 / 0.95, 0.2 / 0.95, 0.0], dtype=torch.float64)
+    heads = [kept @ values[h * block.n_kv_heads // block.n_heads] for h in range(block.n_heads)]
+    output = block.o.weight(torch.float64) @ torch.cat(heads)
+    check = check_hull(block, weights, values, output, 0.1)
+    assert check.relative_error < 1e-12
+    assert (check.relative_count, check.count) == (2 * block.n_heads, 3 * block.n_heads)
+    assert check.weight_sum_error < 1e-12
+    assert check.hull_error > 0.01
+
+
 def test_numerical_rank_counts_directions_not_points() -> None:
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(3, 20, generator=generator, dtype=torch.float64)
@@ -74,6 +91,19 @@ def test_a_relu_mlp_is_the_map_of_its_region(family: str) -> None:
         torch.testing.assert_close(mlp.region_map(inside, code), expected, rtol=1e-10, atol=1e-12)
         outside = towards_boundary(mlp, inputs, 1.5)
         assert not torch.equal(mlp.preactivations(outside) > 0, code)
+
+
+def test_the_nearest_boundary_is_crossed_first() -> None:
+    model = tiny_model("gpt2", dtype=torch.float64, activation_function="relu")
+    # Whatever the length of the units' weight vectors.
+    for scale in (1.0, 0.1):
+        model.transformer.h[0].mlp.c_fc.weight.mul_(scale)
+        mlp = dense_mlp(resolve(model).blocks[0])
+        inputs = torch.randn(20, 32, generator=torch.Generator().manual_seed(0)).double()
+        before = mlp.preactivations(inputs) > 0
+        for share, crossed in ((0.999, 0), (1.001, 1)):
+            after = mlp.preactivations(towards_boundary(mlp, inputs, share)) > 0
+            assert (after != before).sum(1).tolist() == [crossed] * 20
 
 
 def test_an_ungated_region_map_is_affine() -> None:

@@ -7,7 +7,13 @@ import torch
 from llm_anatomy.config.base import Compute, Precision
 from llm_anatomy.config.models import ModelSource
 from llm_anatomy.model.parts.resolve import resolve
-from llm_anatomy.model.run.answers import answer_tokens, end_tokens, prompt_tokens, until_end
+from llm_anatomy.model.run.answers import (
+    answer_tokens,
+    end_tokens,
+    place_in,
+    prompt_tokens,
+    until_end,
+)
 from llm_anatomy.model.run.generation import ended, generate, greedy_answers
 from llm_anatomy.model.run.loading import load_model
 from llm_anatomy.model.source.prepare import prepare
@@ -136,6 +142,25 @@ def test_an_answer_is_tokenised_where_it_stands() -> None:
     joined = answer_tokens(tokenizer, prompt, tokens, "Paris", "")
     assert tokenizer.decode(joined) == "Paris"
     assert len(joined) > 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject", "at"),
+    [
+        ("Is Iran where Iranian is", "Iran", 3),
+        ("Iran, said Iran, is", "Iran", 11),
+        ("Man and Superman: man", "Man", 0),
+        ("the Iranian town", "Iran", 4),
+        ("東京都の首都は", "東京", 0),
+        ("C++ (1985) is", "C++", 0),
+        ("The town is", "Iran", None),
+        ("The town is", "", None),
+    ],
+)
+def test_a_subject_is_a_word_of_its_own_before_it_is_part_of_one(
+    prompt: str, subject: str, at: int | None
+) -> None:
+    assert place_in(prompt, subject) == at
 
 
 def test_an_answer_that_would_change_the_prompts_tokens_has_none() -> None:

@@ -10,9 +10,10 @@ import torch
 from llm_anatomy.config.contexts import Contexts
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.resolve import resolve
+from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.neurons import activity
 from llm_anatomy.neurons.compiled_activity import take_compiled
-from llm_anatomy.neurons.contexts import join_activity, join_contexts, watch_neurons
+from llm_anatomy.neurons.contexts import context_texts, join_activity, join_contexts, watch_neurons
 from llm_anatomy.neurons.reading import ReadTexts, choose_texts
 from llm_anatomy.neurons.strongest import Strongest
 from llm_anatomy.tables.contexts import ACTIVITY, CONTEXTS
@@ -305,3 +306,16 @@ def test_shards_have_every_text_once_and_know_their_place():
     shards = [read.shard(shard, 3) for shard in (1, 2, 3)]
     assert [name for part in shards for name in part.text_ids] == read.text_ids
     assert [part.first for part in shards] == [0, len(shards[0].ids), len(shards[0].ids) * 2]
+
+
+def test_more_shards_than_texts_are_refused():
+    loaded = LoadedModel(resolve(tiny_model("llama")), tiny_tokenizer(), {})
+    texts = {"a": frame_of(LINES[:3])}
+    three = SETTINGS.model_copy(update={"shards": 3})
+    assert len(context_texts(loaded, texts, three, 0).ids) == 3
+    with pytest.raises(
+        UserError,
+        match=r"neurons\.contexts\.shards is 4, but 3 texts are read of a; lower it, or raise "
+        r"neurons\.contexts\.tokens",
+    ):
+        context_texts(loaded, texts, SETTINGS.model_copy(update={"shards": 4}), 0)

@@ -24,7 +24,7 @@ from llm_anatomy.neurons.steering import (
     target_texts,
 )
 from llm_anatomy.stages import find_concepts, steer_directions
-from llm_anatomy.tables.core import read_table, write_table
+from llm_anatomy.tables.core import read_provenance, read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.directions import DIRECTIONS, EQUAL_FLUENCY, STEERING
 from pydantic import ValidationError
@@ -133,7 +133,9 @@ def test_a_planted_direction_is_found_and_chance_is_chance():
     nothing, labels, _ = planted(128, 0.0)
     # Made and tested on the same texts it would be far above one half.
     assert abs(held_out_auc(nothing, labels, np.arange(256), 0) - 0.5) < 0.12
+    # Three texts of a class are too few, four are enough.
     assert held_out_auc(states[:7], positive[:7], np.arange(7), 0) is None
+    assert held_out_auc(states[:8], positive[:8], np.arange(8), 0) > 0.5
     for control in (random_direction(made, 0, "c"), permuted_direction(states, positive, 0, "c")):
         assert control.norm() == pytest.approx(float(made.norm()))
         assert abs(float(torch.cosine_similarity(control, made, dim=0))) < 0.8
@@ -248,8 +250,11 @@ def test_texts_of_a_label_or_of_the_configuration():
     texts = target_texts(target, {"mine": table}, 2)
     assert texts.texts == ["a", "d", "c", "e"]
     assert texts.positive.tolist() == [True, True, False, False]
+    assert (texts.unlabelled, texts.unread) == (1, 1)
     own = DirectionTarget(concept="c", prompt="P", positive=["a", "b"], negative=["c", "d", "e"])
     assert target_texts(own, {}, 9).positive.tolist() == [True, True, False, False, False]
+    few = target_texts(own, {}, 2)
+    assert (few.texts, few.unlabelled, few.unread) == (["a", "b", "c", "d"], 0, 1)
     with pytest.raises(UserError, match=r"no label 'sad' \(it has angry\)"):
         target_texts(target.model_copy(update={"label": "sad"}), {"mine": table}, 9)
     with pytest.raises(UserError, match=r"has 1 texts with the label 'angry' and 1 without"):
@@ -263,8 +268,13 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
         stage, model=tiny, concepts=concepts, concept_tokens=tmp_path / "tokens.parquet"
     )
     lines = [f"{start} {n} of the city" for n in range(5) for start in ("Paris is", "An egg")]
-    frame = pd.DataFrame({"text_id": [str(n) for n in range(10)], "text": lines})
-    frame["label_paris"] = [n % 2 == 0 for n in range(10)]
+    lines.append("An egg 9 of the city")
+    frame = pd.DataFrame({"text_id": [str(n) for n in range(11)], "text": lines})
+    frame["label_paris"] = [line.startswith("Paris") for line in lines]
+    # Nothing is known of two more.
+    more = pd.DataFrame({"text_id": ["a", "b"], "text": ["Rome is old", "Rome is new"]})
+    frame = pd.concat([frame, more], ignore_index=True)
+    frame["label_paris"] = frame["label_paris"].astype("boolean")
     texts = tmp_path / "mine.parquet"
     write_table(texts, TEXTS, frame, {})
     target = DirectionTarget(
@@ -289,7 +299,12 @@ def test_the_stage_steers_by_direction_and_neuron_with_controls(tiny: Path, tmp_
         **tables,
     )
     (made,) = read_table(tables["directions"], DIRECTIONS).to_dict("records")
-    assert (made["layer"], made["positive"], made["negative"]) == (1, 5, 5)
+    assert (made["layer"], made["positive"], made["negative"]) == (1, 5, 6)
+    assert (made["positive_cut"], made["negative_cut"]) == (0, 0)
+    assert (made["unlabelled"], made["unread"]) == (2, 0)
+    said = read_provenance(tables["directions"])
+    assert said["held_text"] == "The city of Rome is the capital."
+    assert (said["directions"]["max_length"], said["directions"]["site"]) == (1024, "activation")
     assert made["source"] == "mine: paris"
     assert made["held_out_auc"] == 1, "the classes are told apart by their last token's past"
     steering = read_table(tables["steering"], STEERING)

@@ -17,7 +17,7 @@ from llm_anatomy.config.neurons import (
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.run.vocabulary import Vocabulary
-from llm_anatomy.neurons.activation import compare_activations, sample_texts
+from llm_anatomy.neurons.activation import compare_activations, in_context, sample_texts
 from llm_anatomy.neurons.compare import TOP_COLUMNS, compare_models
 from llm_anatomy.neurons.concepts import ConceptIndex, control_neurons
 from llm_anatomy.neurons.editing import edit_concepts
@@ -99,6 +99,7 @@ def test_clamps_favourites_and_edits_are_tables(loaded: LoadedModel, index: Conc
     clamps = sweep_clamps(runner, loaded.tokenizer, index, CLAMPING, seed=0)
     assert_columns(clamps, tables.CLAMPING)
     answers, direction = ask_favourites(runner, loaded.tokenizer, index, FAVOURITE, seed=0)
+    assert direction in (1, -1)
     assert_columns(answers, tables.FAVOURITE)
     assert (answers.query("condition != 'clean'")["value"] == direction * 50).all()
     edits = edit_concepts(
@@ -145,7 +146,9 @@ def test_a_sample_holds_every_layer_and_its_decoded_tokens(
         sample_texts(loaded.tokenizer, texts[:1], sample, 0, "words.csv")
 
 
-def test_a_tuned_model_and_two_models_are_tables(tiny: Path, tmp_path: Path) -> None:
+def test_a_tuned_model_and_two_models_are_tables(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     copy = load_model(tiny, PRECISION, Compute(threads=1))
     texts = ["The city of Rome is the capital.", "Paris", "The capital of France is Paris."]
     settings = FineTune(steps=2, batch=1, max_tokens=8)
@@ -157,8 +160,42 @@ def test_a_tuned_model_and_two_models_are_tables(tiny: Path, tmp_path: Path) -> 
     other = ModelWeights(prepare(tmp_path / "other").parent)
     table = read_arrow(make_map(tiny, tmp_path, top_k=4)[0], tables.VOCABULARY, TOP_COLUMNS)
     both = Comparison(heads=["own", "first"], changed=3)
-    result = compare_models(ModelWeights(tiny.parent), other, table, MAP, both, "cpu")
+    with caplog.at_level("INFO"):
+        result = compare_models(ModelWeights(tiny.parent), other, table, MAP, both, "cpu")
     assert result.same_head
+    assert "heads are equal" in caplog.messages
     assert_columns(result.agreement, tables.AGREEMENT)
     assert_columns(result.changed, tables.CHANGED)
     assert (result.agreement["same_top"] == 1).all()
+
+
+def test_a_place_is_shown_with_six_tokens_on_either_side() -> None:
+    letters: list[str | None] = [*"abcdefghijklmnopq", None]
+    # A token without a text, and one beyond the vocabulary, show nothing.
+    assert in_context([*range(17)], 8, letters) == "cdefgh[i]jklmno"
+    assert in_context([0, 17, 99, 1], 3, letters) == "a[b]"
+    assert in_context([16, 0, 1], 0, letters) == "[q]ab"
+
+
+def test_signs_of_changes_are_counted_by_case() -> None:
+    # Of each neuron and direction: the mean over two prompts, and that of random neurons.
+    cases = {1: ((0.3, 0.1), -0.5), 2: ((0.2, -0.1), 0.0), 3: ((-0.4, 0.1), 0.25), 4: ((0, 0), -1)}
+    rows = [
+        {
+            "layer": 0,
+            "matrix": "down",
+            "neuron": neuron,
+            "direction": 1,
+            "logprob_change": change,
+            "control_logprob_change": control,
+        }
+        for neuron, (changes, control) in cases.items()
+        for change in changes
+    ]
+    (found,) = layer_sign_tests(pd.DataFrame(rows)).to_dict("records")
+    assert (found["neurons"], found["raised"]) == (3, 2)
+    assert found["share"] == pytest.approx(2 / 3)
+    # Two of three or a third as far from half: nothing is rarer.
+    assert found["p_value"] == 1
+    assert found["control_share"] == pytest.approx(1 / 3)
+    assert found["mean_change"] == pytest.approx((0.2 + 0.05 - 0.15 + 0) / 4)

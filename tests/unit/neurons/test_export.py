@@ -193,6 +193,8 @@ def test_neuronpedia_lines(run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         jsonschema.validate(activation, ACTIVATION)
         strongest = activation["maxValueTokenIndex"]
         assert activation["values"][strongest] == activation["maxValue"]
+        # What SAEDashboard writes at the strongest texts.
+        assert {activation[name] for name in ("binMin", "binMax", "binContains")} == {-1}
         assert len(activation["tokens"]) == len(activation["values"])
     contexts = read_table(Path("results/neurons/tiny/contexts.parquet"), CONTEXTS)
     contexts = contexts.query("layer == 2 and sign == 1")
@@ -220,6 +222,7 @@ def test_saedashboard_batches(run: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert len(feature["activations"]) == len(own)
     for activation, row in zip(feature["activations"], own.to_dict("records"), strict=True):
         at = activation["qualifying_token_index"]
+        assert {activation[name] for name in ("bin_min", "bin_max", "bin_contains")} == {-1}
         assert activation["values"][at] == row["activation"]
         assert activation["tokens"][at] == row["token"]
 

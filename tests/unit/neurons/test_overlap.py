@@ -1,6 +1,7 @@
 """Words against contexts on tables made by hand, and against a count neuron by neuron."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -139,6 +140,22 @@ def test_shares_equal_a_count_neuron_by_neuron():
             assert share == pytest.approx(sum(hits) / 4)
 
 
+def test_a_layer_without_contexts_takes_nothing_from_the_others():
+    """Of two layers one has neurons that never fire: together they are what the other is."""
+    firing = compared(*random_layer(0))[1]
+    nothing = {cell: np.full_like(values, np.nan) for cell, values in firing.shares.items()}
+    none = {cell: np.full_like(values, np.nan) for cell, values in firing.shuffles.items()}
+    silent = replace(firing, layer=7, shares=nothing, shuffled=nothing, shuffles=none)
+    alone = overlap_table([firing], 50, 0).query("layer.isna()")
+    both = overlap_table([firing, silent], 50, 0)
+    together = both.query("layer.isna()")
+    assert not (both["layer"] == 7).any()
+    for name in ("neurons", "share", "shuffled", "shuffled_low", "difference"):
+        assert together[name].to_numpy() == pytest.approx(alone[name].to_numpy()), name
+    assert together["low"].notna().all()
+    assert overlap_table([silent], 50, 0).empty
+
+
 def test_random_words_are_within_the_shuffles_and_seeds_differ():
     layers = [compared(*random_layer(seed), seed=seed)[1] for seed in range(3)]
     table = overlap_table(layers, 100, 0)
@@ -151,3 +168,18 @@ def test_random_words_are_within_the_shuffles_and_seeds_differ():
     assert again[0][cell].tolist() == again[1][cell].tolist() != again[2][cell].tolist()
     for seed, same in ((0, True), (1, False)):
         assert overlap_table(layers, 100, seed)["low"].equals(table["low"]) is same
+
+
+def test_a_layer_without_contexts_leaves_the_others_as_they_are():
+    full = compared(*random_layer(0))[1]
+    words, _ = random_layer(1)
+    bare = compared(words, {(0, -1): [(1, 2)]})[1]
+    assert np.isnan(bare.shares["up", 1, 1, "here"]).all()
+    table = overlap_table([full, bare], 50, 0)
+    numbers = table.drop(columns="layer").select_dtypes("number")
+    assert numbers.notna().all(axis=None)
+    rows = table[(table["sign"] == 1) & table["layer"].isna()]
+    alone = overlap_table([full], 50, 0)
+    alone = alone[(alone["sign"] == 1) & alone["layer"].isna()]
+    for column in ("neurons", "share", "shuffled", "shuffled_low", "difference"):
+        assert rows[column].tolist() == alone[column].tolist(), column

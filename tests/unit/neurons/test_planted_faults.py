@@ -123,3 +123,17 @@ def test_texts_that_are_held_out_are_never_trained_on(monkeypatch: pytest.Monkey
     assert curve[-1]["held_loss"] == pytest.approx(cross_entropy(model, held[0]), rel=1e-4)
     assert all(row["held_loss"] is None for row in curve[1:-1])
     assert curve[0]["loss"] == pytest.approx(cross_entropy(untouched, seen[1][1]), rel=1e-4)
+
+
+def test_a_loss_is_the_mean_over_the_tokens_that_are_predicted() -> None:
+    model = tiny_model("llama")
+    rows = [[5, 9, 17, 3], [8, 4], [7, 7, 1]]
+    with torch.no_grad():
+        loss, count = tuning.loss_of(model, rows)
+        total = 0.0
+        for row in rows:
+            logs = model(input_ids=torch.tensor([row])).logits[0].log_softmax(-1)
+            total -= sum(float(logs[i, token]) for i, token in enumerate(row[1:]))
+    # Of a row the first token is predicted from nothing.
+    assert count == 3 + 1 + 2
+    assert float(loss) == pytest.approx(total / count, rel=1e-5)

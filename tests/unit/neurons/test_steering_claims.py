@@ -108,14 +108,12 @@ def test_a_direction_steers_where_it_doubles_and_beats_its_controls(
 
 
 def test_no_claim_vanishes(tmp_path: Path) -> None:
-    rows = steering_claims(tables(tmp_path, gains(2, 1, 1, 1)), ["m", "not steered"])
-    check_nothing_vanished(rows, STATEMENTS)
-    assert [(row["model"], row["holds"]) for row in rows] == [
-        ("m", True),
-        ("m", True),
-        ("not steered", None),
-        ("not steered", None),
-    ]
+    verdicts = {"m": True, "not steered": None}
+    for models in (["m", "not steered"], ["not steered", "m"]):
+        rows = steering_claims(tables(tmp_path, gains(2, 1, 1, 1)), models)
+        check_nothing_vanished(rows, STATEMENTS)
+        found = [(row["model"], row["holds"]) for row in rows]
+        assert found == [(model, verdicts[model]) for model in models for _ in STATEMENTS]
     wide = [row for row in gains(2, 1, 1, 1) if row["perplexity_ratio"] == 2.0]
     without = steering_claims(tables(tmp_path, wide), ["m"])
     assert [row["holds"] for row in without] == [None, None]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from llm_anatomy.model.run.readout import unembedding_of
 from llm_anatomy.model.run.replay import Replay
 from llm_anatomy.patching import reference
-from llm_anatomy.patching.clean import clean_run
+from llm_anatomy.patching.clean import clean_run, shared_prefix
 from llm_anatomy.patching.fast import Swept, sweep_edit, sweep_freeze, sweep_skip
 from llm_anatomy.patching.manipulations import Positions, RandomEdit, SwitchEdit
 
@@ -124,3 +124,11 @@ def test_any_shape_and_any_set_of_layers(
         swept = sweep_skip(replay, clean, ks, width)
         expected = [reference.skipped_logits(replay.decoder, tokens, k, width) for k in ks]
     assert_equal(replay, swept, expected)
+
+
+def test_a_shared_prefix_is_what_all_rows_begin_with_but_never_the_last_token() -> None:
+    tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 9, 4], [1, 2, 3, 4]])
+    assert shared_prefix(tokens) == 2
+    assert shared_prefix(tokens[::2]) == 3
+    assert shared_prefix(tokens[:1]) == 0
+    assert shared_prefix(tokens[:, :1]) == 0

@@ -7,6 +7,7 @@ from llm_anatomy.statistics.intervals import (
     bootstrap_interval,
     bootstrap_weights,
     exact_interval,
+    exact_interval_of_sets,
     lies_above,
     lies_within,
     percentile_interval,
@@ -56,6 +57,18 @@ def test_wilson_is_the_formula() -> None:
 
 def test_exact_is_clopper_and_pearsons() -> None:
     assert exact_interval(3, 12) == pytest.approx((beta.ppf(0.025, 3, 10), beta.ppf(0.975, 4, 9)))
+
+
+@pytest.mark.parametrize("found", [0, 3, 12])
+def test_sets_of_one_item_are_trials_and_larger_ones_are_fewer(found: int) -> None:
+    for level in (0.8, 0.95):
+        single = exact_interval_of_sets(found / 12, 12, level)
+        assert single == pytest.approx(exact_interval(found, 12, level))
+        # The same share of twelve items in four sets says what four trials say.
+        low, high = exact_interval_of_sets(found / 12, 4, level)
+        assert low <= single[0] <= found / 12 <= single[1] <= high
+        assert high - low > single[1] - single[0]
+    assert np.isnan(exact_interval_of_sets(0.0, 0)).all()
 
 
 @pytest.mark.parametrize("interval", [wilson_interval, exact_interval])

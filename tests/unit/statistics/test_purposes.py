@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 import torch
 from llm_anatomy.attribution.areas import JudgedCurve, resampled_facts
-from llm_anatomy.attribution.experiment import halves, random_ranking
+from llm_anatomy.attribution.experiment import random_ranking
 from llm_anatomy.attribution.faithfulness import FaithfulnessCurve
 from llm_anatomy.attribution.grids import average_effects, corrupted_facts
-from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.pairs import halves, pair_facts
 from llm_anatomy.attribution.sites import Site, Unit
 from llm_anatomy.attribution.study import sample_of_layers
 from llm_anatomy.config.attribution import Grids
@@ -63,8 +63,8 @@ from llm_anatomy.neurons.sample import sample_neurons
 from llm_anatomy.neurons.search import reference_words
 from llm_anatomy.neurons.tuning import split_held
 from llm_anatomy.patching.examples import build_task
+from llm_anatomy.patching.floors import span_floors, word_floors
 from llm_anatomy.patching.manipulations import Positions, RandomEdit
-from llm_anatomy.patching.metrics import span_floors, word_floors
 from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.summary import summarise_sweeps
 from llm_anatomy.patching.tasks import TaskItem, arithmetic_items
@@ -331,7 +331,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
 
 UNITS = [Unit(Site("ffn", layer), number) for layer in range(2) for number in range(20)]
-FACTS_OF = [FactPair(str(n), "x", (n,), (9,), n, 9) for n in range(12)]
+PAIRED = pd.DataFrame(
+    {
+        "example_id": [*"abcdefghi"],
+        "tokens": [[n, 1] for n in range(9)],
+        "gold_token": range(9),
+    }
+)
 TEXTS = [f"Text {n} says {n * n} and {n % 7}, then stops." for n in range(40)]
 NUMBERS = np.random.default_rng(1)
 VALUES = NUMBERS.normal(size=(60, 6))
@@ -664,7 +670,9 @@ DRAWS: dict[Purpose, Draw] = {
     Purpose.ADDED: added,
     Purpose.CALIBRATION: lambda world, seed: mean_interval(SCORES, labelled(), 40, 0.9, seed),
     Purpose.RIGHT_PROBABILITIES: lambda world, seed: error_if_calibrated(SCORES**2 / 9, 5, seed),
-    Purpose.SUBGROUPS: lambda world, seed: area_of(SCORES, labelled(), FOLD > 0, 40, seed),
+    Purpose.SUBGROUPS: lambda world, seed: area_of(
+        SCORES, labelled(), FOLD > 0, Scoring(resamples=40), seed
+    ),
     Purpose.TIMED_TEXTS: timed_texts,
     Purpose.REFERENCE_WORDS: reference(slice(None)),
     Purpose.REFERENCE_FRAGMENTS: reference(slice(1)),
@@ -720,7 +728,9 @@ DRAWS: dict[Purpose, Draw] = {
     ),
     Purpose.FACTS_CLAIMS: claims_on_facts,
     Purpose.PAIRS: counterfactuals,
-    Purpose.HALVES: lambda world, seed: halves(FACTS_OF, seed),
+    Purpose.HALVES: lambda world, seed: [
+        [pair.example_id for pair in half] for half in halves(PAIRED, seed, "skip_pair", None)[:2]
+    ],
     Purpose.RANDOM_RANKING: lambda world, seed: random_ranking(UNITS, seed),
     Purpose.EXACT_SAMPLE: lambda world, seed: sample_of_layers(UNITS, set(), 8, seed),
     Purpose.FAITHFULNESS: faithfulness,

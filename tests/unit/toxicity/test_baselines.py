@@ -10,6 +10,7 @@ from llm_anatomy.model.parts.resolve import resolve
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.prompts import chat_ids, raw_ids
 from llm_anatomy.model.run.tokenizer import TextTokenizer
+from llm_anatomy.toxicity import token_probes
 from llm_anatomy.toxicity.asking import asked_texts, read_prompts
 from llm_anatomy.toxicity.first_token import SparseRecipe, answer_features, sparse_fits
 from llm_anatomy.toxicity.token_probes import (
@@ -22,6 +23,7 @@ from llm_anatomy.toxicity.token_probes import (
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from tokenizers import processors
 
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -85,6 +87,24 @@ def test_a_text_stands_in_the_template_and_only_its_own_tokens_are_cut() -> None
         assert (prompt.before, prompt.behind) == (entire.before, entire.behind)
         assert prompt.text == entire.text[:3]
         assert prompt.cut == (len(entire.text) > 3)
+
+
+def test_the_token_that_begins_every_text_is_no_token_of_a_text() -> None:
+    """Without a template a maximum over states would read the beginning's, whatever the text."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|end|> $A", special_tokens=[("<|end|>", 0)]
+    )
+    begun = TextTokenizer.of(tokenizer)
+    for text, prompt in zip(TEXTS, asked_texts(begun, TEXTS, Chat(), 4), strict=True):
+        ids = raw_ids(begun, text)
+        assert ids[0] == tokenizer.bos_token_id
+        assert (prompt.before, prompt.text) == (ids[:1], ids[1:5])
+        assert prompt.cut == (len(ids) > 5)
+    # Of a text without any token the beginning is all there is to read.
+    (nothing,) = asked_texts(begun, [""], Chat(), 4)
+    assert (nothing.before, nothing.text) == ([], [tokenizer.bos_token_id])
 
 
 def test_features_of_the_first_token_ignore_a_constant_and_survive_certainty() -> None:
@@ -225,3 +245,16 @@ def test_several_penalties_in_one_pass_are_several_fits() -> None:
             assert np.allclose(alone.value, fit.value, atol=1e-5)
             assert np.allclose(alone.query, fit.query, atol=1e-5)
         assert np.linalg.norm(together[1].value) < np.linalg.norm(together[0].value)
+
+
+def test_steps_of_the_probes_are_adams() -> None:
+    generator = torch.Generator().manual_seed(0)
+    slopes = torch.randn(20, 3, generator=generator, dtype=torch.float64) * torch.tensor([1, 10, 0])
+    weights = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([weights], lr=3e-3, betas=(0.9, 0.999), eps=1e-8)
+    moments, own = token_probes._Moments((3,)), np.zeros(3)
+    for number, slope in enumerate(slopes, start=1):
+        weights.grad = slope
+        adam.step()
+        own = own - moments.step(slope.numpy(), number)
+        np.testing.assert_allclose(own, weights.detach().numpy(), rtol=1e-9, atol=1e-15)

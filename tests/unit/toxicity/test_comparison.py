@@ -16,7 +16,7 @@ from llm_anatomy.config.toxicity import (
     Scoring,
 )
 from llm_anatomy.geometry.activations import Traces, read_traces
-from llm_anatomy.statistics.intervals import exact_interval
+from llm_anatomy.statistics.intervals import exact_interval, exact_interval_of_sets
 from llm_anatomy.tables.core import read_table, write_table
 from llm_anatomy.tables.data import TEXTS
 from llm_anatomy.tables.geometry import INTRINSIC_DIMENSION, SPLINE_FEATURES, TRACES
@@ -33,6 +33,7 @@ from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.operating import (
     calibration_error,
     error_if_calibrated,
+    mean_interval,
     negatives_needed,
     operate,
     platt,
@@ -92,6 +93,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, ComparisonSe
         np.full(N, 2),
         1,
         [f"<{i}>" for i in range(VOCAB)],
+        np.isin(order, [3, 5]),
     )
     further = list(texts["text_id"]), rng.normal(size=(N, 4, 7)) + bad[:, None, None]
     given_ = Inputs(spline, folds, others, further, before.predictions, before.choices, asked)
@@ -173,6 +175,16 @@ def test_the_state_beside_spline_features_is_the_one_that_inner_folds_prefer(mad
     assert found[found["metric"] != "gain_over_state"]["beyond"].isna().all()
 
 
+def test_skill_is_what_of_the_base_rates_error_is_left_out(made: tuple) -> None:
+    given_, _, result = made
+    truth = given_.predictions.drop_duplicates("text_id")["truth"]
+    assert len(truth) == N
+    by_chance = truth.mean() * (1 - truth.mean())
+    error, skill = of(result.detectors, "brier"), of(result.detectors, "brier_skill")
+    assert len(error) > 5
+    np.testing.assert_allclose(skill, 1 - error / by_chance)
+
+
 def test_work_is_counted_in_tokens_and_layers(made: tuple) -> None:
     given_, _, result = made
     shares = result.detectors.groupby("feature_set")["pass_share"].first()
@@ -193,13 +205,47 @@ def test_operating_points_count_and_give_exact_intervals(made: tuple) -> None:
     assert (points["n_positive"] + points["n_negative"] == N).all()
     for row in points.to_dict("records"):
         assert row["true_positive_rate"] == row["n_found"] / row["n_positive"]
+        assert row["n_negative_sets"] == row["n_negative"]
         ends = row["false_positive_low"], row["false_positive_high"]
-        assert ends == exact_interval(row["n_false"], row["n_negative"])
+        assert ends == pytest.approx(exact_interval(row["n_false"], row["n_negative"]))
     assert dict(zip(points["wanted_rate"], points["negatives_needed"], strict=True)) == {
         0.001: 2995, 0.01: 299, 0.05: 59,
     }  # fmt: skip
     by_rate = points.pivot_table(index="classifier", columns="wanted_rate", values="n_found")
     assert (by_rate[0.05] >= by_rate[0.001]).all()
+
+
+def test_copies_make_no_interval_narrower(made: tuple) -> None:
+    """Five texts to a set: as many trials as sets, in every table with exact intervals."""
+    given_, asked_for, _ = made
+    sets = given_.folds.groupby("label").cumcount() // 5
+    inputs = replace(given_, folds=given_.folds.assign(copies=sets, fold=sets % 5))
+    before = detect(
+        inputs.spline_features, inputs.folds, inputs.others,
+        DetectionSettings(early_exit=EarlyExit(), **COMMON),
+    )  # fmt: skip
+    inputs = replace(inputs, predictions=before.predictions, choices=before.choices)
+    # Another level than the usual one, which all intervals have to have.
+    scoring = asked_for.scoring.model_copy(update={"level": 0.8})
+    one = DetectorComparison(methods=["spline_and_state"])
+    wide = asked_for.model_copy(update={"comparison": one, "scoring": scoring})
+    result = compare_detectors(inputs, wide, ABOUT)
+    own = inputs.folds[inputs.folds["label"] == "bad"]
+    negatives = int(own[~own["truth"]]["copies"].nunique())
+    points = result.operating_points
+    assert (negatives < points["n_negative"]).all()
+    assert set(points["n_negative_sets"]) == {negatives}
+    for row in points.to_dict("records"):
+        share = row["n_false"] / row["n_negative"]
+        ends = exact_interval_of_sets(share, negatives, 0.8)
+        assert (row["false_positive_low"], row["false_positive_high"]) == pytest.approx(ends)
+        ends = exact_interval_of_sets(row["true_positive_rate"], row["n_positive_sets"], 0.8)
+        assert (row["true_positive_low"], row["true_positive_high"]) == pytest.approx(ends)
+    bins = result.reliability
+    assert (bins["n_sets"] < bins["n_texts"]).any()
+    for row in bins.to_dict("records"):
+        ends = exact_interval_of_sets(row["positive_share"], row["n_sets"], 0.8)
+        assert (row["low"], row["high"]) == pytest.approx(ends)
 
 
 def test_the_sparse_model_names_the_tokens_that_tell(made: tuple) -> None:
@@ -208,6 +254,8 @@ def test_the_sparse_model_names_the_tokens_that_tell(made: tuple) -> None:
     assert tokens.idxmax() == "<7>"
     assert tokens.idxmin() == "<9>"
     assert result.answer_tokens["n_used"].iloc[0] >= len(tokens)
+    # A token that the penalty left out says nothing.
+    assert (tokens != 0).all()
 
 
 def test_reliability_bins_hold_every_text_once(made: tuple) -> None:
@@ -216,6 +264,46 @@ def test_reliability_bins_hold_every_text_once(made: tuple) -> None:
         assert own["n_texts"].sum() == N
         assert own["probability"].is_monotonic_increasing
         assert (own["low"] <= own["positive_share"]).all()
+
+
+def test_texts_of_one_probability_share_a_bin_whatever_their_order() -> None:
+    """Twelve texts of which half are positive, all with probability one half, are calibrated."""
+    truth = np.arange(12) < 6
+    (alone,) = reliability(np.full(12, 0.5), truth, 3)
+    assert (alone.probability, alone.positive, alone.count) == (0.5, 6, 12)
+    assert calibration_error(reliability(np.full(12, 0.5), truth, 3)) == 0
+    rng = np.random.default_rng(0)
+    probability = rng.integers(0, 9, size=200) / 10
+    labels = rng.random(200) < probability
+    order = rng.permutation(200)
+    found = reliability(probability, labels, 4)
+    for part, other in zip(found, reliability(probability[order], labels[order], 4), strict=True):
+        assert (part.positive, part.count) == (other.positive, other.count)
+        assert part.probability == pytest.approx(other.probability)
+    assert [part.probability for part in found] == sorted(part.probability for part in found)
+    assert sum(part.count for part in found) == 200
+    distinct = reliability(np.arange(200) / 200, labels, 4)
+    assert [part.count for part in distinct] == [50] * 4
+
+
+def test_what_a_detector_does_not_read_is_counted(made: tuple) -> None:
+    given_, asked_for, result = made
+    cut = result.detectors.groupby("feature_set")["n_cut"].agg(["min", "max"])
+    # Of the texts that the model is asked, two; features of texts were of whole texts.
+    assert (cut["min"] == cut["max"]).all()
+    assert cut["max"].to_dict() == {
+        name: 2 if name in ("first_token", "token_states") else 0 for name in cut.index
+    }
+    shorter = given_.spline_features.assign(truncated=np.arange(N) < 9)
+    one = DetectorComparison(methods=["spline_and_state"])
+    less = compare_detectors(
+        replace(given_, spline_features=shorter),
+        asked_for.model_copy(update={"comparison": one}),
+        ABOUT,
+    )
+    by_set = less.detectors.groupby("feature_set")["n_cut"].max()
+    assert {by_set[name] for name in ("spline", "spline_and_state", "length")} == {9}
+    assert by_set["tfidf"] == 0
 
 
 def test_threads_change_no_number_and_no_model_is_asked_where_none_is_needed(made: tuple) -> None:
@@ -265,9 +353,25 @@ def test_platt_mends_scores_that_are_too_sure() -> None:
     assert raw > 0.2
     assert right < 0.03
     assert error_if_calibrated(mended, 10, 0) == pytest.approx(right, abs=0.015)
+    # Scores that say nothing: the mean of Platt's targets, 91/92 of the 90 and 1/12 of the ten.
+    nothing = platt(np.full(100, 0.5), np.arange(100) < 90).probability(np.array([0.5]))
+    assert nothing == pytest.approx((90 * 91 / 92 + 10 / 12) / 100, abs=1e-4)
     # A perfect ranking stays finite.
     perfect = platt(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
     assert np.isfinite([perfect.slope, perfect.offset]).all()
+
+
+def test_the_interval_of_a_mean_is_of_the_texts_that_have_a_value() -> None:
+    copies, folds = np.arange(40), np.arange(40) % 2
+    ids = [f"t{i}" for i in range(40)]
+    texts = LabelledTexts("bad", ids, copies, copies % 3 == 0, folds, copies)
+    values = np.full(40, np.nan)
+    values[:10] = 0.25
+    # Every text with a value has the same one, so every resample has it.
+    assert mean_interval(values, texts, 50, 0.9, 0) == (0.25, 0.25)
+    values[:5] = 0.75
+    low, high = mean_interval(values, texts, 200, 0.9, 0)
+    assert 0.25 <= low < 0.5 < high <= 0.75
 
 
 def test_what_calibrates_neither_trains_nor_tests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,8 @@ from llm_anatomy.toxicity.detector import (
 )
 from llm_anatomy.toxicity.evaluate import Evaluation
 from llm_anatomy.toxicity.folds import split_texts
+from llm_anatomy.toxicity.running import running_scores
+from llm_anatomy.toxicity.scoring import score_texts
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -237,6 +239,33 @@ def test_an_early_exit_reads_the_first_layers_only(project, monkeypatch, classif
     features = pd.read_parquet(project / "features.parquet")[feature_columns(1)].to_numpy()
     scores = pd.read_parquet(project / "early.parquet")["score_bad"]
     assert np.allclose(scores, detector.labels["bad"].score(features), atol=1e-3)
+
+
+@pytest.mark.parametrize(("include_bos", "n_layers"), [(True, None), (False, 1)])
+def test_running_scores_equal_scores_of_every_beginning(project, include_bos, n_layers):
+    """One pass against as many as there are tokens, each with a beginning of the text alone."""
+    train(project, DetectorSettings(n_layers=n_layers), "running.safetensors")
+    detector = load_detector(project / "running.safetensors")
+    loaded = load_model(
+        project / "results/models/tiny/provenance.json", Precision(), Compute(threads=1)
+    )
+    text, about = "bad bad bad bad 12 fine text", detector.description
+    # The tiny tokenizer writes no such token, so one that it does write stands for it.
+    loaded.tokenizer.bos_token_id = encode(loaded.tokenizer, [text], 64).ids[0][0]
+
+    def reading(length):
+        provenance = about["provenance"] | {"extraction": {"max_length": length}}
+        provenance |= {"spline_features": {"include_bos": include_bos}}
+        return Detector(detector.labels, about | {"provenance": provenance})
+
+    steps = running_scores(loaded, reading(64), text)
+    assert len(steps) > 4
+    assert (steps["flag_bad"] == IN_RANGE).any()
+    for end, step in enumerate(steps.to_dict("records"), 1):
+        alone = score_texts(loaded, reading(end), [text], 64).iloc[0]
+        assert step["n_tokens"] == end == alone["n_tokens"]
+        assert step["flag_bad"] == alone["flag_bad"]
+        assert step["score_bad"] == pytest.approx(alone["score_bad"], abs=1e-5, nan_ok=True)
 
 
 def test_standard_input_gives_one_row_per_line_on_standard_output(project, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import pytest
 from llm_anatomy.config.datasets import Dataset, Part
 from llm_anatomy.config.toxicity import Classifiers, Folds, Scoring, Transfer
 from llm_anatomy.data.build import build_texts
+from llm_anatomy.data.duplicates import groups_of_both
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.mixture import mixed_texts
 from llm_anatomy.errors import UserError
@@ -160,11 +161,12 @@ def test_negatives_of_another_source_keep_their_groups() -> None:
 
 def transferred(train: pd.DataFrame, test: pd.DataFrame, allow: bool) -> tuple[pd.DataFrame, ...]:
     sides = []
-    for texts in (train, test):
+    for name, texts in (("train", train), ("test", test)):
         values = np.zeros((len(texts), WIDTH // 7, 7))
         values.reshape(len(texts), -1)[:] = of_the_prompt(texts).values
         tokens = np.full(len(texts), 13)
-        sides.append(DatasetOfTexts(texts, SplineTable(list(texts["text_id"]), values, tokens)))
+        spline = SplineTable(list(texts["text_id"]), values, tokens)
+        sides.append(DatasetOfTexts(name, texts, spline))
     settings = TransferSettings(
         seed=0,
         folds=FOLDS,
@@ -268,3 +270,21 @@ def test_a_mixture_keeps_groups_apart_by_data_set() -> None:
     assert found[:N] == found[2 * N : 3 * N]
     assert found[N : 2 * N] == [f"two/{group}" for group in texts["group"]]
     assert found[3 * N :] == [None] * N
+
+
+def test_the_groups_of_a_mixture_are_those_of_its_parts() -> None:
+    """`train/prompt 3` of a mixture with the part `train` is that data set's `prompt 3`."""
+    texts = answers()
+    train = texts[texts.groupby("group").cumcount() < 2].reset_index(drop=True)
+    mixed = texts[texts.groupby("group").cumcount() >= 2].reset_index(drop=True)
+    mixed["group"] = np.where(mixed.index < 100, "train/", "elsewhere/") + mixed["group"]
+    none = SplineTable([], np.zeros((0, 1, 7)), np.zeros(0, dtype=np.int64))
+    sides = DatasetOfTexts("train", train, none), DatasetOfTexts("mixed", mixed, none)
+    overlap = overlap_table(*sides, 0.8)
+    assert list(overlap["text_id"]) == list(mixed["text_id"][:100])
+    assert set(overlap["shared"]) == {"group"}
+    # And the other way round; in folds of both together they are one.
+    assert groups_of_both(("m", ["a/1", "b/1", None]), ("a", ["1", "2", None])) == (
+        ["a/1", "b/1", None],
+        ["a/1", "2", None],
+    )

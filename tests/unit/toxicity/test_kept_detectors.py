@@ -3,6 +3,7 @@
 import json
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.loading import LoadedModel, load_model
 from llm_anatomy.model.source.record import write_record
 from llm_anatomy.tables.detectors import DETECTORS, OPERATING_POINTS, SUBGROUPS
-from llm_anatomy.toxicity.asking import Asked, ask, asking_record, read_prompts
+from llm_anatomy.toxicity import prompt_scoring
+from llm_anatomy.toxicity.asking import Asked, ask, asking_record
 from llm_anatomy.toxicity.comparison import ComparisonSettings, Contender
 from llm_anatomy.toxicity.detector import (
     IN_RANGE,
@@ -32,8 +34,9 @@ from llm_anatomy.toxicity.first_token import FirstToken, SparseRecipe
 from llm_anatomy.toxicity.folds import split_texts
 from llm_anatomy.toxicity.keeping import card, kept_detectors, write_kept
 from llm_anatomy.toxicity.operating import held_out_settings, operate
-from llm_anatomy.toxicity.prompt_scoring import flagged, running_scores, score_prompts
-from llm_anatomy.toxicity.token_probes import PooledRecipe, Tokens, TokenStates
+from llm_anatomy.toxicity.prompt_scoring import flagged, score_prompts
+from llm_anatomy.toxicity.running import running_scores
+from llm_anatomy.toxicity.token_probes import PooledRecipe, TokenStates
 from sklearn.metrics import roc_auc_score
 
 from tests.tiny import save_tiny_model
@@ -96,7 +99,7 @@ def kept(loaded: LoadedModel) -> tuple[dict[str, Detector], Asked]:
     ):
         result = out_of_fold(label, features, recipe, 2, 0)
         work = operate(label, recipe, result.choices, COMPARISON.false_positive_rates, 2, 0)
-        found.append(Contender(recipe, result, work, 1.0))
+        found.append(Contender(recipe, result, work, 1.0, 0))
     about = {"dataset": "made", "seed": 0, "provenance": loaded.provenance}
     about |= asking_record(loaded.tokenizer, Chat())
     return kept_detectors(found, asked, SETTINGS, about), asked
@@ -155,6 +158,18 @@ def test_texts_outside_the_training_texts_have_no_score(
     assert found["score_bad"].notna().tolist() == [flag == IN_RANGE for flag in flags]
 
 
+def test_time_is_shared_among_texts_by_their_tokens_in_milliseconds(
+    saved: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter([1.0, 1.012])
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(prompt_scoring, "time", clock)
+    detector = load_detector(saved / "max_probe.safetensors")
+    found = score_prompts(loaded, detector, [frame()["text"][0], "", frame()["text"][1]], 64)
+    shares = found["n_tokens"] / found["n_tokens"].sum()
+    np.testing.assert_allclose(found["milliseconds"], 12 * shares)
+
+
 def test_thresholds_are_set_on_texts_that_did_not_train(
     kept: tuple[dict[str, Detector], Asked],
 ) -> None:
@@ -200,21 +215,25 @@ def test_running_scores_equal_scores_of_every_beginning(
     name: str, kept: tuple[dict[str, Detector], Asked], loaded: LoadedModel
 ) -> None:
     """One pass against as many as there are tokens, each with a beginning of the text alone."""
-    detector, text = kept[0][name], "the lake is bad bad 7"
-    steps = list(running_scores(loaded, detector, text, "bad"))
-    assert "".join(token for token, _ in steps).replace(" ", "") == text.replace(" ", "")
-    own = detector.labels["bad"]
+    detector, text = kept[0][name], "bad bad bad the lake is bad 7"
+    steps = running_scores(loaded, detector, text)
+    assert "".join(steps["token"]).replace(" ", "") == text.replace(" ", "")
     for end in range(1, len(steps) + 1):
-        read = read_prompts(loaded, [text], Chat(), end, detector.description["layer"], 64)
-        alone = own.score_tokens(Tokens(read.states, read.lengths))[0]
-        assert steps[end - 1][1] == pytest.approx(alone, abs=1e-5)
+        cut = Detector(detector.labels, detector.description | {"max_length": end})
+        alone = score_prompts(loaded, cut, [text], 64).iloc[0]
+        step = steps.iloc[end - 1]
+        assert step["n_tokens"] == end == alone["n_tokens"]
+        assert step["flag_bad"] == alone["flag_bad"]
+        assert step["score_bad"] == pytest.approx(alone["score_bad"], abs=1e-5, nan_ok=True)
+    assert steps["score_bad"].notna().any()
+    assert steps["flag_bad"][0] == SHORTER
 
 
 def test_a_running_score_of_another_detector_is_refused(
     kept: tuple[dict[str, Detector], Asked], loaded: LoadedModel
 ) -> None:
     with pytest.raises(UserError, match="the detector is a sparse_logistic"):
-        next(running_scores(loaded, kept[0]["first_token"], "bad", "bad"))
+        running_scores(loaded, kept[0]["first_token"], "bad")
 
 
 def command(project: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -274,13 +293,16 @@ def test_the_card_says_what_it_was_trained_on_and_what_it_does(
     )  # fmt: skip
     shares = {"true_positive_rate": 0.5, "true_positive_low": 0.4, "true_positive_high": 0.6}
     shares |= {"false_positive_rate": 0.02, "false_positive_low": 0.0, "false_positive_high": 0.1}
-    point = own | shares | {"wanted_rate": 0.01, "n_negative": 30, "negatives_needed": 299}
+    point = own | shares | {"wanted_rate": 0.01, "n_negative": 90, "negatives_needed": 299}
+    # Copies and groups count once, and a rate is shown where all of its interval is below it.
+    point |= {"n_negative_sets": 30}
+    wanted = point | {"wanted_rate": 0.05, "false_positive_high": 0.05, "negatives_needed": 59}
     group = own | {"column": "length", "group": "3 to 5 tokens", "n_texts": 20, "n_positive": 7}
     group |= {"true_positive_rate": float("nan")}
     said = card(
         kept[0]["max_probe"],
         metrics,
-        OPERATING_POINTS.frame([point]),
+        OPERATING_POINTS.frame([point, wanted]),
         SUBGROUPS.frame([group | {"subgroup_auc": 0.6, "false_positive_rate": float("nan")}]),
     )
     detector = kept[0]["max_probe"]
@@ -291,5 +313,34 @@ def test_the_card_says_what_it_was_trained_on_and_what_it_does(
     assert "| roc_auc | 0.900 | 0.800 | 0.950 |" in said
     assert "0.123" not in said
     tau = detector.description["training"]["bad"]["thresholds"]["0.01"]
-    assert f"| 1.0% | {tau:.4f} | 2.00% (0.00% to 10.00%) | 50.0% (40.0% to 60.0%) | no: 30" in said
+    found = "50.0% (40.0% to 60.0%)"
+    short = (
+        f"| 1.0% | {tau:.4f} | 2.00% (0.00% to 10.00%) | {found} | no: 30 sets of negatives, 299"
+    )
+    assert short in said
+    assert f"| 2.00% (0.00% to 5.00%) | {found} | yes: 30 sets of negatives, 59 needed |" in said
+    assert "not of the kept one, which no text that it was not set on has tested" in said
     assert "| length | 3 to 5 tokens | 20 | 7 | 0.600 |  |  |" in said
+
+
+def test_the_command_scores_every_beginning_and_drops_no_text(
+    project: Path,
+    saved: Path,
+    kept: tuple[dict[str, Detector], Asked],
+    loaded: LoadedModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [frame()["text"][0], "", frame()["text"][1]]
+    pd.DataFrame({"text": texts}).to_json(project / "turns.jsonl", orient="records", lines=True)
+    asked = ("--texts", "turns.jsonl", "--output", "turns.parquet", "--running")
+    detector = ("--detector", str(saved / "max_probe.safetensors"))
+    assert command(project, monkeypatch, *detector, *asked) == 0
+    found = pd.read_parquet(project / "turns.parquet")
+    parts = dict(list(found.groupby("row")))
+    for number in (1, 3):
+        own = parts[number]
+        assert set(own["text"]) == {texts[number - 1]}
+        alone = running_scores(loaded, kept[0]["max_probe"], texts[number - 1])
+        assert own["token"].tolist() == alone["token"].tolist()
+        assert own["score_bad"].to_numpy() == pytest.approx(alone["score_bad"], nan_ok=True)
+    assert parts[2][["n_tokens", "token", "flag_bad"]].values.tolist() == [[0, "", "empty text"]]

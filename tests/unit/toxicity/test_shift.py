@@ -50,7 +50,7 @@ def source(name: str, seed: int, label: str = "bad", sign: int = 1, n: int = 120
     )
     values = rng.normal(size=(n, 2, 7))
     values[:, 0, :3] += 1.2 * sign * bad[:, None]
-    data = DatasetOfTexts(texts, SplineTable(list(texts["text_id"]), values, np.full(n, 9)))
+    data = DatasetOfTexts(name, texts, SplineTable(list(texts["text_id"]), values, np.full(n, 9)))
     return Source.of(name, data, split_texts(texts, FOLDS, 0, name).folds)
 
 
@@ -87,6 +87,26 @@ def test_shared_texts_are_left_out_and_counted() -> None:
     assert set(table[table["train"] == table["test"]]["n_left_out"]) == {0}
 
 
+def test_two_data_sets_of_the_same_texts_have_a_row_without_a_value() -> None:
+    one, other = source("a", 0), source("b", 1)
+    other.data.texts["text"] = one.data.texts["text"].to_numpy()
+    table = shift_table([one, other], ShiftSettings(same={}, **COMMON))
+    crossed = table[table["train"] != table["test"]]
+    assert set(crossed["n_left_out"]) == {120}
+    assert crossed["value"].isna().all()
+    assert set(zip(crossed["metric"], crossed["n_test"], strict=True)) == {("roc_auc", 0)}
+    assert table[table["train"] == table["test"]]["value"].notna().all()
+    # Of one class alone nothing can be ranked either.
+    positives = one.data.texts["label_bad"].to_numpy(bool)
+    other = source("b", 1)
+    other.data.texts.loc[positives, "text"] = one.data.texts.loc[positives, "text"].to_numpy()
+    other.data.texts["label_bad"] = one.data.texts["label_bad"].to_numpy()
+    crossed = shift_table([one, other], ShiftSettings(same={}, **COMMON))
+    crossed = crossed[(crossed["test"] == "b") & (crossed["train"] == "a")]
+    assert crossed["value"].isna().all()
+    assert set(crossed["n_positive"]) == {0}
+
+
 def test_labels_of_other_names_are_crossed_where_they_are_said_to_be_the_same() -> None:
     sources = [source("a", 0), source("b", 1, label="toxic")]
     assert shift_table(sources, ShiftSettings(same={}, **COMMON)).empty
@@ -105,7 +125,7 @@ def contender(scores: np.ndarray, truth: np.ndarray, flagged: np.ndarray) -> Con
                           np.arange(n))  # fmt: skip
     choice = Choice(Dense("made", scores[:, None]), 1.0, None, None, 0)
     result = OutOfFold("made", "logistic_regression", "C", texts, scores, [choice] * 3)
-    return Contender(LogisticRecipe((1.0,), 9), result, Operated(scores, flagged[None]), 1.0)
+    return Contender(LogisticRecipe((1.0,), 9), result, Operated(scores, flagged[None]), 1.0, 0)
 
 
 SETTINGS = ComparisonSettings(
@@ -163,6 +183,16 @@ def test_groups_have_the_areas_of_their_definition_and_rates_at_the_common_thres
     others = told & ~group
     assert row["bpsn_auc"] == pytest.approx(area((truth & others) | (~truth & group)))
     assert row["bnsp_auc"] == pytest.approx(area((~truth & others) | (truth & group)))
+    assert row["n_unknown"] == (~told).sum() > 0
+    narrow = SETTINGS.model_copy(
+        update={"scoring": SETTINGS.scoring.model_copy(update={"level": 0.5})}
+    )
+    (less,) = subgroup_rows(one, [("mentions", "x", group, told)], narrow)
+    for name in ("subgroup", "bpsn", "bnsp"):
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        assert low < row[f"{name}_auc"] < high
+        # The configured level is that of every interval.
+        assert low < less[f"{name}_low"] < less[f"{name}_high"] < high
 
 
 def test_a_small_group_has_no_number() -> None:

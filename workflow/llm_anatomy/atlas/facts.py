@@ -76,8 +76,8 @@ def fact_chunks(tables: Collection, model: str, relations: Sequence[str]) -> Ite
     documents: list[tuple[str, Any]] = []
     summary = _of_model(tables, LAYER_SUMMARY, model)
     for relation in relations:
-        facts = tables.frame(FACTS, model=model, relation=relation)
-        intake = tables.frame(FACTS_INTAKE, model=model, relation=relation)
+        facts = _named(tables.frame(FACTS, model=model, relation=relation))
+        intake = _named(tables.frame(FACTS_INTAKE, model=model, relation=relation))
         listed[relation] = {
             "facts": columns(facts[_FACT_COLUMNS]),
             "intake": columns(intake),
@@ -94,6 +94,12 @@ def fact_chunks(tables: Collection, model: str, relations: Sequence[str]) -> Ite
     for layer, of_layer in sorted(roles.items()):
         yield f"roles-{layer:02d}", of_layer
     yield "index", {"model": model, "relations": listed, "roles": sorted(roles)}
+
+
+def _named(facts: pd.DataFrame) -> pd.DataFrame:
+    """Facts by their subjects, or by their ids where a prompt says everything and has none."""
+    subjects = facts["subject"]
+    return facts.assign(subject=subjects.mask(subjects.fillna("") == "", facts["example_id"]))
 
 
 def _of_model(tables: Collection, schema: TableSchema, model: str) -> pd.DataFrame:
@@ -136,7 +142,7 @@ def _add_roles(
     found: dict[str, pd.DataFrame],
 ) -> None:
     """Add the facts in which a neuron is among the listed: role, relation, fact, rank, score."""
-    subjects = dict(zip(facts["example_id"], facts["subject"], strict=True))
+    names = dict(zip(facts["example_id"], facts["subject"], strict=True))
     for role, name, score in (
         ("value", "neurons", "importance"),
         ("query", "query_neurons", "score"),
@@ -148,4 +154,4 @@ def _add_roles(
             strict=True,
         ):
             of_neuron = roles.setdefault(layer, {}).setdefault(str(neuron), [])
-            of_neuron.append([role, relation, fact, subjects.get(fact, ""), rank, value])
+            of_neuron.append([role, relation, fact, names.get(fact, ""), rank, value])

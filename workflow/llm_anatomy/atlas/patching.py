@@ -10,6 +10,7 @@ from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.patching import CURVES, DEPTHS, EXAMPLES, PAIRS, SWEEPS
 
 _SHOWN = [
+    "donor_id",
     "layer",
     "seed",
     "strength",
@@ -67,22 +68,27 @@ def patching_chunks(tables: Collection, model: str, tasks: Sequence[str]) -> Ite
 
 def _donors(
     tables: Collection, model: str, task: str, examples: pd.DataFrame
-) -> dict[str, dict[str, Any]]:
-    """Subject and answer of every example's donor."""
-    pairs = tables.frame(PAIRS, model=model, task=task)
-    by_id = examples.set_index("example_id")
-    return {
-        str(row.example_id): {
-            "donor": row.donor_id,
-            "subject": by_id["subject"].get(row.donor_id),
-            "answer": by_id["answer"].get(row.donor_id),
-        }
-        for row in pairs.itertuples()
-    }
+) -> dict[str, list[dict[str, Any]]]:
+    """Id, prompt, subject and answer of every example's donors, in the order of the pairs.
+
+    A counterfactual of the data is no example itself: it has a prompt and an answer, no subject.
+    """
+    subjects = dict(zip(examples["example_id"], examples["subject"], strict=True))
+    donors: dict[str, list[dict[str, Any]]] = {}
+    for row in tables.frame(PAIRS, model=model, task=task).to_dict("records"):
+        donors.setdefault(str(row["example_id"]), []).append(
+            {
+                "donor": row["donor_id"],
+                "prompt": row["donor_prompt"],
+                "subject": subjects.get(row["donor_id"]),
+                "answer": next(iter(row["donor_answers"]), ""),
+            }
+        )
+    return donors
 
 
 def _documents(
-    task: str, sweeps: pd.DataFrame, donors: dict[str, dict[str, Any]]
+    task: str, sweeps: pd.DataFrame, donors: dict[str, list[dict[str, Any]]]
 ) -> Iterator[tuple[str, Any]]:
     """One document for every example, by `task/example`."""
     for example, rows in sweeps.groupby("example_id", sort=False):
@@ -90,4 +96,4 @@ def _documents(
             str(name): columns(of_name[_SHOWN].astype({"correct": object, "donor_correct": object}))
             for name, of_name in rows.groupby("manipulation", sort=False)
         }
-        yield f"{task}/{example}", {"sweeps": by_name, "donor": donors.get(str(example))}
+        yield f"{task}/{example}", {"sweeps": by_name, "donors": donors.get(str(example), [])}

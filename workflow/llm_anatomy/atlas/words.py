@@ -10,8 +10,8 @@ from jaxtyping import Int
 from llm_anatomy.atlas.chunks import Chunk
 from llm_anatomy.report.cells import mark_whitespace
 
-# Entries from which a new chunk is begun.
-CHUNK_ENTRIES = 25_000
+# Entries from which a new chunk is begun: a search reads up to 40 of them, so they are small.
+CHUNK_ENTRIES = 12_000
 
 
 def word_key(token: str) -> str:

@@ -31,16 +31,6 @@ from llm_anatomy.statistics.random import Purpose, keyed_generator
 TOPS = (10, 100)
 
 
-def halves(pairs: Sequence[FactPair], seed: int) -> tuple[list[FactPair], list[FactPair]]:
-    """The facts that rankings are made on, and those that they are judged on, at random."""
-    order = keyed_generator(seed, Purpose.HALVES).permutation(len(pairs))
-    ranked = {int(row) for row in order[: (len(pairs) + 1) // 2]}
-    return (
-        [pair for row, pair in enumerate(pairs) if row in ranked],
-        [pair for row, pair in enumerate(pairs) if row not in ranked],
-    )
-
-
 def effects_of_units(
     decoder: Decoder,
     pairs: Sequence[FactPair],
@@ -105,12 +95,6 @@ def _agreement(estimated: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
         if acting.any()
         else math.nan,
     } | {f"recall_{n}": len(best[n] & found[n]) / n if n in best else math.nan for n in TOPS}
-
-
-def ranking_of(scores: Float[Tensor, "facts units"], units: Sequence[Unit]) -> list[Unit]:
-    """All units, the most helpful first; ties in the order of the units."""
-    order = scores.mean(0).argsort(descending=True, stable=True)
-    return [units[number] for number in order.tolist()]
 
 
 def random_ranking(units: Sequence[Unit], seed: int) -> list[Unit]:

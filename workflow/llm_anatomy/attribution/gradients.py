@@ -54,10 +54,10 @@ def patching_scores(
 
     def watch(site: Site, activations: Tensor) -> Tensor:
         own = activations.detach().to(wide)
-        difference = _at(others[site].to(own) - own, positions)
+        difference = at_positions(others[site].to(own) - own, positions)
 
         def score(gradient: Tensor) -> None:
-            scores[site] = (difference * _at(gradient, positions).to(wide)).sum(1)
+            scores[site] = (difference * at_positions(gradient, positions).to(wide)).sum(1)
 
         activations.register_hook(score)
         # Put back, because where a family flattens batch and tokens it is a view of its own.
@@ -127,13 +127,6 @@ def _integrated(
     return (way * slopes.mean(0)).sum(1)
 
 
-def head_scores(
-    scores: Float[Tensor, "batch heads_dim"], n_heads: int
-) -> Float[Tensor, "batch heads"]:
-    """Scores of whole heads: sums over their attention neurons, never norms."""
-    return scores.view(len(scores), n_heads, -1).sum(-1)
-
-
 def from_embeddings(decoder: Decoder) -> AbstractContextManager[None]:
     """Let gradients flow from the token embeddings on, while every parameter stays frozen."""
 
@@ -143,5 +136,8 @@ def from_embeddings(decoder: Decoder) -> AbstractContextManager[None]:
     return hooked(forward={decoder.model.get_input_embeddings(): leaf})
 
 
-def _at(values: Tensor, positions: Positions) -> Tensor:
+def at_positions(
+    values: Float[Tensor, "batch tokens _"], positions: Positions
+) -> Float[Tensor, "batch counted _"]:
+    """Values at the positions that count: all, or the last."""
     return values[:, -1:] if positions == "last" else values

@@ -16,9 +16,9 @@ from llm_anatomy.attribution.lens import logit_lens
 from llm_anatomy.attribution.pairs import FactPair, pair_facts
 from llm_anatomy.attribution.tracing import TracedRun, restored_ends, run_from, scores_of
 from llm_anatomy.config.attribution import Corruption, Grids, Restored
+from llm_anatomy.model.run.answers import place_in, tokenise
 from llm_anatomy.model.run.loading import LoadedModel
 from llm_anatomy.model.run.replay import Replay
-from llm_anatomy.patching.prompts import tokenise
 from llm_anatomy.progress import Progress
 from llm_anatomy.statistics.intervals import percentile_interval
 from llm_anatomy.statistics.random import Purpose, keyed_generator
@@ -193,6 +193,7 @@ def average_effects(grid: pd.DataFrame, resamples: int, seed: int) -> pd.DataFra
                 "low": float(low[place]),
                 "high": float(high[place]),
                 "contrast_effect": float(contrasts[layer].mean()),
+                "contrast_facts": int(contrasts[layer].count()),
                 "facts": len(values),
             }
             for place, layer in enumerate(of_facts.columns)
@@ -238,8 +239,8 @@ def _corrupted_span(
             if own != other
         ]
         return ((differ[0], differ[-1] + 1), "") if differ else (None, "swap: the same prompt")
-    at = fact["prompt"].rfind(fact["subject"])
-    _, span = tokenise(tokenizer, fact["prompt"], at if at >= 0 else None, len(fact["subject"]))
+    prompt, subject = fact["prompt"], fact["subject"]
+    _, span = tokenise(tokenizer, prompt, place_in(prompt, subject), len(subject))
     return span, "" if span else NO_SUBJECT
 
 

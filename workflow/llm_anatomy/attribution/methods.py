@@ -12,6 +12,7 @@ from torch import Tensor
 
 from llm_anatomy.attribution.gradients import (
     Scores,
+    at_positions,
     integrated_scores,
     patching_scores,
 )
@@ -31,7 +32,7 @@ class UnitScoring:
     Attributes:
         method: `attribution_patching` and `denoising` by gradients of the clean and of the
             counterfactual run, `relevance_patching` and `integrated_gradients`; `activation`, the
-            control without a gradient: the size of what the unit writes, |a| times its column.
+            control without a gradient: the size of what the unit writes.
         exchanged_for: What activations are exchanged for, of `baseline_of`: the same for scores,
             exact losses and curves. None exchanges each fact's for its counterfactual's.
         positions: Where they are exchanged.
@@ -69,8 +70,12 @@ def helpfulness(
     for batch in equal_length_batches([p.tokens for p in runs], batch_tokens, decoder.device):
         chosen = [runs[row] for row in batch.rows]
         metric = metric_of([pairs[row] for row in batch.rows], scoring.contrast, decoder.device)
-        scores = _scores(decoder, chosen, batch.input_ids, metric, sites, scoring)
-        result[batch.rows] = of_units(scores, units).double().cpu()
+        if scoring.method == "activation":
+            values = _written(decoder, batch.input_ids, units, scoring.positions)
+        else:
+            scores = _scores(decoder, chosen, batch.input_ids, metric, sites, scoring)
+            values = of_units(scores, units)
+        result[batch.rows] = values.double().cpu()
     return result
 
 
@@ -167,8 +172,6 @@ def _scores(
     sites: Sequence[Site],
     scoring: UnitScoring,
 ) -> Scores:
-    if scoring.method == "activation":
-        return _written(decoder, read_sites(decoder, tokens, sites), scoring.positions)
     others = scoring.exchanged_for or counterfactual(decoder, pairs, sites)
     if scoring.method == "integrated_gradients":
         clean = read_sites(decoder, tokens, sites)
@@ -185,15 +188,34 @@ def _scores(
     return {site: -values for site, values in lost.items()}
 
 
-def _written(decoder: Decoder, activations: Activations, positions: Positions) -> Scores:
-    """Size of what every entry writes: |a| times the length of its column."""
+def _written(
+    decoder: Decoder,
+    tokens: Int[Tensor, "batch tokens"],
+    units: Sequence[Unit],
+    positions: Positions,
+) -> Float[Tensor, "batch units"]:
+    """Size of what every unit writes, summed over positions: |Σ a_k column_k| over its entries k.
+
+    Of a neuron |a| times the length of its column. Entries of a head add up, or cancel each other,
+    before the size is taken.
+    """
     weights: dict[str, Callable[[int], Tensor]] = {
         "ffn": lambda layer: decoder.blocks[layer].down.weight(),
         "attention": lambda layer: decoder.blocks[layer].o.weight(),
     }
-    scores = {}
-    for site, values in activations.items():
-        counted = values[:, -1:] if positions == "last" else values
-        lengths = weights[site.kind](site.layer).norm(dim=0)
-        scores[site] = counted.abs().sum(1) * lengths.to(values)
-    return scores
+    activations = read_sites(decoder, tokens, sites_of(units))
+    columns = {
+        site: weights[site.kind](site.layer).to(values) for site, values in activations.items()
+    }
+    neurons = of_units(
+        {
+            site: (at_positions(values, positions).abs() * columns[site].norm(dim=0)).sum(1)
+            for site, values in activations.items()
+        },
+        units,
+    )
+    for number, unit in enumerate(units):
+        if unit.width > 1:
+            own = at_positions(activations[unit.site], positions)[..., unit.entries]
+            neurons[:, number] = (own @ columns[unit.site][:, unit.entries].T).norm(dim=-1).sum(1)
+    return neurons

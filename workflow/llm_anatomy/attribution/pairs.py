@@ -7,10 +7,13 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.base import Unequal
+from llm_anatomy.data.duplicates import DisjointSets
 from llm_anatomy.model.run.alignment import align
+from llm_anatomy.statistics.folds import assign_folds
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 # Why a fact has no counterfactual.
@@ -109,6 +112,49 @@ def pair_facts(
         else:
             pairs.append(made)
     return pairs, aside
+
+
+def halves(
+    facts: pd.DataFrame, seed: int, unequal: Unequal, most: int | None
+) -> tuple[list[FactPair], list[FactPair], dict[str, str]]:
+    """Pairs that rankings are made on, and those that they are judged on.
+
+    Facts are parted at random before they are paired, and a fact whose prompt is the counterfactual
+    that the data name for another is on that one's side, so that no counterfactual of one half is a
+    fact of the other: a ranking is judged on prompts that it has not seen.
+
+    Args:
+        facts: Facts of one relation, a table `facts/facts`.
+        seed: Seed of the halves and of the pairs.
+        unequal: What happens to pairs of unequal length.
+        most: Pairs of both halves together, the first of each; None takes all.
+
+    Returns:
+        The pairs of each half, and why other facts have none, by their ids.
+    """
+    side = _sides(facts, seed)
+    found: list[list[FactPair]] = []
+    aside: dict[str, str] = {}
+    for half, part in ((0, 0.5), (1, 0.0)):
+        pairs, alone = pair_facts(facts[side == half], seed, unequal)
+        found.append(pairs if most is None else pairs[: int(most / 2 + part)])
+        aside |= alone
+    return found[0], found[1], aside
+
+
+def _sides(facts: pd.DataFrame, seed: int) -> np.ndarray:
+    """The half of every fact, 0 or 1; as large as each other as far as what belongs together is."""
+    if facts.empty:
+        return np.empty(0, dtype=np.int64)
+    sets, first = DisjointSets(len(facts)), dict[tuple[int, ...], int]()
+    for row, tokens in enumerate(facts["tokens"]):
+        sets.join(row, first.setdefault(_ids(tokens), row))
+    for row, tokens in enumerate(facts.get("counterfactual_tokens", ())):
+        if np.ndim(tokens):
+            sets.join(row, first.get(_ids(tokens), row))
+    together = np.array([sets.root(row) for row in range(len(facts))])
+    # Of one class, so that nothing but sizes counts.
+    return assign_folds(np.zeros(len(facts), dtype=bool), together, 2, seed, Purpose.HALVES)
 
 
 def _own_pair(fact: Mapping[Hashable, Any], unequal: Unequal) -> FactPair | str:

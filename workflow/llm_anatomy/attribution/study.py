@@ -15,12 +15,11 @@ from llm_anatomy.attribution.areas import JudgedCurve, area_differences, resampl
 from llm_anatomy.attribution.experiment import (
     agreement,
     effects_of_units,
-    halves,
     measured_curve,
     random_ranking,
 )
 from llm_anatomy.attribution.methods import UnitScoring, baseline_of, helpfulness
-from llm_anatomy.attribution.pairs import FactPair, pair_facts
+from llm_anatomy.attribution.pairs import FactPair, halves
 from llm_anatomy.attribution.sites import Unit, all_units, sites_of
 from llm_anatomy.attribution.vocabulary import defined, vocabulary_scores
 from llm_anatomy.config.attribution import (
@@ -38,8 +37,8 @@ from llm_anatomy.tables.core import TableSchema
 
 logger = logging.getLogger(__name__)
 
-# Fewer facts leave a half with one fact, and no interval.
-LEAST_FACTS = 4
+# Of one fact there is no interval.
+LEAST_FACTS = 2
 RANDOM = "random"
 
 
@@ -73,27 +72,27 @@ def attribute_units(
         seed: Seed of pairs, halves, samples and intervals.
         batch_tokens: Most tokens in one pass.
     """
-    pairs, aside = pair_facts(facts, seed, settings.unequal)
-    used = pairs[: settings.max_facts]
+    ranked, judged, aside = halves(facts, seed, settings.unequal, settings.max_facts)
+    used = len(ranked) + len(judged)
     counts = {
         "facts": len(facts),
         "without_counterfactual": len(aside),
-        "not_needed": len(pairs) - len(used),
-        "used": len(used),
+        "not_needed": len(facts) - len(aside) - used,
+        "used": used,
     }
     rows: dict[TableSchema, list[Any]] = {schema: [] for schema in tables.TABLES}
     reasons = dict(sorted(Counter(aside.values()).items()))
-    if len(used) < LEAST_FACTS:
+    if min(len(ranked), len(judged)) < LEAST_FACTS:
         logger.warning(
-            "%d of %d facts have a counterfactual (%s), too few to rank units on some and judge "
-            "them on others; the tables are empty",
-            len(used),
+            "of the two halves of %d facts, %d and %d have a counterfactual in their half (%s), "
+            "too few to rank units on some and judge them on others; the tables are empty",
             len(facts),
+            len(ranked),
+            len(judged),
             "; ".join(f"{number}: {reason}" for reason, number in reasons.items()),
         )
         empty = {schema: schema.frame([]) for schema in rows}
         return UnitStudy(empty, counts | {"used": 0}, reasons)
-    ranked, judged = halves(used, seed)
     total = sum(
         1 + sum(defined(method, kind) for method in settings.methods) for kind in settings.kinds
     )
@@ -217,7 +216,7 @@ class _KindStudy(NamedTuple):
         if not facts or not chosen:
             return
         exchanged = [units[number] for number in chosen]
-        # Every score is held against the same truth.
+        # Every score of what is lost is held against the same losses.
         losses = effects_of_units(self.decoder, facts, exchanged, noising, self.batch_tokens)
         rows[tables.EXACT_LOSSES] += [
             {
@@ -230,6 +229,9 @@ class _KindStudy(NamedTuple):
             for number, loss in zip(chosen, losses.mean(0), strict=True)
         ]
         for method, values in scores.items():
+            if method == "denoising":
+                # It estimates what a unit restores alone, which is not what is lost without it.
+                continue
             own = values[: len(facts), chosen]
             key = {"kind": self.kind, "method": method}
             rows[tables.AGREEMENT_WITH_EXACT] += [

@@ -239,6 +239,10 @@ def score(
     stream: Annotated[
         bool, typer.Option("--stream", help="Score standard input line by line, as lines come.")
     ] = False,
+    running: Annotated[
+        bool,
+        typer.Option("--running", help="Score every beginning of a text: one row per token."),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     batch_tokens: Annotated[
@@ -278,6 +282,7 @@ def score(
             output=output,
             false_positive_rate=false_positive_rate,
             stream=stream,
+            running=running,
             device=device,
             threads=threads,
             batch_tokens=batch_tokens,

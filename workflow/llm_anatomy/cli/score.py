@@ -3,7 +3,8 @@
 Texts come from a CSV, TSV, JSON, JSONL or Parquet file, or one per line from any other file or
 standard input. Scores go to a CSV, TSV, JSONL or Parquet file, or as CSV to standard output, each
 beside its text, with a flag: a text that is shorter, longer, or otherwise unlike all texts that the
-detector was trained on, or that a data set would set aside, has no score.
+detector was trained on, or that a data set would set aside, has no score. A running score has one
+row per token, for the beginning of the text that ends in it.
 """
 
 import io
@@ -48,6 +49,7 @@ class ScoreOptions:
     output: str
     false_positive_rate: float | None
     stream: bool
+    running: bool
     device: str
     threads: int
     batch_tokens: int | None
@@ -110,6 +112,7 @@ def _score(options: ScoreOptions) -> None:
     # Imported late: a mistake above is reported without waiting for torch.
     from llm_anatomy.model.run.loading import load_model
     from llm_anatomy.toxicity.prompt_scoring import flagged, score_prompts
+    from llm_anatomy.toxicity.running import running_scores
     from llm_anatomy.toxicity.scoring import score_texts
 
     precision = Precision(dtype=provenance["dtype"], quantisation=provenance["quantisation"])
@@ -117,8 +120,13 @@ def _score(options: ScoreOptions) -> None:
     flags = [f"flag_{label}" for label in detector.labels]
 
     def scored(rows: _Input) -> pd.DataFrame:
-        score = score_texts if detector.reads == SPLINE else score_prompts
-        scores = score(loaded, detector, rows.texts, loaded.batch_tokens)
+        if options.running:
+            parts = [running_scores(loaded, detector, text) for text in rows.texts]
+            rows = rows.repeated([len(part) for part in parts])
+            scores = pd.concat(parts, ignore_index=True)
+        else:
+            score = score_texts if detector.reads == SPLINE else score_prompts
+            scores = score(loaded, detector, rows.texts, loaded.batch_tokens)
         if options.false_positive_rate is not None:
             scores = scores.join(flagged(detector, scores, options.false_positive_rate))
         for number, fault in enumerate(rows.faults):
@@ -133,10 +141,14 @@ def _score(options: ScoreOptions) -> None:
         return
     scores = scored(given)
     _write(scores, options.output)
+    counted = "beginnings" if options.running else "texts"
     for flag in flags:
         counts = scores.loc[scores[flag] != IN_RANGE, flag].value_counts()
         for reason, count in counts.items():
-            logger.info("%s: %d texts without a score: %s", flag, count, reason)
+            logger.info("%s: %d %s without a score: %s", flag, count, counted, reason)
+    if options.running:
+        logger.info("%d texts, %d beginnings", len(given.texts), len(scores))
+        return
     total = scores["milliseconds"].sum()
     logger.info(
         "%d texts, %d tokens, %d cut off; %.4g ms in all, %.4g ms per text (median %.4g)",
@@ -156,6 +168,15 @@ class _Input:
     columns: dict[str, list[Any]]
     texts: list[str]
     faults: list[str]
+
+    def repeated(self, times: list[int]) -> "_Input":
+        """Each row as often as it is scored."""
+
+        def repeat(values: list[Any]) -> list[Any]:
+            return [value for value, n in zip(values, times, strict=True) for _ in range(n)]
+
+        columns = {name: repeat(values) for name, values in self.columns.items()}
+        return _Input(columns, repeat(self.texts), repeat(self.faults))
 
 
 def _read_input(options: ScoreOptions) -> _Input:

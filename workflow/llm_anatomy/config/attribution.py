@@ -39,7 +39,7 @@ class UnitAttribution(Settings):
         10,
         ge=4,
         description="Facts of a relation, the first of those studied: half make the rankings, the "
-        "others judge them; null takes all.",
+        "others judge them, and a counterfactual is a fact of the same half; null takes all.",
     )
     kinds: list[UnitKind] = Field(
         ["ffn_neuron", "head"],

@@ -95,7 +95,12 @@ class Directions(Settings):
         description="The concepts. Defaults whose data set is not configured are left out.",
     )
     max_texts: int = Field(100, ge=2, description="Most texts of either class, the first ones.")
-    max_length: int = Field(64, ge=2, description="Tokens kept of every text.")
+    max_length: int = Field(
+        1024,
+        ge=2,
+        description="Tokens kept of every text. Of a text that is cut the `last` token is not the "
+        "text's last; `neurons/directions` counts them.",
+    )
     doses: list[float] = Field(
         [-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0],
         min_length=1,

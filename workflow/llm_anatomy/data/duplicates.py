@@ -146,6 +146,27 @@ def given_groups(texts: pd.DataFrame) -> list[str | None]:
     return [None if pd.isna(group) else str(group) for group in texts[GROUP]]
 
 
+def groups_of_both(
+    first: tuple[str, Sequence[str | None]], second: tuple[str, Sequence[str | None]]
+) -> tuple[list[str | None], list[str | None]]:
+    """Groups of two data sets, each given as its name and its groups, in one spelling.
+
+    Groups of one name are the same. A mixture calls the groups of its parts by their data set
+    (`news/7`), so the group `7` of the data set `news` is that of a mixture with this part.
+    """
+
+    def spelled(
+        own: tuple[str, Sequence[str | None]], other: Sequence[str | None]
+    ) -> list[str | None]:
+        there = set(other)
+        return [
+            f"{own[0]}/{group}" if group is not None and f"{own[0]}/{group}" in there else group
+            for group in own[1]
+        ]
+
+    return spelled(first, second[1]), spelled(second, first[1])
+
+
 class DisjointSets:
     """Disjoint sets of texts, by number, that grow together."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from llm_anatomy.config.datasets import Dataset
+from llm_anatomy.config.templates import without_end
 from llm_anatomy.data.columns import Row
 from llm_anatomy.data.intake import Intake
 from llm_anatomy.data.rows import cell_error, row_id, text_fault, usable_rows
@@ -84,7 +85,7 @@ def examples(
             intake.set_aside(fault, row.place)
             continue
         # Of two prompts that read the same one is enough, whatever stands under their subject.
-        key = ("" if dataset.kind == "completions" else subject, prompt or None)
+        key = ("" if dataset.kind == "completions" else subject, without_end(prompt) or None)
         if key in first:
             what = "prompt" if dataset.kind == "completions" else "subject"
             same = first[key] == answer
@@ -172,7 +173,8 @@ def _misfit(prompt: str, answers: Sequence[str], other: tuple[str, str]) -> str:
         return "counterfactual prompt without an answer"
     if not other_prompt.strip():
         return "answer of a counterfactual prompt without the prompt"
-    if other_prompt == prompt:
+    # As the studies ask them: without the white space behind the last word.
+    if without_end(other_prompt) == without_end(prompt):
         return "counterfactual prompt that is the prompt itself"
     if other_answer in answers:
         return "counterfactual prompt with the prompt's own answer"

@@ -54,9 +54,16 @@ def detector_figures(tables: Collection, model: str, dataset: str) -> Iterator[E
 def shift_figures(tables: Collection, model: str) -> Iterator[Exhibit]:
     """Where detectors trained on one data set stand on another; none where no label is shared."""
     table = tables.frame(SHIFT, model=model)
-    for label, own in table[table["metric"] == "roc_auc"].groupby("label", sort=False):
-        if own["test"].nunique() > 1:
-            yield shift(own, model, str(label), tables.path(SHIFT, model=model))
+    areas = table[table["metric"] == "roc_auc"]
+    # Labels of other names that count as one (`toxicity.shift.same`) make one matrix.
+    if (areas["label"] != areas["test_label"]).any():
+        parts = [(", ".join(dict.fromkeys(areas["label"])), areas)]
+    else:
+        parts = [(str(label), own) for label, own in areas.groupby("label", sort=False)]
+    for label, own in parts:
+        away = own[own["train"] != own["test"]]["value"]
+        if away.notna().any():
+            yield shift(own, model, label, tables.path(SHIFT, model=model))
 
 
 def shift(areas: pd.DataFrame, model: str, label: str, table: Path) -> Exhibit:
@@ -77,8 +84,9 @@ def shift(areas: pd.DataFrame, model: str, label: str, table: Path) -> Exhibit:
         axis.set(title=_readable(feature), xlabel="tested on")
     axes[0][0].set_ylabel("trained on")
     spline = areas[areas["feature_set"] == features[0]]
+    empty = spline[spline["value"].isna()]
     home = spline[spline["train"] == spline["test"]]["value"]
-    away = spline[spline["train"] != spline["test"]]["value"]
+    away = spline[spline["train"] != spline["test"]]["value"].dropna()
     caption = (
         f"{model}, label {label}: ROC-AUC of detectors trained on one data set and tested on "
         f"another; on the diagonal out of fold. {_readable(features[0]).capitalize()} features "
@@ -86,12 +94,14 @@ def shift(areas: pd.DataFrame, model: str, label: str, table: Path) -> Exhibit:
         f"Copies and groups that both sides share are left out ({areas['n_left_out'].max()} texts "
         "at most)."
     )
+    if len(empty):
+        caption += f" {len(empty)} pairs share so much that nothing is left to test on."
     return Exhibit(
         f"Trained here, tested there: {label}",
         caption,
-        f"shift-{model}-{label}.png",
+        f"shift-{model}-{label.replace(', ', '-')}.png",
         table,
-        ("train", "test", "feature_set", "value", "low", "high", "n_train", "n_test"),
+        ("train", "test", "test_label", "feature_set", "value", "low", "high", "n_train", "n_test"),
         tuple(int(i) for i in spline.index),
         drawn=figure,
     )
@@ -119,11 +129,14 @@ def subgroups(
     if len(known):
         worst = known.sort_values("false_positive_rate", kind="stable").iloc[-1]
         caption += (
-            f"At the threshold for {worst['wanted_rate']:.0%} false alarms over all texts, most "
+            f"At the threshold for {worst['wanted_rate']:.1%} false alarms over all texts, most "
             f"fall on {worst['group']}, by {worst['name']}: {worst['false_positive_rate']:.1%} "
             f"({worst['false_positive_low']:.1%} to {worst['false_positive_high']:.1%}). "
         )
-    caption += "A detector that only learned a text's length tells nothing within a third of them."
+    caption += (
+        "A detector that learned a text's length tells less within a third of the lengths; compare "
+        "the row `length`."
+    )
     return Exhibit(
         "Inside groups of texts",
         caption,
@@ -131,7 +144,8 @@ def subgroups(
         table,
         (
             *("feature_set", "classifier", "column", "group", "n_texts", "n_positive"),
-            *("subgroup_auc", "bpsn_auc", "bnsp_auc", "false_positive_rate", "true_positive_rate"),
+            *("subgroup_auc", "subgroup_low", "subgroup_high", "bpsn_auc", "bnsp_auc"),
+            *("false_positive_rate", "true_positive_rate"),
         ),
         tuple(int(i) for i in own.index),
         drawn=figure,
@@ -191,13 +205,13 @@ def detectors(
     right.set(xlabel="share of positives found", xlim=(0, 1))
     right.legend(title="false alarms", loc="lower right")
     shown = [int(i) for i in order.index[::-1]]
-    caption = f"{about}. {advice(metrics)}\n\n{_alarms(points)}"
+    caption = f"{about}. {advice(metrics)}{_ends(areas)}\n\n{_alarms(points)}"
     return Exhibit(
         "Which detector to use",
         caption,
         f"detectors-{names}.png",
         table,
-        ("feature_set", "classifier", "value", "low", "high", "pass_share"),
+        ("feature_set", "classifier", "value", "low", "high", "pass_share", "n_cut"),
         tuple(shown),
         drawn=figure,
     )
@@ -228,15 +242,33 @@ def advice(metrics: pd.DataFrame) -> str:
     return said
 
 
+def _ends(areas: pd.DataFrame) -> str:
+    """What detectors beside each other did not read of the same texts; nothing where all read all.
+
+    TF-IDF has no end to lose, and an area less of a text may cost others some of theirs.
+    """
+    if not areas["n_cut"].any():
+        return ""
+    by_count = areas.groupby("n_cut", sort=True)
+    parts = [f"{count} for {', '.join(_names(own))}" for count, own in by_count]
+    return (
+        f" Detectors do not read the end of long texts; of {areas['n_test'].max()} texts they lose "
+        f"that of {'; '.join(parts)}."
+    )
+
+
 def _alarms(points: pd.DataFrame) -> str:
     said = "Thresholds are set on training texts that did not train the detector. "
     for rate, own in points.groupby("wanted_rate"):
-        negatives, needed = int(own["n_negative"].max()), int(own["negatives_needed"].iloc[0])
+        sets, needed = int(own["n_negative_sets"].max()), int(own["negatives_needed"].iloc[0])
         low, high = own["false_positive_rate"].min(), own["false_positive_rate"].max()
         said += f"Of {float(str(rate)):.1%} wanted, {low:.1%} to {high:.1%} were realised"
-        few = f"; {negatives} negatives cannot show this rate, {needed} could"
-        said += f"{few if negatives < needed else ''}. "
-    return said + "Lines are exact intervals of counts; they hold training and thresholds fixed."
+        few = f"; {sets} sets of negatives cannot show this rate, {needed} could"
+        said += f"{few if sets < needed else ''}. "
+    return said + (
+        "Lines are exact intervals, copies and groups counted once; they hold training and "
+        "thresholds fixed."
+    )
 
 
 def reliability(

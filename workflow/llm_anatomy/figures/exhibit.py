@@ -36,6 +36,14 @@ DPI = 160
 # Inches. A figure of FULL_WIDTH fills a text column; heights are each figure's own.
 FULL_WIDTH = 7.2
 HALF_WIDTH = 3.5
+# Widths of a paper: one of its two columns, and the whole text.
+WIDTHS = {"column": HALF_WIDTH, "text": FULL_WIDTH}
+# What a file of each format says of itself: no date and no version.
+_SILENT: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
 # Okabe and Ito's palette as seaborn ships it; name colours by their index so studies agree.
 PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
 # Perceptually even maps that stay readable in grey: amounts, and differences around zero.
@@ -141,17 +149,51 @@ def set_style() -> None:
     )
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically and with bytes that hold no date or version; close it."""
+def set_width(figure: Figure, width: str | float) -> None:
+    """Make a figure as wide as a paper's column or text; letters keep their size in points.
+
+    Args:
+        figure: The figure, whose height stays.
+        width: A name of `WIDTHS`, or inches.
+
+    Raises:
+        UserError: There is no such width.
+    """
+    inches = WIDTHS.get(width) if isinstance(width, str) else width
+    if inches is None or not 0 < inches < float("inf"):
+        raise UserError(f"there is no width {width!r}; give {' or '.join(WIDTHS)}, or inches")
+    figure.set_size_inches(inches, figure.get_figheight())
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure, atomically and with bytes that hold no date or version; close it.
+
+    Args:
+        figure: The figure.
+        path: A file whose name ends in `.png`, `.pdf` or `.svg`.
+
+    Raises:
+        UserError: The name ends otherwise.
+    """
+    path = Path(path)
+    form = path.suffix.lower().removeprefix(".")
+    if form not in _SILENT:
+        raise UserError(
+            f"{path} names no format for a figure; let it end in .{', .'.join(_SILENT)}"
+        )
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             # Heat maps have ticks of their own.
             if LAYERS.search(axis.get_label_text()) and isinstance(
                 axis.get_major_locator(), AutoLocator
             ):
-                axis.set_major_locator(MaxNLocator(integer=True))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+                axis.set_major_locator(MaxNLocator("auto", integer=True))
+    # Publishers want outlines that can be read as letters; names inside an SVG come from a salt.
+    with (
+        mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "llm-anatomy"}),
+        atomic_path(path) as temporary,
+    ):
+        figure.savefig(temporary, format=form, dpi=DPI, metadata=_SILENT[form])
     plt.close(figure)
 
 

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, Exhibit
 from llm_anatomy.tables.collection import Collection
-from llm_anatomy.tables.directions import EQUAL_FLUENCY, STEERING
+from llm_anatomy.tables.directions import DIRECTIONS, EQUAL_FLUENCY, STEERING
 
 COLOURS = {"direction": PALETTE[0], "clamp": PALETTE[1]}
 STYLES = {"concept": "-", "random": ":", "permuted": "--"}
 NAMES = {"direction": "direction", "clamp": "best neuron"}
+# What fits above a panel; longer prompts go on below.
+TITLE_CHARACTERS = 40
 CONTROLS = {"random": "random direction or neuron", "permuted": "direction of shuffled labels"}
 
 
@@ -22,11 +26,14 @@ def steering_figures(tables: Collection, models: Sequence[str]) -> Iterator[Exhi
     for model in models:
         if tables.has(STEERING, model=model):
             fluent = tables.frame(EQUAL_FLUENCY, model=model)
-            shown = steering_figure(tables.frame(STEERING, model=model), fluent, model)
+            made = tables.frame(DIRECTIONS, model=model)
+            shown = steering_figure(tables.frame(STEERING, model=model), fluent, made, model)
             yield replace(shown, table=tables.path(STEERING, model=model))
 
 
-def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) -> Exhibit:
+def steering_figure(
+    steering: pd.DataFrame, fluent: pd.DataFrame, directions: pd.DataFrame, model: str
+) -> Exhibit:
     """Probability of the concept against perplexity of the held text, dose by dose."""
     named = steering[["concept", "prompt"]].drop_duplicates()
     targets = list(zip(named["concept"], named["prompt"], strict=True))
@@ -38,7 +45,8 @@ def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) ->
         # Doses that are added or set; what is projected out stands alone.
         doses = own[own["operation"].isin(["add", "set"])]
         for (method, role), rows in doses.groupby(["method", "role"], sort=False):
-            rows = rows.sort_values("perplexity")
+            # In the order of the doses: perplexity need not rise with them.
+            rows = rows.sort_values("dose")
             axis.plot(
                 rows["perplexity"],
                 rows["probability"],
@@ -53,7 +61,11 @@ def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) ->
         axis.axvline(clean["perplexity"], color="0.6", lw=0.8)
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_title(f"“{prompt} …”", fontsize=8)
+        # Less than a decade of perplexities would be named tick by tick, one over the other.
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_title(fill(f"“{prompt} …”", TITLE_CHARACTERS), fontsize=8)
         axis.set(xlabel="perplexity of held text", ylabel=f"p({concept})")
         bounds = fluent[(fluent["concept"] == concept) & (fluent["prompt"] == prompt)]
         for ratio, rows in bounds.groupby("perplexity_ratio"):
@@ -71,11 +83,13 @@ def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) ->
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
-        f"{model}: the next token while the difference of class means is added to what a middle "
-        "block reads, at all positions (blue), or the concept's best neuron is set to a value "
-        "(orange); a point is a dose, a cross the direction projected out. Up and left is better: "
-        "the concept is likely and the held text stays fluent. Gain of the best dose in nats: "
-        f"{'; '.join(said)}. Grey: the clean model.\n\nArditi et al. (2024) add one direction at "
+        f"{model}: the next token while the difference of class means is added to what a block "
+        "reads, at all positions (blue), or the concept's best neuron is set to a value (orange); "
+        "a point is a dose, lines join doses in their order, a cross is the direction projected "
+        f"out. {_made_of(directions)} Up and left is better: the concept is likely and the held "
+        "text stays fluent. Gain in nats of the best dose that is added or set (what is "
+        f"subtracted or projected out does not count): {'; '.join(said)}. Grey: the clean model."
+        "\n\nArditi et al. (2024) add one direction at "
         "one layer of chat models, after which nearly all harmless prompts are refused."
     )
     return Exhibit(
@@ -85,3 +99,22 @@ def steering_figure(steering: pd.DataFrame, fluent: pd.DataFrame, model: str) ->
         rows=(),
         drawn=figure,
     )
+
+
+def _made_of(directions: pd.DataFrame) -> str:
+    """Layers, neurons and texts of the directions, in sentences."""
+    said = []
+    for row in directions.to_dict("records"):
+        texts = row["positive"] + row["negative"]
+        one = (
+            f"{row['concept']}: block {row['layer']}, neuron {row['neuron_layer']}/"
+            f"{row['neuron']}, {texts} texts ({row['source']})"
+        )
+        set_aside = {
+            "cut at the longest length": row["positive_cut"] + row["negative_cut"],
+            "without the label left out": row["unlabelled"],
+            "more not read": row["unread"],
+        }
+        counts = [f"{count} {what}" for what, count in set_aside.items() if count]
+        said.append(", ".join([one, *counts]))
+    return f"{'; '.join(said)}."

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from llm_anatomy.figures.detectors import detector_figures, shift_figures
 from llm_anatomy.figures.exhibit import FULL_WIDTH, PALETTE, SEQUENTIAL, Exhibit
-from llm_anatomy.figures.toxicity_scores import score_exhibits
+from llm_anatomy.figures.toxicity_scores import readable, score_exhibits
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TableSchema
 from llm_anatomy.tables.toxicity import (
@@ -127,7 +127,7 @@ def detection(
     own_areas = metrics[metrics["metric"] == "roc_auc"]
     areas = pd.concat([own_areas, hub[hub["metric"] == "roc_auc"]], ignore_index=True)
     areas["name"] = [
-        f"{_readable(f)}, {SHORT[c]}" if c in SHORT else _readable(f)
+        f"{readable(f)}, {SHORT[c]}" if c in SHORT else readable(f)
         for f, c in zip(areas["feature_set"], areas["classifier"], strict=True)
     ]
     names = list(dict.fromkeys(areas["name"]))
@@ -141,7 +141,7 @@ def detection(
     axis.axvline(0.5, color="0.7", linewidth=0.8)
     axis.set(xlabel="ROC-AUC, out of fold", xlim=(min(0.45, areas["value"].min() - 0.02), 1.01))
     mean = areas.groupby("name", sort=False)["value"].mean()
-    linear = f"{_readable('spline')}, {SHORT[LINEAR]}"
+    linear = f"{readable('spline')}, {SHORT[LINEAR]}"
     others = mean[[n for n in mean.index if not n.startswith("spline")]]
     caption = (
         f"{subject.dataset} on {subject.model}, {areas['n_test'].max()} texts, every text scored "
@@ -298,7 +298,7 @@ def negatives(table: pd.DataFrame, easy: str, subject: Subject) -> Exhibit:
         x = np.arange(len(kinds)) + 0.15 * (index - 1)
         errors = [own["value"] - own["low"], own["high"] - own["value"]]
         axis.errorbar(
-            x, own["value"], np.clip(errors, 0, None), fmt="o", ms=4, label=_readable(str(name))
+            x, own["value"], np.clip(errors, 0, None), fmt="o", ms=4, label=readable(str(name))
         )
     axis.set_xticks(range(len(kinds)), [f"{kind} negatives" for kind in kinds])
     axis.set(ylabel="ROC-AUC")
@@ -373,9 +373,3 @@ def _dots(axis: Axes, own: pd.DataFrame, height: float, colour: str) -> None:
         return
     axis.plot(own["value"], np.full(len(own), height), "o", color=colour, ms=3, alpha=0.6)
     axis.plot([own["value"].mean()] * 2, [height - 0.3, height + 0.3], color=colour, lw=2)
-
-
-def _readable(feature_set: str) -> str:
-    if feature_set.startswith("hub:"):
-        return feature_set.removeprefix("hub:")
-    return feature_set.replace("_", " ").replace("tfidf", "TF-IDF")

@@ -23,6 +23,13 @@ RATE_COLUMNS = ("label", "feature_set", "metric", "value", "low", "high", "n_pos
 WRONG_COLUMNS = ("text_id", "label", "truth", "score", "fold")
 
 
+def readable(feature_set: str) -> str:
+    """The name of a feature set, as figures write it."""
+    if feature_set.startswith("hub:"):
+        return feature_set.removeprefix("hub:")
+    return feature_set.replace("_", " ").replace("tfidf", "TF-IDF")
+
+
 def score_exhibits(tables: Collection, model: str, dataset: str) -> Iterator[Exhibit]:
     """The exhibits of one model and data set."""
     owner = {"model": model, "dataset": dataset}
@@ -66,9 +73,10 @@ def roc_curves(
             curve = mean_roc(
                 own["score"].to_numpy(), own["truth"].to_numpy(bool), own["fold"].to_numpy()
             )
-            axis.plot(GRID, curve, color=PALETTE[number], lw=1.2, label=name.replace("_", " "))
+            axis.plot(GRID, curve, color=PALETTE[number], lw=1.2, label=readable(name))
         axis.set_title(label)
-    figure.supxlabel("false-positive rate", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("false-positive rate")
     figure.supylabel("true-positive rate", fontsize=9)
     handles, names = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)))

@@ -13,7 +13,7 @@ from llm_anatomy.geometry.partition import Partition, partition, token_statistic
 from llm_anatomy.model.parts.architecture import Block, Decoder
 from llm_anatomy.model.run.attention import record_attention
 from llm_anatomy.model.run.batching import Batch
-from llm_anatomy.model.run.hooks import first_tensor, hooked
+from llm_anatomy.model.run.hooks import PassEnded, first_tensor, hooked
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,9 @@ def read_activations(
             queries = batch.last[:, None] if request.attention_tokens == "last" else None
             stack.enter_context(record_attention(decoder, queries, reader.on_attention))
         stack.enter_context(hooked(forward=reader.hooks()))
-        with suppress(_LastLayerRead):
+        with suppress(PassEnded):
             decoder.body(input_ids=batch.input_ids, use_cache=False)
     return reader.result()
-
-
-class _LastLayerRead(Exception):  # noqa: N818 - a signal, not an error
-    """Ends the forward pass when everything asked for has been read."""
 
 
 @dataclass
@@ -198,7 +194,7 @@ def _then_stop(hook: Callable[..., None] | None) -> Callable[..., None]:
     def run(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if hook is not None:
             hook(module, args, output)
-        raise _LastLayerRead
+        raise PassEnded
 
     return run
 

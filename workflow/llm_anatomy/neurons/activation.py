@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from llm_anatomy.config.neurons import Activation, Matrix
+from llm_anatomy.config.neurons import Activation, Matrix, Site
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.parts.architecture import Block, Decoder
-from llm_anatomy.model.parts.projection import Projection
+from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import text_batches
-from llm_anatomy.model.run.hooks import hooked
+from llm_anatomy.model.run.mlp_sites import SITE_OF, Note, noted
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.sample import DecodedTokens, matrices_of, neurons_of
 from llm_anatomy.statistics.random import Purpose, keyed_generator
@@ -141,11 +140,8 @@ def record(
         counted = batch.mask.clone()
         counted[:, 0] = False
         counted[torch.arange(len(batch.rows)), batch.last] = False
-        forward: dict[nn.Module, Any] = {}
-        pre: dict[nn.Module, Any] = {}
-        for block in decoder.blocks:
-            _watch(block, sampled, values, counted, forward, pre)
-        with hooked(forward=forward, pre=pre):
+        notes = [(block, _notes(block.index, sampled, values, counted)) for block in decoder.blocks]
+        with noted(notes):
             decoder.body(input_ids=batch.input_ids, use_cache=False)
         for row, position in counted.nonzero().tolist():
             positions.append((batch.rows[row], position))
@@ -157,33 +153,21 @@ def record(
     )
 
 
-def _watch(
-    block: Block,
+def _notes(
+    layer: int,
     sampled: Sampled,
     recorded: dict[tuple[int, Matrix], list[Tensor]],
     counted: Tensor,
-    forward: dict[nn.Module, Any],
-    pre: dict[nn.Module, Any],
-) -> None:
-    projections: dict[Matrix, Projection | None] = {"up": block.up, "gate": block.gate}
-    rows = {m: p for m, p in projections.items() if p is not None and (block.index, m) in sampled}
+) -> dict[Site, Note]:
+    """What keeps the sampled neurons of a layer, by the site of their matrix."""
+    matrices = {SITE_OF[matrix]: matrix for matrix in MATRICES if (layer, matrix) in sampled}
 
-    def keep(matrix: Matrix, values: Tensor) -> None:
-        chosen = values.reshape(*counted.shape, -1)[counted][:, list(sampled[block.index, matrix])]
-        recorded[block.index, matrix].append(chosen.float().cpu())
+    def keep(site: Site, values: Float[Tensor, "*rest neurons"]) -> None:
+        matrix = matrices[site]
+        chosen = values.reshape(*counted.shape, -1)[counted][:, list(sampled[layer, matrix])]
+        recorded[layer, matrix].append(chosen.float().cpu())
 
-    def outputs(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        for matrix, projection in rows.items():
-            if projection.module is module:
-                keep(matrix, projection.select(output))
-
-    def inputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        keep("down", args[0])
-
-    for projection in rows.values():
-        forward[projection.module] = outputs
-    if (block.index, "down") in sampled:
-        pre[block.down.module] = inputs
+    return dict.fromkeys(matrices, keep)
 
 
 def overlap(

@@ -2,7 +2,7 @@
 
 The histogram has bins of fixed places, an eighth of a power of two wide, so that it is the same in
 whatever batches and shards the tokens come, and adds up. Values below 2^-10 in size share the bin
-of zero, values above 2^14 the last ones.
+of zero, values above 2^14 the last ones: quantiles there are 0, or only known to lie beyond 2^14.
 """
 
 from dataclasses import dataclass
@@ -124,8 +124,8 @@ def quantiles(
     """Quantiles from histograms: the middle of the bin that holds the value at that rank.
 
     The rank of a share q of n values is ceil(q n), at least 1 (the inverse of the empirical
-    distribution). A result is within 1/16 of that value, or within 2^-10 of it where it is smaller
-    than that, and never beyond the extremes.
+    distribution). A result is within 1/16 of that value, and never beyond the extremes; of a value
+    below 2^-10 in size it is 0, and of one beyond 2^14 it only lies there too.
 
     Args:
         counts: What the bins hold.

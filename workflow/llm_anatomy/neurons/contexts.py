@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from llm_anatomy.config.contexts import Contexts
+from llm_anatomy.errors import UserError
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches, readable_tokens
 from llm_anatomy.model.run.loading import LoadedModel
@@ -118,18 +119,27 @@ class Watched:
 def context_texts(
     loaded: LoadedModel, texts: Mapping[str, pd.DataFrame], settings: Contexts, seed: int
 ) -> ReadTexts:
-    """The texts to read, the same for every part of them; raises as `reading.choose_texts`.
+    """The texts to read, the same for every part of them.
 
     Args:
         loaded: The model.
         texts: Rows of `TEXTS` by data set, in the order of the configuration.
         settings: How many tokens are read, and of each text.
         seed: Seed of their choice.
+
+    Raises:
+        UserError: As `reading.choose_texts`, or there are fewer texts than parts.
     """
     longest = readable_tokens(loaded.decoder.config, settings.max_length)
     shortest = settings.first_positions + 1
     key, generator = "neurons.contexts.tokens", keyed_generator(seed, Purpose.CONTEXT_TEXTS)
-    return choose_texts(loaded.tokenizer, texts, settings.tokens, longest, shortest, generator, key)
+    read = choose_texts(loaded.tokenizer, texts, settings.tokens, longest, shortest, generator, key)
+    if len(read.ids) < settings.shards:
+        raise UserError(
+            f"neurons.contexts.shards is {settings.shards}, but {len(read.ids)} texts are read of "
+            f"{', '.join(texts)}; lower it, or raise {key}"
+        )
+    return read
 
 
 def contexts_provenance(

@@ -11,7 +11,7 @@ Interventions change the input of that block at all positions (section 4.2, at o
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import equal_length_batches
-from llm_anatomy.model.run.hooks import hidden_input, hooked, replace_hidden_input
+from llm_anatomy.model.run.hooks import PassEnded, hidden_input, hooked, replace_hidden_input
 from llm_anatomy.statistics.folds import stratified_splits
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
@@ -73,6 +73,8 @@ def block_inputs(
 ) -> Float[Tensor, "texts d_model"]:
     """What a block reads of every text, at its `last` token or as `mean` over its tokens; float64.
 
+    The pass ends at the block.
+
     Args:
         decoder: The model.
         ids: Tokens of the texts.
@@ -85,9 +87,10 @@ def block_inputs(
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append(hidden_input(args, kwargs).double().cpu())
+        raise PassEnded
 
     for batch in equal_length_batches(ids, batch_tokens, device=decoder.device):
-        with hooked(pre={decoder.blocks[layer].module: keep}):
+        with hooked(pre={decoder.blocks[layer].module: keep}), suppress(PassEnded):
             decoder.body(input_ids=batch.input_ids, use_cache=False)
         read = seen.pop()
         states[batch.rows] = read[:, -1] if token == "last" else read.mean(1)

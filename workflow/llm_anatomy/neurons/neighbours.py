@@ -1,7 +1,8 @@
 """The neurons most like a neuron: by weights, and by what they do on texts.
 
 Cosines of the stored weight vectors, and Pearson correlations of what enters the down projection,
-both exact, block by block: what is held is two layers' vectors and a block of similarities.
+both exact, block by block. Of weights two layers' vectors and a block of similarities are held; the
+activations of every layer are held as they are recorded.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,7 +63,11 @@ def recorded_activations(
 
     for batch in equal_length_batches(texts.ids, batch_tokens, device=decoder.device):
         run_watched(decoder, batch, "activation", see)
-    return [torch.cat(parts) for parts in kept]
+    joined = []
+    while kept:
+        # Taken off the list, so that its parts go before the next layer's are joined.
+        joined.append(torch.cat(kept.pop(0)))
+    return joined
 
 
 def weight_neighbours(weights: ModelWeights, settings: Neighbours) -> Iterator[pd.DataFrame]:

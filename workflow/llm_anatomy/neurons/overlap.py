@@ -141,7 +141,14 @@ def _rows(
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Rows of one layer, or of several together."""
-    cells = list(layers[0].shares)
+    # Where no neuron has a context there is nothing to resample, and no row.
+    cells = [
+        cell
+        for cell in layers[0].shares
+        if any(not np.isnan(one.shares[cell]).all() for one in layers)
+    ]
+    if not cells:
+        return
     shares = np.stack([np.concatenate([one.shares[c] for one in layers]) for c in cells], 1)
     shuffled = np.stack([np.concatenate([one.shuffled[c] for one in layers]) for c in cells], 1)
     there = ~np.isnan(shares)
@@ -156,14 +163,10 @@ def _rows(
     lows, highs = percentile_interval(np.concatenate(drawn))
     for at, cell in enumerate(cells):
         count = int(there[:, at].sum())
-        if not count:
-            continue
-        # Of several layers a shuffle is one of each.
-        each = np.average(
-            [one.shuffles[cell] for one in layers],
-            axis=0,
-            weights=[np.count_nonzero(~np.isnan(one.shares[cell])) for one in layers],
-        )
+        # Of several layers a shuffle is one of each; a layer without contexts has none.
+        counts = [np.count_nonzero(~np.isnan(one.shares[cell])) for one in layers]
+        weighed = [(one.shuffles[cell], n) for one, n in zip(layers, counts, strict=True) if n]
+        each = np.average([means for means, _ in weighed], axis=0, weights=[n for _, n in weighed])
         low, high = percentile_interval(each)
         share, chance = float(shares[there[:, at], at].mean()), float(each.mean())
         yield {

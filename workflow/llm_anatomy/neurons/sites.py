@@ -1,18 +1,17 @@
-"""What counts as a neuron's activation, seen in every layer while a model runs."""
+"""The activations of every layer's neurons, seen while a model runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from llm_anatomy.config.mlp import Site
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.parts.architecture import Block, Decoder
+from llm_anatomy.model.parts.architecture import Decoder
 from llm_anatomy.model.run.batching import Batch
-from llm_anatomy.model.run.hooks import hooked
+from llm_anatomy.model.run.mlp_sites import Note, noted, projection_of
 
 See = Callable[[int, Float[Tensor, "texts tokens neurons"]], None]
 
@@ -36,39 +35,18 @@ def run_watched(decoder: Decoder, batch: Batch, site: Site, see: See) -> None:
 @contextmanager
 def watched(decoder: Decoder, site: Site, texts: int, see: See) -> Iterator[None]:
     """Show the activations of every layer to a function; see `run_watched`."""
-    pre: dict[nn.Module, Any] = {}
-    forward: dict[nn.Module, Any] = {}
-    for block in decoder.blocks:
-        if site == "activation":
-            pre[block.down.module] = _of_input(block, texts, see)
-        else:
-            projection = block.up if site == "up" else block.gate
-            if projection is None:
-                raise UserError(
-                    "neurons.contexts.site is 'gate', but the model's MLPs have no gate; use up or "
-                    "activation"
-                )
-            forward[projection.module] = _of_output(block, site, texts, see)
-    with hooked(forward=forward, pre=pre):
+    if any(projection_of(block, site) is None for block in decoder.blocks):
+        raise UserError(
+            f"neurons.contexts.site is '{site}', but the model's MLPs have no {site}; use up or "
+            "activation"
+        )
+    with noted((block, {site: _of_layer(block.index, texts, see)}) for block in decoder.blocks):
         yield
 
 
-def _of_input(block: Block, texts: int, see: See) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        see(block.index, _batched(args[0], texts))
+def _of_layer(layer: int, texts: int, see: See) -> Note:
+    def note(site: Site, values: Float[Tensor, "*rest neurons"]) -> None:
+        # Some families flatten batch and tokens around their MLP.
+        see(layer, values.reshape(texts, -1, values.shape[-1]).float())
 
-    return hook
-
-
-def _of_output(block: Block, site: Site, texts: int, see: See) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        projection = block.up if site == "up" else block.gate
-        assert projection is not None
-        see(block.index, _batched(projection.select(output), texts))
-
-    return hook
-
-
-def _batched(values: Tensor, texts: int) -> Float[Tensor, "texts tokens neurons"]:
-    """Some families flatten batch and tokens around their MLP."""
-    return values.reshape(texts, -1, values.shape[-1]).float()
+    return note

@@ -47,12 +47,16 @@ class Texts:
         positive: Which of them have the concept.
         copies: Number of the set that each belongs to: what must stand in one half.
         source: Where they come from.
+        unlabelled: Texts set aside because nothing is said of the concept.
+        unread: Texts of either class beyond the most that are read.
     """
 
     texts: list[str]
     positive: Bool[ndarray, " texts"]
     copies: Int[ndarray, " texts"]
     source: str
+    unlabelled: int = 0
+    unread: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,9 @@ def steer_concepts(
         check_layer("neurons.directions.targets.layer", layer, decoder.n_layers)
         texts = target_texts(target, tables, settings.max_texts)
         longest = readable_tokens(decoder.config, settings.max_length)
-        ids = encode(loaded.tokenizer, texts.texts, longest).ids
-        states = block_inputs(decoder, ids, layer, target.token, batch_tokens)
+        encoded = encode(loaded.tokenizer, texts.texts, longest)
+        cut = np.array(encoded.truncated)
+        states = block_inputs(decoder, encoded.ids, layer, target.token, batch_tokens)
         tokens, (neuron_layer, neuron) = _concept(decoder, index, target)
         direction = difference_of_means(states, texts.positive)
         if not direction.norm():
@@ -121,6 +126,10 @@ def steer_concepts(
                 "source": texts.source,
                 "positive": int(texts.positive.sum()),
                 "negative": int((~texts.positive).sum()),
+                "positive_cut": int(cut[texts.positive].sum()),
+                "negative_cut": int(cut[~texts.positive].sum()),
+                "unlabelled": texts.unlabelled,
+                "unread": texts.unread,
                 "norm": float(direction.norm()),
                 "state_norm": float(states.norm(dim=1).mean()),
                 "held_out_auc": held_out_auc(states, texts.positive, texts.copies, seed),
@@ -162,7 +171,8 @@ def target_texts(target: DirectionTarget, tables: Mapping[str, pd.DataFrame], mo
         matched = len(target.positive) == len(target.negative)
         # Lists of one length are read as pairs.
         pairs = [f"pair {n}" if matched else None for own in classes for n in range(len(own))]
-        return _texts(classes[0], classes[1], pairs, "examples")
+        given = len(target.positive) + len(target.negative)
+        return _texts(classes[0], classes[1], pairs, "examples", given=given)
     table, column = tables[target.dataset], f"label_{target.label}"
     if column not in table:
         known = ", ".join(name[6:] for name in map(str, table) if name.startswith("label_"))
@@ -180,15 +190,29 @@ def target_texts(target: DirectionTarget, tables: Mapping[str, pd.DataFrame], mo
         )
     groups = [*given_groups(with_it), *given_groups(without)]
     source = f"{target.dataset}: {target.label}"
-    return _texts(with_it["text"].tolist(), without["text"].tolist(), groups, source)
+    return _texts(
+        with_it["text"].tolist(),
+        without["text"].tolist(),
+        groups,
+        source,
+        given=len(labelled),
+        unlabelled=len(table) - len(labelled),
+    )
 
 
 def _texts(
-    with_it: list[str], without: list[str], groups: Sequence[str | None], source: str
+    with_it: list[str],
+    without: list[str],
+    groups: Sequence[str | None],
+    source: str,
+    *,
+    given: int,
+    unlabelled: int = 0,
 ) -> Texts:
     texts = [*with_it, *without]
     copies = kept_together(len(texts), find_copies(texts, SIMILARITY), groups)
-    return Texts(texts, np.arange(len(texts)) < len(with_it), copies, source)
+    positive = np.arange(len(texts)) < len(with_it)
+    return Texts(texts, positive, copies, source, unlabelled, given - len(texts))
 
 
 def closest_down_neuron(decoder: Decoder, tokens: Sequence[int]) -> tuple[int, int]:

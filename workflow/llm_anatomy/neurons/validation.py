@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.stats import binomtest
-from torch import Tensor, nn
+from torch import Tensor
 
 from llm_anatomy.config.neurons import Matrix, Site, Validation
 from llm_anatomy.errors import UserError
-from llm_anatomy.model.parts.architecture import Block, Decoder
-from llm_anatomy.model.run.hooks import hooked
+from llm_anatomy.model.parts.architecture import Decoder
+from llm_anatomy.model.run.mlp_sites import SITE_OF, Note, noted, sites_there
 from llm_anatomy.model.run.prompts import raw_ids
 from llm_anatomy.model.run.vocabulary import Vocabulary
 from llm_anatomy.neurons.clamping import Clamp, positions_mask
@@ -26,8 +26,6 @@ from llm_anatomy.neurons.sample import DecodedTokens, matrices_of, neurons_of
 from llm_anatomy.progress import Progress
 from llm_anatomy.statistics.intervals import exact_interval
 from llm_anatomy.tables.neurons import SIGN_TESTS, VALIDATION
-
-SITE_OF: Mapping[Matrix, Site] = {"up": "up", "gate": "gate", "down": "activation"}
 
 
 def validate_neurons(
@@ -86,40 +84,22 @@ def site_sizes(decoder: Decoder, prompts: Sequence[Sequence[int]]) -> dict[tuple
     """Largest absolute value of every site at the last position of the prompts, per layer."""
     sizes: dict[tuple[int, Site], float] = {}
 
-    def note(key: tuple[int, Site], values: Float[Tensor, "*rest neurons"]) -> None:
-        last = values.view(-1, values.shape[-1])[-1]
-        sizes[key] = max(sizes.get(key, 0.0), float(last.abs().max()))
+    def of_layer(layer: int) -> Note:
+        def note(site: Site, values: Float[Tensor, "*rest neurons"]) -> None:
+            last = values.reshape(-1, values.shape[-1])[-1]
+            sizes[layer, site] = max(sizes.get((layer, site), 0.0), float(last.abs().max()))
 
-    forward: dict[nn.Module, Any] = {}
-    pre: dict[nn.Module, Any] = {}
-    for block in decoder.blocks:
-        forward |= _observers(block, note)
-        pre[block.down.module] = _input_observer(block, note)
+        return note
+
+    notes = [
+        (block, dict.fromkeys(sites_there(block), of_layer(block.index)))
+        for block in decoder.blocks
+    ]
     for prompt in prompts:
-        with hooked(forward=forward, pre=pre):
+        with noted(notes):
             ids = torch.tensor([list(prompt)], device=decoder.device)
             decoder.body(input_ids=ids, use_cache=False)
     return sizes
-
-
-def _observers(block: Block, note: Any) -> dict[nn.Module, Any]:
-    """Hooks that note the up and gate outputs; they may be one fused module."""
-
-    def observe(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if block.up.module is module:
-            note((block.index, "up"), block.up.select(output))
-        if block.gate is not None and block.gate.module is module:
-            note((block.index, "gate"), block.gate.select(output))
-
-    modules = [block.up.module] + ([block.gate.module] if block.gate is not None else [])
-    return dict.fromkeys(modules, observe)
-
-
-def _input_observer(block: Block, note: Any) -> Any:
-    def observe(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        note((block.index, "activation"), args[0])
-
-    return observe
 
 
 def validate_layer(

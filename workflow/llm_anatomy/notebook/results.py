@@ -18,11 +18,15 @@ from llm_anatomy.artefacts.results import RESULTS
 from llm_anatomy.config.root import ALL_STUDIES
 from llm_anatomy.data.values import suggest
 from llm_anatomy.errors import UserError
+from llm_anatomy.tables.anatomy import ANATOMY
 from llm_anatomy.tables.claims import ALL_CLAIMS
 from llm_anatomy.tables.collection import Collection
 from llm_anatomy.tables.core import TABLE_KEY, TableSchema
 from llm_anatomy.tables.registry import ALL_TABLES
 from llm_anatomy.tables.row_groups import Condition
+
+# Where the figure of the report's first page lies among those of the studies.
+_FIRST_PAGE = "anatomy"
 
 
 def open_results(folder: str | Path = RESULTS) -> "Results":
@@ -121,10 +125,14 @@ class Results:
         return sorted(path.parent.name for path in self.folder.glob("models/*/provenance.json"))
 
     def figures(self, study: str) -> pd.DataFrame:
-        """The figures of a study in the report's order: `name`, `title`, `caption`, `table`."""
+        """The figures of a study, or of `anatomy`, in the report's order.
+
+        Returns:
+            Columns `name`, `title`, `caption`, `table`.
+        """
         from llm_anatomy.figures.exhibit import read_exhibits
 
-        self._check_study(study)
+        self._check_shown(study)
         return pd.DataFrame(
             [
                 {
@@ -135,34 +143,40 @@ class Results:
                 }
                 for exhibit in read_exhibits(self.folder / "figures" / study).exhibits
                 if exhibit.figure
-            ]
+            ],
+            columns=["name", "title", "caption", "table"],
         )
 
-    def figure(self, study: str, name: str) -> Any:
+    def figure(self, study: str, name: str, width: str | float | None = None) -> Any:
         """Draw a figure of the report again, from the tables, by the report's own function.
 
         Args:
-            study: geometry, toxicity, neurons, patching or facts.
+            study: geometry, toxicity, neurons, patching or facts; or anatomy, the first page's.
             name: The figure's name or title; `figures(study)` lists them.
+            width: `column` or `text` of a paper, or inches; as in the report when left out.
 
         Returns:
-            A `matplotlib.figure.Figure`, to change and to save as any other one.
+            A `matplotlib.figure.Figure`, to change as any other one; `la.save_figure` writes it.
 
         Raises:
-            UserError: There is no such figure, or the run has not written its manifest.
+            UserError: There is no such figure or width, or the run has not written its manifest.
         """
-        from llm_anatomy.figures.exhibit import set_style
-        from llm_anatomy.notebook.studies import exhibits_of
+        from matplotlib.pyplot import close
 
-        self._check_study(study)
-        tables, settings = self._concluded(study)
+        from llm_anatomy.figures.exhibit import set_style, set_width
+
+        self._check_shown(study)
         set_style()
         names: list[str] = []
-        for exhibit in exhibits_of(study, tables, settings):
+        for exhibit in self._exhibits(study):
             if exhibit.drawn is not None and exhibit.figure is not None:
                 if name in (exhibit.title, exhibit.figure, Path(exhibit.figure).stem):
+                    if width is not None:
+                        set_width(exhibit.drawn, width)
                     return exhibit.drawn
                 names.append(Path(exhibit.figure).stem)
+                # Else a notebook would keep, and show, every figure before the one asked for.
+                close(exhibit.drawn)
         raise UserError(f"{study} has no figure '{name}'; {suggest(name, names)}")
 
     @cached_property
@@ -179,9 +193,20 @@ class Results:
         found = dict.fromkeys(name for s in ALL_TABLES.values() for name in s.wildcards)
         return sorted(found, key=lambda name: (name not in ("model", "dataset"), name != "model"))
 
-    def _check_study(self, study: str) -> None:
-        if study not in ALL_STUDIES:
-            raise UserError(f"there is no study '{study}'; {suggest(study, ALL_STUDIES)}")
+    def _check_shown(self, study: str) -> None:
+        shown = (*ALL_STUDIES, _FIRST_PAGE)
+        if study not in shown:
+            raise UserError(f"there is no study '{study}'; {suggest(study, shown)}")
+
+    def _exhibits(self, study: str) -> Any:
+        """What the report shows of a study, drawn one after the other."""
+        from llm_anatomy.figures.anatomy import anatomy_figures
+        from llm_anatomy.notebook.studies import exhibits_of
+
+        if study == _FIRST_PAGE:
+            models = [owner["model"] for owner in self._collection.owners(ANATOMY)]
+            return anatomy_figures(self._collection, models)
+        return exhibits_of(study, *self._concluded(study))
 
     def _concluded(self, study: str) -> tuple[Collection, str]:
         """The tables and settings from which a run drew a study, as its manifest records them."""

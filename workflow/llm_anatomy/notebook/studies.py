@@ -8,7 +8,7 @@ from llm_anatomy.facts.claims import FactsScope
 from llm_anatomy.figures.exhibit import Exhibit
 from llm_anatomy.figures.facts import facts_figures
 from llm_anatomy.figures.geometry import geometry_figures
-from llm_anatomy.figures.neurons import neuron_figures
+from llm_anatomy.figures.neuron_study import neuron_study_figures
 from llm_anatomy.figures.patching import patching_figures
 from llm_anatomy.figures.toxicity import toxicity_figures
 from llm_anatomy.geometry.claims import GeometryScope
@@ -20,7 +20,7 @@ from llm_anatomy.toxicity.claims import ToxicityScope
 _STUDIES: dict[str, tuple[type[Settings], Callable[[Collection, Any], Iterator[Exhibit]]]] = {
     "geometry": (GeometryScope, geometry_figures),
     "toxicity": (ToxicityScope, toxicity_figures),
-    "neurons": (NeuronScope, neuron_figures),
+    "neurons": (NeuronScope, neuron_study_figures),
     "patching": (PatchingScope, patching_figures),
     "facts": (FactsScope, facts_figures),
 }

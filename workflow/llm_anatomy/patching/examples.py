@@ -22,7 +22,7 @@ from llm_anatomy.config.patching import (
 from llm_anatomy.errors import UserError
 from llm_anatomy.model.run.tokenizer import TextTokenizer
 from llm_anatomy.patching.cases import reaches
-from llm_anatomy.patching.metrics import answer_floors, span_floors, word_floors
+from llm_anatomy.patching.floors import answer_floors, span_floors, word_floors
 from llm_anatomy.patching.pairs import SwitchPair, make_pairs, subject_missing
 from llm_anatomy.patching.prompts import Limits, TaskExample, make_example, sample
 from llm_anatomy.patching.tasks import Record, SetAside, TaskItems, items_of

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llm_anatomy.model.run.devices import sent
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 PURPOSES = {"noise": Purpose.NOISE, "shuffle": Purpose.SHUFFLE, "angle": Purpose.ANGLE}
@@ -122,7 +123,7 @@ class RandomEdit:
         where = self.positions.of(first, first + states.shape[1])
         if not where:
             return states
-        index = torch.tensor([position - first for position in where], device=states.device)
+        index = sent(torch.tensor([position - first for position in where]), states.device)
         chosen = states[:, index]
         edited = states.clone()
         edited[:, index] = self._edit(layer, chosen, where)
@@ -136,7 +137,7 @@ class RandomEdit:
             for example in dict.fromkeys(self.examples)
         }
         array = np.stack([np.stack(drawn[example]) for example in self.examples])
-        draws = torch.from_numpy(array).to(states.device)
+        draws = sent(torch.from_numpy(array), states.device)
         if self.kind == "shuffle":
             return shuffle(states, draws)
         if self.kind == "noise":

@@ -7,7 +7,8 @@ from typing import Any
 from llm_anatomy.config.base import Unequal
 from llm_anatomy.config.patching import Donors, RelationTask
 from llm_anatomy.model.run.alignment import align
-from llm_anatomy.patching.prompts import TaskExample, tokenise
+from llm_anatomy.model.run.answers import tokenise
+from llm_anatomy.patching.prompts import TaskExample
 from llm_anatomy.patching.tasks import SetAside, donor_text
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 

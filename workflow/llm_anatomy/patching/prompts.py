@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_anatomy.model.run.answers import answer_tokens, prompt_tokens
+from llm_anatomy.model.run.answers import answer_tokens, tokenise
 from llm_anatomy.patching.tasks import SetAside, TaskItem
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 from llm_anatomy.statistics.sampling import sample_rows
@@ -46,21 +46,6 @@ class Limits:
     context: int | None
     max_new_tokens: int
     whole_answer: bool
-
-
-def tokenise(
-    tokenizer: Any, text: str, at: int | None, length: int
-) -> tuple[tuple[int, ...], tuple[int, int] | None]:
-    """Token ids of a text, and the tokens that overlap its characters `at` to `at + length - 1`."""
-    tokens, offsets = prompt_tokens(tokenizer, text)
-    if at is None or length == 0:
-        return tokens, None
-    inside = [
-        index
-        for index, (start, end) in enumerate(offsets)
-        if start < at + length and end > at and end > start
-    ]
-    return tokens, (inside[0], inside[-1] + 1) if inside else None
 
 
 def make_example(tokenizer: Any, item: TaskItem, limits: Limits) -> TaskExample | SetAside:

@@ -14,6 +14,7 @@ from llm_anatomy.config.patching import (
 )
 from llm_anatomy.config.templates import fill, place_of, without_end
 from llm_anatomy.errors import UserError
+from llm_anatomy.model.run.answers import place_in
 from llm_anatomy.statistics.random import Purpose, keyed_generator
 
 OPERATORS: dict[str, tuple[str, Callable[[int, int], int]]] = {
@@ -124,11 +125,11 @@ def relation_items(task: RelationTask, records: Sequence[Record]) -> TaskItems:
         answers = tuple(record["answers"])
         if record["prompt"]:
             prompt = demonstrations + without_end(record["prompt"])
-            at = prompt.rfind(subject) if subject else -1
+            at = place_in(prompt, subject)
         else:
             prompt = demonstrations + fill(task.prompt, subject=subject)
             at = len(demonstrations) + place_of(task.prompt, "subject", subject=subject)
-        item = TaskItem(example_id, prompt, answers, subject, at if at >= 0 else None)
+        item = TaskItem(example_id, prompt, answers, subject, at)
         # Rows made by hand need not say that they have none.
         if record.get("counterfactual_prompt"):
             other = demonstrations + without_end(record["counterfactual_prompt"])

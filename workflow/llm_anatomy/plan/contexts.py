@@ -8,7 +8,7 @@ from llm_anatomy.plan.needs import MB, Work
 HISTOGRAM_BYTES = 400 * 4
 CONTEXT_BYTES = 60
 TOKEN_BYTES = 8
-# Of a prompt and of the text that measures fluency.
+# Of a prompt and of the text that measures fluency; of an example in the configuration at most.
 STEERED_TOKENS = 70
 
 
@@ -64,16 +64,23 @@ def find_neighbours(job: Job) -> Work:
 
 
 def steer_directions(job: Job) -> Work:
-    """Texts of the classes, then every dose of five interventions on a prompt and the held text."""
+    """Texts of the classes up to a layer, then every dose of five interventions on two texts."""
     directions, shape = job.configuration.neurons.directions, job.model
-    texts = 2 * directions.max_texts * directions.max_length
+    read = 0.0
+    for target in directions.targets_among([data.name for data in job.configuration.datasets]):
+        classes = len(target.positive) + len(target.negative)
+        rows = job.count_rows(target.dataset) if target.dataset else classes
+        tokens = job.count_tokens(target.dataset) if target.dataset else STEERED_TOKENS
+        layers = 0.5 if target.layer is None else target.layer / shape.n_layers
+        texts = min(rows, 2 * directions.max_texts)
+        read += layers * texts * min(tokens, directions.max_length)
     doses = 3 * (len(directions.doses) + 1) + 2 * len(directions.values)
     swept = doses * STEERED_TOKENS
     logits = max(len(directions.doses), len(directions.values)) * STEERED_TOKENS * shape.vocab_size
     return Work(
         "model",
         loads_model=True,
-        body_tokens=len(directions.targets) * (texts + swept),
+        body_tokens=read + len(directions.targets) * swept,
         head_vectors=len(directions.targets) * swept,
         batch_tokens=job.batch_tokens,
         held_mb=2 * 4 * logits / MB,

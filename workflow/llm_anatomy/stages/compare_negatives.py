@@ -22,9 +22,13 @@ def run(
     metrics: Path,
 ) -> None:
     """Read two datasets; write the metrics of one label for each choice of negatives."""
+    names = settings.comparison
     own, easy = (
-        dataset_of_texts(read_table(texts, TEXTS), read_table(features, SPLINE_FEATURES))
-        for texts, features in ((texts, spline_features), (easy_texts, easy_spline_features))
+        dataset_of_texts(name, read_table(texts, TEXTS), read_table(features, SPLINE_FEATURES))
+        for name, texts, features in (
+            (names.dataset, texts, spline_features),
+            (names.easy, easy_texts, easy_spline_features),
+        )
     )
     threads = compute_settings().threads
     measured = compare_negatives(own, read_table(folds, FOLDS), easy, settings, threads)

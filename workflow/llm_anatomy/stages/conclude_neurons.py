@@ -1,12 +1,9 @@
 """Test the claims of the neuron paper, and draw the study."""
 
-from itertools import chain
 from pathlib import Path
 
-from llm_anatomy.figures.contexts import context_figures
 from llm_anatomy.figures.exhibit import write_figures
-from llm_anatomy.figures.neurons import neuron_figures
-from llm_anatomy.figures.steering import steering_figures
+from llm_anatomy.figures.neuron_study import neuron_study_figures
 from llm_anatomy.neurons.claims import NeuronScope, neuron_claims
 from llm_anatomy.neurons.context_claims import context_claims
 from llm_anatomy.neurons.steering_claims import steering_claims
@@ -31,8 +28,7 @@ def run(settings: NeuronScope, *, tables: tuple[Path, ...], claims: Path, figure
     rows = neuron_claims(collection, settings)
     rows += context_claims(collection, models) + steering_claims(collection, models)
     write_table(claims, CLAIMS, CLAIMS.frame(rows), provenance)
-    further = context_figures(collection, models), steering_figures(collection, models)
-    write_figures(figures, "neurons", chain(neuron_figures(collection, settings), *further))
+    write_figures(figures, "neurons", neuron_study_figures(collection, settings))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def run(
     sources = []
     for name, *paths in zip(settings.datasets, texts, folds, features, strict=True):
         table, split = read_table(paths[0], TEXTS), read_table(paths[1], FOLDS)
-        data = dataset_of_texts(table, read_table(paths[2], SPLINE_FEATURES))
+        data = dataset_of_texts(name, table, read_table(paths[2], SPLINE_FEATURES))
         sources.append(Source.of(name, data, split))
     provenance = read_provenance(features[0]) | {"toxicity": settings.model_dump()}
     result = shift_table(sources, settings, compute_settings().threads)

@@ -47,7 +47,8 @@ def run(
     loaded = load_model(model, settings.precision, compute)
     budget = loaded.batch_tokens
     found = steer_concepts(loaded, index, tables, asked, settings.held_text, seed, budget)
-    provenance = loaded.provenance | {"seed": seed, "site": asked.site}
+    said = {"directions": asked.model_dump(mode="json"), "held_text": settings.held_text}
+    provenance = loaded.provenance | {"seed": seed} | said
     write_table(directions, DIRECTIONS, found.directions, provenance)
     write_table(steering, STEERING, found.steering, provenance)
     write_table(equal_fluency, EQUAL_FLUENCY, found.equal_fluency, provenance)

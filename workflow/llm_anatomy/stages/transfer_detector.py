@@ -27,10 +27,11 @@ def run(
     overlap: Path,
 ) -> None:
     """Read two datasets; write the overlap of their texts and the metrics on the second."""
-    tables = ((train_texts, train_features), (test_texts, test_features))
+    names = settings.transfer
+    tables = ((names.train, train_texts, train_features), (names.test, test_texts, test_features))
     train, test = (
-        dataset_of_texts(read_table(texts, TEXTS), read_table(features, SPLINE_FEATURES))
-        for texts, features in tables
+        dataset_of_texts(name, read_table(texts, TEXTS), read_table(features, SPLINE_FEATURES))
+        for name, texts, features in tables
     )
     shared = overlap_table(train, test, settings.folds.similarity)
     provenance = read_provenance(train_features) | {"toxicity": settings.model_dump()}

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 
 CONFIDENCE = 0.95
 # The elements of one chunk of resampling weights.
@@ -106,6 +106,30 @@ def exact_interval(
 ) -> tuple[float, float]:
     """Clopper and Pearson's exact interval of a share; NaN of no trials."""
     return _share_interval(successes, count, confidence, "exact")
+
+
+def exact_interval_of_sets(
+    share: float, sets: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share of items that come in sets; NaN of no sets.
+
+    Items of one set, such as copies or answers to one prompt, are no trials of their own: there are
+    as many trials as sets, of which `share * sets` succeed, which need not be a whole number. With
+    one item in each set it is `exact_interval`. The ends are quantiles of beta distributions
+    (Korn and Graubard 1998, Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data, with the number of sets as the effective size).
+
+    Args:
+        share: Share of all items.
+        sets: Number of sets that they make.
+        confidence: Of the interval.
+    """
+    if not sets:
+        return float("nan"), float("nan")
+    tail, successes = (1 - confidence) / 2, share * sets
+    low = beta.ppf(tail, successes, sets - successes + 1) if share > 0 else 0.0
+    high = beta.ppf(1 - tail, successes + 1, sets - successes) if share < 1 else 1.0
+    return float(low), float(high)
 
 
 def _share_interval(

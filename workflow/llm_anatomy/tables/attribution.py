@@ -70,7 +70,8 @@ AGREEMENT_WITH_EXACT = TableSchema(
     name="attribution/agreement",
     path=f"{_FOLDER}/attribution_agreement.parquet",
     rule=_RULE,
-    description="One score held against exact losses, over the exchanged units of one layer.",
+    description="One score held against exact losses, over the exchanged units of one layer; "
+    "`denoising`, which estimates what a unit restores, is held against none.",
     columns=(
         _KIND,
         _METHOD,

@@ -62,7 +62,8 @@ _QUANTILES = tuple(
         f"q{percent:02d}",
         pa.float32(),
         f"{percent} % quantile, from a histogram whose bins are an eighth of a power of two wide: "
-        "within 6.3 % of the value at that rank.",
+        "within 6.3 % of the value at that rank; 0 where that value is below 2^-10 in size, and "
+        "above 2^14 only known to lie there.",
     )
     for percent in (1, 10, 50, 90, 99)
 )
@@ -127,7 +128,12 @@ CONTEXT_WORDS = TableSchema(
         ),
         Column("contexts", pa.int16(), "Contexts of this neuron and sign."),
         Column("here", pa.float64(), "Share of them whose token is a decoded one of that end."),
-        Column("next", pa.float64(), "Share of them whose next token is a decoded one of it."),
+        Column(
+            "next",
+            pa.float64(),
+            "Share of them whose next token is a decoded one of it; one at the end of a text "
+            "counts as without. In `neurons/context_overlap` such contexts are left out of `next`.",
+        ),
         Column("opposite_here", pa.float64(), "`here`, for the other end's decoded tokens."),
         Column("opposite_next", pa.float64(), "`next`, for the other end's decoded tokens."),
         Column(
@@ -150,8 +156,17 @@ CONTEXT_OVERLAP = TableSchema(
         _MATRIX,
         Column("end", pa.int8(), "End of the weight vector whose decoded tokens are looked for."),
         _SIGN,
-        Column("place", pa.string(), "`here`: the token that is fired on; `next`: that after it."),
-        Column("neurons", pa.int32(), "Neurons with a context of this sign."),
+        Column(
+            "place",
+            pa.string(),
+            "`here`: the token that is fired on; `next`: that after it. A context at the end of a "
+            "text has none after it and counts for `here` alone.",
+        ),
+        Column(
+            "neurons",
+            pa.int32(),
+            "Neurons with a context of this sign; for `next`, with one that a token follows.",
+        ),
         Column("share", pa.float64(), "Mean share of a neuron's contexts with a decoded token."),
         Column("low", pa.float64(), "Lower end of it: 95 % bootstrap over neurons."),
         Column("high", pa.float64(), "Upper end of the same interval."),

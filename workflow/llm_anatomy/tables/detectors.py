@@ -61,6 +61,14 @@ DETECTORS = TableSchema(
         Column("n_test", pa.int32(), "Texts with an out-of-fold score", "texts"),
         Column("n_positive", pa.int32(), "Positive texts among them", "texts"),
         Column("n_sets", pa.int32(), "Sets of near-duplicates and groups that they make", "sets"),
+        Column(
+            "n_cut",
+            pa.int32(),
+            "Texts of which this detector does not read the end: those longer than "
+            "`extraction.max_length`, or than `toxicity.detector_comparison.max_length` where the "
+            "model is asked",
+            "texts",
+        ),
     ),
 )
 
@@ -76,16 +84,19 @@ OPERATING_POINTS = TableSchema(
         _LABEL,
         Column("wanted_rate", pa.float64(), "Rate of false positives that thresholds are set for"),
         Column("n_positive", pa.int32(), "Positive texts", "texts"),
+        Column("n_positive_sets", pa.int32(), "Sets of copies and groups that they make", "sets"),
         Column("n_found", pa.int32(), "Positive texts above the threshold", "texts"),
         Column("true_positive_rate", pa.float64(), "Share of positives found", "share"),
         Column(
             "true_positive_low",
             pa.float64(),
-            "Lower end of its exact interval (Clopper-Pearson, thresholds held fixed)",
+            "Lower end of its exact interval (Clopper-Pearson with as many trials as sets, "
+            "thresholds held fixed)",
             "share",
         ),
         Column("true_positive_high", pa.float64(), "Upper end", "share"),
         Column("n_negative", pa.int32(), "Negative texts", "texts"),
+        Column("n_negative_sets", pa.int32(), "Sets of copies and groups that they make", "sets"),
         Column("n_false", pa.int32(), "Negative texts above the threshold", "texts"),
         Column("false_positive_rate", pa.float64(), "Realised rate of false positives", "share"),
         Column("false_positive_low", pa.float64(), "Lower end of its exact interval", "share"),
@@ -93,9 +104,9 @@ OPERATING_POINTS = TableSchema(
         Column(
             "negatives_needed",
             pa.int32(),
-            "Fewest negatives that could show the wanted rate, without any false alarm (one-sided, "
-            "95 %); with fewer it cannot be shown",
-            "texts",
+            "Fewest sets of negatives that could show the wanted rate, without any false alarm "
+            "(one-sided, 95 %); with fewer it cannot be shown",
+            "sets",
         ),
     ),
 )
@@ -115,6 +126,7 @@ RELIABILITY = TableSchema(
         Column("low", pa.float64(), "Lower end of its exact interval", "share"),
         Column("high", pa.float64(), "Upper end", "share"),
         Column("n_texts", pa.int32(), "Texts of the bin", "texts"),
+        Column("n_sets", pa.int32(), "Sets of copies and groups that they make", "sets"),
     ),
 )
 
@@ -141,17 +153,27 @@ SUBGROUPS = TableSchema(
         Column("subgroup_low", pa.float64(), "Lower end of its bootstrap interval", nullable=True),
         Column("subgroup_high", pa.float64(), "Upper end", nullable=True),
         Column(
+            "n_unknown",
+            pa.int32(),
+            "Texts of which the column says nothing: neither in the group nor outside it",
+            "texts",
+        ),
+        Column(
             "bpsn_auc",
             pa.float64(),
             "ROC-AUC of positives outside and negatives of the group; low: false alarms on it",
             nullable=True,
         ),
+        Column("bpsn_low", pa.float64(), "Lower end of its bootstrap interval", nullable=True),
+        Column("bpsn_high", pa.float64(), "Upper end", nullable=True),
         Column(
             "bnsp_auc",
             pa.float64(),
             "ROC-AUC of negatives outside and positives of the group; low: misses in it",
             nullable=True,
         ),
+        Column("bnsp_low", pa.float64(), "Lower end of its bootstrap interval", nullable=True),
+        Column("bnsp_high", pa.float64(), "Upper end", nullable=True),
         Column(
             "wanted_rate", pa.float64(), "Rate of false positives that the threshold is set for"
         ),
@@ -211,7 +233,13 @@ SHIFT = TableSchema(
         Column("feature_set", pa.string(), "`spline`, `length` or `tfidf`"),
         Column("classifier", pa.string(), "`logistic_regression`"),
         Column("metric", pa.string(), "As in `metrics`"),
-        Column("value", pa.float64(), "The metric; on the diagonal inside test folds"),
+        Column(
+            "value",
+            pa.float64(),
+            "The metric; on the diagonal inside test folds. Missing where nothing, or one class "
+            "alone, is left without the texts that both data sets share",
+            nullable=True,
+        ),
         _LOW,
         _HIGH,
         Column("n_train", pa.int32(), "Training texts; on the diagonal per fold", "texts"),

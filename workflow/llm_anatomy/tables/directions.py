@@ -31,6 +31,19 @@ DIRECTIONS = TableSchema(
         Column("source", pa.string(), "Data set and label, or `examples` of the configuration."),
         Column("positive", pa.int32(), "Texts with the concept."),
         Column("negative", pa.int32(), "Texts without it."),
+        Column(
+            "positive_cut",
+            pa.int32(),
+            "Texts with it that are longer than `neurons.directions.max_length` or than the model "
+            "reads: their last token is not the text's last.",
+        ),
+        Column("negative_cut", pa.int32(), "The same of the texts without it."),
+        Column("unlabelled", pa.int32(), "Texts of the data set left out: no value of the label."),
+        Column(
+            "unread",
+            pa.int32(),
+            "Labelled texts, or examples, beyond `neurons.directions.max_texts` of their class.",
+        ),
         Column("norm", pa.float64(), "Length of the difference of means."),
         Column("state_norm", pa.float64(), "Mean length of the texts' states, for scale."),
         Column(

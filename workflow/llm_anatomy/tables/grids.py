@@ -110,9 +110,11 @@ TRACING_EFFECTS = TableSchema(
         Column(
             "contrast_effect",
             pa.float64(),
-            "Mean over facts of the effect on the logit over the counterfactual's answer.",
+            "Mean over `contrast_facts` of the effect on the logit over the counterfactual's "
+            "answer; missing where no fact has one.",
             nullable=True,
         ),
+        Column("contrast_facts", pa.int32(), "Those of the facts that have a counterfactual."),
         Column("facts", pa.int32(), "Facts with positions of the role."),
     ),
 )

@@ -2,8 +2,9 @@
 
 One pass gives both things that detectors of the field read: the logits of the first token of the
 answer (Hu et al., arXiv 2405.18822, "Toxicity Detection for Free") and the hidden states of the
-text's own tokens at one layer. Tokens of the template take part in neither. A model without a chat
-template reads the text itself, and its first token is what it would write next.
+text's own tokens at one layer. Tokens of the template take part in neither, and neither does the
+token that begins every text. A model without a chat template reads the text itself, and its first
+token is what it would write next.
 """
 
 import copy
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
@@ -84,6 +85,7 @@ class Asked:
         behind: Tokens of the template that are read behind each text.
         layer: The block behind which states were read.
         words: Every token of the vocabulary as text; None for ids without one.
+        cut: Whether a text lost its end.
     """
 
     text_ids: Sequence[str]
@@ -92,6 +94,7 @@ class Asked:
     behind: Int[ndarray, " texts"]
     layer: int
     words: Sequence[str | None]
+    cut: Bool[ndarray, " texts"]
 
 
 def ask(
@@ -125,6 +128,7 @@ def ask(
         read.behind,
         layer,
         words,
+        np.array(read.cut, dtype=bool),
     )
 
 
@@ -157,7 +161,7 @@ def asked_texts(
     """
     if not has_chat(tokenizer, chat):
         raw = [raw_ids(tokenizer, text) for text in texts]
-        return [AskedText([], row[:max_length], [], len(row) > max_length) for row in raw]
+        return [_raw_text(row, tokenizer.bos_token_id, max_length) for row in raw]
     one, other = (chat_ids(tokenizer, message, chat) for message in ("a", "7"))
     before, behind = _shared(one, other), _shared(one[::-1], other[::-1])[::-1]
     asked = []
@@ -171,6 +175,13 @@ def asked_texts(
         kept = own[:max_length]
         asked.append(AskedText(ids[:start], kept, ids[len(ids) - end :], len(own) > max_length))
     return asked
+
+
+def _raw_text(ids: list[int], bos: int | None, max_length: int) -> AskedText:
+    """A text without a template: the beginning of every text is no token of its own."""
+    start = int(len(ids) > 1 and ids[0] == bos)
+    own = ids[start:]
+    return AskedText(ids[:start], own[:max_length], [], len(own) > max_length)
 
 
 def read_prompts(

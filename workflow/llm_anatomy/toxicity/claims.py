@@ -18,7 +18,12 @@ from llm_anatomy.tables.toxicity import (
     METRICS,
     SELF_TRAINING,
 )
-from llm_anatomy.toxicity.detection_claims import DatasetTables, detection_claims, smaller_class
+from llm_anatomy.toxicity.detection_claims import (
+    DatasetTables,
+    apart,
+    detection_claims,
+    smaller_class,
+)
 from llm_anatomy.toxicity.statements import (
     ADDITION,
     DOMAINS,
@@ -98,6 +103,10 @@ def negatives_claim(table: pd.DataFrame, model: str) -> Claim:
     areas = table[(table["metric"] == "roc_auc")].set_index(["negatives", "feature_set"])
     values = areas["value"]
     easy, both = values["easy", "spline"], values["both", "spline"]
+    with_easy, with_both = (
+        next(row for key, row in areas.iterrows() if key == (name, "spline"))
+        for name in ("easy", "both")
+    )
     hard = values["hard", "spline"]
     first = table.iloc[0]
     return EASY_NEGATIVES.judged(
@@ -105,12 +114,12 @@ def negatives_claim(table: pd.DataFrame, model: str) -> Claim:
         f"{first['dataset']} against {first['easy']}",
         evidence=min(smaller_class(row) for _, row in areas.iterrows()),
         measured_value=100 * (easy - both),
-        holds=bool(easy > both),
+        holds=apart(with_easy, with_both),
         note=(
             f"{first['dataset']} against {first['easy']}: {100 * easy:.1f} % with easy negatives "
             f"alone, {100 * both:.1f} % with both, {100 * hard:.1f} % with hard ones alone; text "
             f"length alone reaches {100 * values['easy', 'length']:.1f} % on easy negatives. "
-            "Holds if easy is above both."
+            "Holds if the interval with easy ones is above that with both."
         ),
     )
 

@@ -12,7 +12,7 @@ from llm_anatomy.config.toxicity import Scoring
 from llm_anatomy.statistics.folds import average_over_folds
 from llm_anatomy.statistics.intervals import (
     bootstrap_weights,
-    exact_interval,
+    exact_interval_of_sets,
     percentile_interval,
 )
 from llm_anatomy.statistics.random import Purpose, keyed_generator
@@ -46,6 +46,7 @@ from llm_anatomy.toxicity.operating import (
     mean_interval,
     negatives_needed,
     reliability,
+    rows_of_bins,
 )
 from llm_anatomy.toxicity.subgroups import Members, column_groups, length_groups, subgroup_rows
 
@@ -100,7 +101,7 @@ def compare_detectors(
     return Compared(
         DETECTORS.frame(row for one in found for row in _metrics(one, found, state, settings)),
         OPERATING_POINTS.frame(row for one in found for row in _points(one, settings)),
-        RELIABILITY.frame(row for one in found for row in _bins(one, bins)),
+        RELIABILITY.frame(row for one in found for row in _bins(one, bins, settings.scoring.level)),
         SUBGROUPS.frame(row for one in found for row in subgroup_rows(one, members, settings)),
         ANSWER_TOKENS.frame(
             row
@@ -136,6 +137,7 @@ def _metrics(
         "n_test": len(texts.truth),
         "n_positive": int(texts.truth.sum()),
         "n_sets": len(np.unique(texts.copies)),
+        "n_cut": one.n_cut,
     }
 
     def row(metric: str, value: float, low: float = np.nan, high: float = np.nan) -> TableRow:
@@ -202,43 +204,47 @@ def area_gain(
 
 
 def _points(one: Contender, settings: ComparisonSettings) -> Iterator[TableRow]:
-    known, truth = one.operated.known, one.result.texts.truth
+    known, truth, copies = one.operated.known, one.result.texts.truth, one.result.texts.copies
+    level = settings.scoring.level
     for rate, flagged in zip(
         settings.comparison.false_positive_rates, one.operated.flagged, strict=True
     ):
         positive, negative = known & truth, known & ~truth
-        found, false = int((flagged & positive).sum()), int((flagged & negative).sum())
-        counts = {
-            "positive": (found, int(positive.sum())),
-            "negative": (false, int(negative.sum())),
-        }
-        if not all(total for _, total in counts.values()):
+        if not (positive.any() and negative.any()):
             continue
-        low, high = exact_interval(*counts["positive"], settings.scoring.level)
-        false_low, false_high = exact_interval(*counts["negative"], settings.scoring.level)
+        found, false = int((flagged & positive).sum()), int((flagged & negative).sum())
+        share, false_share = (float(flagged[part].mean()) for part in (positive, negative))
+        sets, false_sets = (len(np.unique(copies[part])) for part in (positive, negative))
+        low, high = exact_interval_of_sets(share, sets, level)
+        false_low, false_high = exact_interval_of_sets(false_share, false_sets, level)
         yield _named(one) | {
             "wanted_rate": rate,
-            "n_positive": counts["positive"][1],
+            "n_positive": int(positive.sum()),
+            "n_positive_sets": sets,
             "n_found": found,
-            "true_positive_rate": found / counts["positive"][1],
+            "true_positive_rate": share,
             "true_positive_low": low,
             "true_positive_high": high,
-            "n_negative": counts["negative"][1],
+            "n_negative": int(negative.sum()),
+            "n_negative_sets": false_sets,
             "n_false": false,
-            "false_positive_rate": false / counts["negative"][1],
+            "false_positive_rate": false_share,
             "false_positive_low": false_low,
             "false_positive_high": false_high,
             "negatives_needed": negatives_needed(rate),
         }
 
 
-def _bins(one: Contender, bins: int) -> Iterator[TableRow]:
-    known = one.operated.known
+def _bins(one: Contender, bins: int, level: float) -> Iterator[TableRow]:
+    known, texts = one.operated.known, one.result.texts
     if not known.any():
         return
-    found = reliability(one.operated.probability[known], one.result.texts.truth[known], bins)
-    for number, part in enumerate(found):
-        low, high = exact_interval(part.positive, part.count)
+    probability, copies = one.operated.probability[known], texts.copies[known]
+    rows = rows_of_bins(probability, bins)
+    found = reliability(probability, texts.truth[known], bins)
+    for number, (part, own) in enumerate(zip(found, rows, strict=True)):
+        sets = len(np.unique(copies[own]))
+        low, high = exact_interval_of_sets(part.positive / part.count, sets, level)
         yield _named(one) | {
             "bin": number,
             "probability": part.probability,
@@ -246,6 +252,7 @@ def _bins(one: Contender, bins: int) -> Iterator[TableRow]:
             "low": low,
             "high": high,
             "n_texts": part.count,
+            "n_sets": sets,
         }
 
 

@@ -74,6 +74,7 @@ class Contender:
     result: OutOfFold
     operated: Operated
     pass_share: float
+    n_cut: int
 
 
 def contenders(inputs: Inputs, settings: ComparisonSettings, threads: int = 1) -> list[Contender]:
@@ -100,7 +101,13 @@ def contenders(inputs: Inputs, settings: ComparisonSettings, threads: int = 1) -
     n_layers = spline.features.shape[1]
     shares = pass_shares(spline, inputs.asked, n_layers)
     return [
-        Contender(recipe, result, operated, _share_of(result.features, shares, n_layers))
+        Contender(
+            recipe,
+            result,
+            operated,
+            _share_of(result.features, shares, n_layers),
+            _cut(result, inputs),
+        )
         for recipe, result, operated in found
     ]
 
@@ -219,6 +226,18 @@ def pass_shares(spline: SplineTable, asked: Asked | None, n_layers: int) -> dict
     first = float(np.mean((own + asked.behind[rows]) / plain))
     states = float(np.mean(own / plain)) * (asked.layer + 1) / n_layers
     return {FIRST_TOKEN: first, TOKEN_STATES: states}
+
+
+def _cut(result: OutOfFold, inputs: Inputs) -> int:
+    """Texts of a label of which a detector does not read the end."""
+    if result.features == "tfidf":
+        return 0
+    ids, asked = result.texts.text_ids, inputs.asked
+    if result.features in (FIRST_TOKEN, TOKEN_STATES) and asked is not None:
+        return int(asked.cut[rows_of(ids, asked.text_ids, "data/texts")].sum())
+    stored = inputs.spline_features
+    rows = rows_of(ids, list(stored["text_id"]), "geometry/spline_features")
+    return int(stored["truncated"].to_numpy(dtype=bool)[rows].sum())
 
 
 def _share_of(features: str, shares: Mapping[str, float], n_layers: int) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from llm_anatomy.statistics.intervals import lies_within
+from llm_anatomy.statistics.intervals import lies_above, lies_within
 from llm_anatomy.toxicity.statements import (
     BETTER_THAN_PUBLIC,
     BEYOND_LENGTH,
@@ -104,6 +104,11 @@ def _told_apart(row: pd.Series) -> int:
     return smaller_class(row) if row["low"] > CHANCE else 0
 
 
+def apart(one: pd.Series, other: pd.Series) -> bool | None:
+    """Whether the interval of one area lies above that of another; undecided where they overlap."""
+    return lies_above(one["low"] - other["high"], one["high"] - other["low"], 0.0)
+
+
 def _unmeasured(classifier: str, features: str, keys: str) -> str:
     return f"no {classifier} on {features} was measured; see {keys}"
 
@@ -156,11 +161,11 @@ def _beyond_length(tables: DatasetTables, label: str) -> Claim:
         tables.dataset,
         evidence=smaller_class(spline),
         measured_value=100 * (spline["value"] - length["value"]),
-        holds=bool(spline["low"] > length["high"]),
+        holds=apart(spline, length),
         note=(
             f"{tables.sample(label)}: spline features {100 * spline['value']:.1f} %, length alone "
-            f"{100 * length['value']:.1f} % on the same folds. Holds if the intervals do not "
-            f"overlap. Beside them: {beside or 'no other baseline'}."
+            f"{100 * length['value']:.1f} % on the same folds. Holds if the interval is above the "
+            f"other's. Beside them: {beside or 'no other baseline'}."
         ),
     )
 
@@ -190,12 +195,12 @@ def _beyond_classifiers(tables: DatasetTables, label: str) -> Claim:
         tables.dataset,
         evidence=smaller_class(spline),
         measured_value=100 * (spline["value"] - best["value"]),
-        holds=bool(spline["low"] > best["high"]),
+        holds=apart(spline, best),
         note=(
             f"{tables.sample(label)}: spline features {100 * spline['value']:.1f} %, classifiers "
             f"by their score: {listed}. The paper scored them by their yes-or-no answer and itself "
-            "by probabilities. Difference to the best of them; holds if the intervals do not "
-            "overlap."
+            "by probabilities. Difference to the best of them; holds if the interval is above the "
+            "other's."
         ),
     )
 
@@ -258,6 +263,15 @@ def _deeper_is_better(tables: DatasetTables, label: str) -> Claim:
         why = (
             f"{len(areas)} numbers of first layers say nothing of an order; the ablations of "
             "toxicity.ablations.classifiers (logistic_regression) measure one for every layer"
+        )
+        return DEEPER_IS_BETTER.untested(tables.model, tables.dataset, why=why, evidence=len(areas))
+    whole = tables.area("spline", LINEAR, label)
+    if whole is None or not whole["low"] > CHANCE:
+        why = (
+            NO_LINEAR
+            if whole is None
+            else "the features of all layers do not tell the label apart better than chance, so no "
+            "layer helps"
         )
         return DEEPER_IS_BETTER.untested(tables.model, tables.dataset, why=why, evidence=len(areas))
     values = areas["value"].to_numpy()

@@ -147,7 +147,11 @@ def card(
             "|---|---|---|---|",
             *map(_metric, rows[0].to_dict("records")),
             "",
-            "| false positives wanted | threshold | realised | positives found | can be shown |",
+            "Rates are of thresholds set inside each fold, not of the kept one, which no text that "
+            "it was not set on has tested.",
+            "",
+            "| false positives wanted | kept threshold, untested | realised in folds | positives "
+            "found in folds | rate shown |",
             "|---|---|---|---|---|",
             *(_point(row, trained["thresholds"]) for row in rows[1].to_dict("records")),
         ]
@@ -166,14 +170,14 @@ def _metric(row: dict[str, Any]) -> str:
 
 
 def _point(row: dict[str, Any], thresholds: Mapping[str, float]) -> str:
-    enough = "yes" if row["n_negative"] >= row["negatives_needed"] else "no"
+    shown = "yes" if row["false_positive_high"] <= row["wanted_rate"] else "no"
     least = thresholds[f"{row['wanted_rate']:g}"]
     return (
         f"| {row['wanted_rate']:.1%} | {least:.4f} | "
         f"{row['false_positive_rate']:.2%} ({row['false_positive_low']:.2%} to "
         f"{row['false_positive_high']:.2%}) | {row['true_positive_rate']:.1%} "
-        f"({row['true_positive_low']:.1%} to {row['true_positive_high']:.1%}) | {enough}: "
-        f"{row['n_negative']} negatives, {row['negatives_needed']} needed |"
+        f"({row['true_positive_low']:.1%} to {row['true_positive_high']:.1%}) | {shown}: "
+        f"{row['n_negative_sets']} sets of negatives, {row['negatives_needed']} needed |"
     )
 
 

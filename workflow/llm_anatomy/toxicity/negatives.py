@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 
 from llm_anatomy.config.toxicity import HardNegatives
-from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
+from llm_anatomy.data.duplicates import (
+    find_copies,
+    given_groups,
+    groups_of_both,
+    kept_together,
+)
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.folds import assign_folds
 from llm_anatomy.statistics.random import Purpose
@@ -64,7 +69,10 @@ def compare_negatives(
     comparison, seed = settings.comparison, settings.seed
     label = find_label(labelled_texts(folds, own.spline.text_ids), comparison)
     own_texts, easy_texts = list(own.texts["text"]), list(easy.texts["text"])
-    groups = given_groups(own.texts) + given_groups(easy.texts)
+    of_own, of_easy = groups_of_both(
+        (own.name, given_groups(own.texts)), (easy.name, given_groups(easy.texts))
+    )
+    groups = of_own + of_easy
     weights = settings.classifiers.distance_weights
     sets = compared_sets([own.spline, easy.spline], own_texts + easy_texts, weights)
     calls: list[Call[OutOfFold]] = []

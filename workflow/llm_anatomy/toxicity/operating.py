@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.special import logit
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
 from llm_anatomy.statistics.folds import inner_splits
@@ -66,7 +67,10 @@ def threshold(negatives: Float[ndarray, " negatives"], rate: float) -> float:
 
 
 def negatives_needed(rate: float, confidence: float = 0.95) -> int:
-    """Fewest negatives without any false alarm that show a rate, one-sided: 299 for 1 %."""
+    """Fewest negatives without any false alarm that show a rate, one-sided: 299 for 1 %.
+
+    Copies and texts of one group count once: it is a number of sets.
+    """
     return int(np.ceil(np.log(1 - confidence) / np.log1p(-rate)))
 
 
@@ -192,12 +196,21 @@ class Bin:
 def reliability(
     probability: Float[ndarray, " texts"], truth: Bool[ndarray, " texts"], bins: int
 ) -> list[Bin]:
-    """Texts in bins of equal count, in order of their probability."""
-    order = np.argsort(probability, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    """Texts in bins (`rows_of_bins`): mean probability and positives of each."""
     return [
-        Bin(float(probability[part].mean()), int(truth[part].sum()), len(part)) for part in parts
+        Bin(float(probability[part].mean()), int(truth[part].sum()), len(part))
+        for part in rows_of_bins(probability, bins)
     ]
+
+
+def rows_of_bins(probability: Float[ndarray, " texts"], bins: int) -> list[Int[ndarray, " some"]]:
+    """Rows of the texts of each bin: bins of equal count, in order of probability.
+
+    Texts of one probability are in one bin, whatever their order in the data; a bin that they leave
+    without a text is left out.
+    """
+    place = np.ceil(rankdata(probability) * bins / len(probability)).astype(int)
+    return [np.flatnonzero(place == number) for number in np.unique(place)]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:

@@ -1,7 +1,7 @@
 """Scoring new texts with a kept detector of prompts: by first answer token or token states."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,33 +84,6 @@ def scored(
     used = detector.description["training"][label]["tokens"]
     features = answer_features(read.logits)[:, used].astype(np.float64)
     return trained.score(features), trained.range.flags(features, read.lengths)
-
-
-def running_scores(
-    loaded: LoadedModel, detector: Detector, text: str, label: str
-) -> Iterator[tuple[str, float]]:
-    """Score of every beginning of a text, token by token, by a probe on token states.
-
-    One pass reads the text: in a causal model the state of a token is that of the text's beginning
-    which ends in it, so every score is that of the beginning on its own.
-
-    Yields:
-        Each token of the text, decoded, and the score of the text up to it.
-
-    Raises:
-        UserError: The detector is no probe on token states.
-    """
-    trained = detector.labels[label]
-    if not isinstance(trained.classifier, Probe):
-        raise UserError(
-            "a running score needs a probe on token states (attention_probe or max_probe), and the "
-            f"detector is a {detector.description['classifier']}"
-        )
-    chat, about = check_chat(loaded, detector), detector.description
-    read = read_prompts(loaded, [text], chat, about["max_length"], about["layer"], 1)
-    states = trained.standardised(Tokens(read.states, read.lengths)).states
-    for token, score in zip(read.tokens[0], trained.classifier.running(states), strict=True):
-        yield loaded.tokenizer.decode([token]), float(score)
 
 
 def flagged(detector: Detector, scores: pd.DataFrame, rate: float) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from llm_anatomy.toxicity.evaluate import (
     Call,
     Evaluation,
     LabelledTexts,
+    OutOfFold,
     TableRow,
     in_parallel,
     labelled_texts,
@@ -112,10 +113,25 @@ def _cell(
     common = {"train": train.name, "test": test.name, "test_label": names[1]}
     rows: list[TableRow] = []
     for features, result, n_train, left_out in _tested(train, test, label, names[1], settings):
-        measured = measured_rows(result, settings.scoring, settings.seed, **common)
         known = {"n_train": n_train, "n_left_out": left_out, "feature_set": features}
+        if result.texts.truth.all() or not result.texts.truth.any():
+            rows.append(common | known | _unmeasured(result))
+            continue
+        measured = measured_rows(result, settings.scoring, settings.seed, **common)
         rows += [row | known for row in measured]
     return rows
+
+
+def _unmeasured(result: OutOfFold) -> TableRow:
+    """The row of a pair of which nothing, or one class alone, is left without what both share."""
+    return {
+        "classifier": result.classifier,
+        "label": result.texts.label,
+        "metric": "roc_auc",
+        "value": None,
+        "n_test": len(result.texts.truth),
+        "n_positive": int(result.texts.truth.sum()),
+    }
 
 
 def _tested(

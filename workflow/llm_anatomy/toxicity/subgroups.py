@@ -20,10 +20,11 @@ import pandas as pd
 from jaxtyping import Bool, Int
 from numpy import ndarray
 
+from llm_anatomy.config.toxicity import Scoring
 from llm_anatomy.statistics.folds import average_over_folds
 from llm_anatomy.statistics.intervals import (
     bootstrap_weights,
-    exact_interval,
+    exact_interval_of_sets,
     percentile_interval,
 )
 from llm_anatomy.statistics.random import Purpose, keyed_generator
@@ -35,7 +36,6 @@ from llm_anatomy.toxicity.metrics import ranking_metrics
 LEAST = 20
 LENGTH = "length"
 SUBGROUP_PREFIX = "subgroup_"
-_WITHIN = ("subgroup_auc",)
 # Column, group, which texts are in it, and of which texts that is known.
 Members = Sequence[tuple[str, str, Bool[ndarray, " texts"], Bool[ndarray, " texts"]]]
 
@@ -77,7 +77,7 @@ def subgroup_rows(
         settings: Rates of false positives, of which the largest is looked at, and intervals.
     """
     rates, seed = settings.comparison.false_positive_rates, settings.seed
-    rate, resamples = max(rates), settings.scoring.resamples
+    rate = max(rates)
     texts, scores = one.result.texts, one.result.scores
     flagged = one.operated.flagged[rates.index(rate)] & one.operated.known
     for column, group, of_all, told in members:
@@ -96,18 +96,19 @@ def subgroup_rows(
             measurable = min(int((chosen & truth).sum()), int((chosen & ~truth).sum())) >= LEAST
             found = (np.nan,) * 3
             if measurable:
-                found = area_of(scores, texts, chosen, resamples if name in _WITHIN else 0, seed)
-            areas[name] = found[0]
-            if name in _WITHIN:
-                areas |= {"subgroup_low": found[1], "subgroup_high": found[2]}
+                found = area_of(scores, texts, chosen, settings.scoring, seed)
+            kind = name.removesuffix("_auc")
+            areas |= zip((name, f"{kind}_low", f"{kind}_high"), found, strict=True)
         rows: dict[str, Any] = {}
         for name, chosen in (
             ("false_positive", own & ~truth & known),
             ("true_positive", own & truth & known),
         ):
-            count, total = int((flagged & chosen).sum()), int(chosen.sum())
-            low, high = exact_interval(count, total) if total >= LEAST else (np.nan, np.nan)
-            rows[f"{name}_rate"] = count / total if total >= LEAST else np.nan
+            share = low = high = np.nan
+            if chosen.sum() >= LEAST:
+                share, sets = float(flagged[chosen].mean()), len(np.unique(texts.copies[chosen]))
+                low, high = exact_interval_of_sets(share, sets, settings.scoring.level)
+            rows[f"{name}_rate"] = share
             rows |= {f"{name}_low": low, f"{name}_high": high}
         yield {
             "feature_set": one.result.features,
@@ -117,6 +118,7 @@ def subgroup_rows(
             "group": group,
             "n_texts": int(own.sum()),
             "n_positive": counts["p"],
+            "n_unknown": int((~told[texts.rows]).sum()),
             **areas,
             "wanted_rate": rate,
             **rows,
@@ -127,7 +129,7 @@ def area_of(
     scores: ndarray,
     texts: LabelledTexts,
     chosen: Bool[ndarray, " texts"],
-    resamples: int,
+    scoring: Scoring,
     seed: int,
 ) -> tuple[float, float, float]:
     """ROC-AUC of some texts, each ranked among those of its own fold, with a bootstrap interval.
@@ -141,10 +143,10 @@ def area_of(
         if not len(rows):
             continue
         positive = texts.truth[rows]
-        drawn = bootstrap_weights(texts.copies[rows], resamples, generator)
+        drawn = bootstrap_weights(texts.copies[rows], scoring.resamples, generator)
         weights = np.concatenate([np.ones((1, len(rows))), *drawn])
         values.append(ranking_metrics(scores[rows], positive, weights, [])[:, 0])
         pairs.append((weights @ positive) * (weights @ ~positive))
     areas = average_over_folds(np.stack(values), np.stack(pairs))
-    low, high = percentile_interval(areas[1:][~np.isnan(areas[1:])])
+    low, high = percentile_interval(areas[1:][~np.isnan(areas[1:])], scoring.level)
     return float(areas[0]), float(low), float(high)

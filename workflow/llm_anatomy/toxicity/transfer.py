@@ -11,7 +11,12 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from llm_anatomy.config.toxicity import Classifiers, Folds, Transfer
-from llm_anatomy.data.duplicates import find_copies, given_groups, kept_together
+from llm_anatomy.data.duplicates import (
+    find_copies,
+    given_groups,
+    groups_of_both,
+    kept_together,
+)
 from llm_anatomy.errors import UserError
 from llm_anatomy.statistics.folds import inner_splits
 from llm_anatomy.tables.toxicity import OVERLAP, TRANSFER
@@ -60,20 +65,27 @@ class Overlap:
 class DatasetOfTexts:
     """A dataset's texts in the order of their spline features."""
 
+    name: str
     texts: pd.DataFrame
     spline: SplineTable
 
 
-def dataset_of_texts(texts: pd.DataFrame, spline_features: pd.DataFrame) -> DatasetOfTexts:
-    """Align a dataset's table of texts with its table of spline features."""
+def dataset_of_texts(
+    name: str, texts: pd.DataFrame, spline_features: pd.DataFrame
+) -> DatasetOfTexts:
+    """Align the table of texts of the dataset `name` with its table of spline features."""
     spline = spline_table(spline_features)
-    return DatasetOfTexts(aligned_texts(texts, spline.text_ids), spline)
+    return DatasetOfTexts(name, aligned_texts(texts, spline.text_ids), spline)
 
 
 def overlap_table(train: DatasetOfTexts, test: DatasetOfTexts, similarity: float) -> pd.DataFrame:
     """Test texts that share text or group with training texts, as in the table of overlaps."""
     shared = find_overlap(list(train.texts["text"]), list(test.texts["text"]), similarity)
-    shared += shared_groups(given_groups(train.texts), given_groups(test.texts))
+    shared += shared_groups(
+        *groups_of_both(
+            (train.name, given_groups(train.texts)), (test.name, given_groups(test.texts))
+        )
+    )
     return OVERLAP.frame(
         {
             "text_id": test.texts["text_id"].iloc[pair.test],

@@ -23,6 +23,8 @@ LA.chart = (() => {
         className: "la-plot",
         width,
         ariaLabel: description,
+        // Plot's own 30 pixels hold ticks and a label of smaller letters than these.
+        marginBottom: 40,
         style: { background: "none", color: "inherit", fontFamily: "inherit", fontSize: "12px" },
         ...make(width),
       });

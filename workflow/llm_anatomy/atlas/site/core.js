@@ -9,7 +9,10 @@ const LA = (() => {
   const MOST_KEPT = 8e6;
 
   async function inflate(payload) {
-    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
+    const text = atob(payload);
+    const bytes = new Uint8Array(text.length);
+    // `Uint8Array.from` walks a text by its iterator: most of a search's time, before this loop.
+    for (let place = 0; place < text.length; place += 1) bytes[place] = text.charCodeAt(place);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return JSON.parse(await new Response(stream).text());
   }

@@ -45,12 +45,18 @@
     ];
   }
 
+  // What fits below a map, slanted; the tips have the whole token.
+  function shortened(text) {
+    const signs = Array.from(text);
+    return signs.length > 10 ? `${signs.slice(0, 9).join("")}…` : text;
+  }
+
   function map(rows, { x, y, xs, ys, xLabel, yLabel, title, description, marginLeft = 60, height }) {
     const most = d3.max(rows, (row) => Math.abs(row.importance)) || 1;
     return [
       LA.chart(description, (width) => ({
         height: height ?? Math.max(160, ys.length * 16 + 90), marginLeft, marginBottom: xs.some((value) => String(value).length > 3) ? 70 : 40,
-        x: { label: xLabel, domain: xs, type: "band", tickRotate: xs.some((value) => String(value).length > 3) ? -45 : 0, tickFormat: (value) => LA.marked(String(value).replace(/^\d+ /, "")), ticks: xs.length > width / 22 ? xs.filter((_, i) => i % Math.ceil(xs.length / (width / 22)) === 0) : undefined },
+        x: { label: xLabel, domain: xs, type: "band", tickRotate: xs.some((value) => String(value).length > 3) ? -45 : 0, tickFormat: (value) => shortened(LA.marked(String(value).replace(/^\d+ /, ""))), ticks: xs.length > width / 22 ? xs.filter((_, i) => i % Math.ceil(xs.length / (width / 22)) === 0) : undefined },
         y: { label: yLabel, domain: ys, type: "band" },
         color: { type: "diverging", interpolate: LA.chart.diverging, domain: [-most, most] },
         marks: [Plot.cell(rows, { x, y, fill: "importance", inset: 0.5, title })],

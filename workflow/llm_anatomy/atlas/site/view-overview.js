@@ -63,13 +63,14 @@
       LA.router.replace(["claims"], state);
       const shown = claims.filter((row) => !state.verdict || row.verdict === state.verdict);
       holder.replaceChildren(h("p", { class: "summary", role: "status" }, `${shown.length} claims.`), LA.table("claims of the papers", shown, [
+        // Claim and verdict first: all that a phone shows before a reader pulls the table aside.
+        { field: "claim", title: "claim", filter: true, wrap: true, minWidth: 200, grow: 3 },
+        { field: "verdict", title: "verdict", minWidth: 120, format: verdict },
         { field: "paper", title: "paper", filter: true, wrap: true, minWidth: 110 },
-        { field: "claim", title: "claim", filter: true, wrap: true, minWidth: 240, grow: 3 },
         { field: "model", title: "model", filter: true, wrap: true, minWidth: 100 },
         { field: "dataset", title: "on", filter: true, wrap: true, minWidth: 100 },
         { field: "paper_value", title: "paper says", wrap: true, minWidth: 140, grow: 2 },
         { field: "measured_value", title: "measured here", numeric: true, wrap: true, minWidth: 130, format: (value, row) => `${LA.number(value)}${row.unit ? ` ${row.unit}` : ""}${row.low !== null && row.high !== null ? ` [${LA.number(row.low)}, ${LA.number(row.high)}]` : ""}` },
-        { field: "verdict", title: "verdict", minWidth: 120, format: verdict },
         { field: "note", title: "why", wrap: true, minWidth: 260, grow: 4, filter: true, format: (value, row) => `${value} Evidence: ${row.evidence} ${row.evidence_unit}; at least ${row.least_evidence} needed.` },
       ], { pageSize: 10, layout: "fitColumns" }));
     };

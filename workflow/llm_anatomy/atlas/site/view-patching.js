@@ -38,12 +38,15 @@
     ];
   }
 
-  function ladder(rows) {
+  const named = (donor) => LA.marked(donor.subject || donor.prompt);
+
+  function ladder(rows, donors) {
     const kinds = new Set(rows.map(whose));
     return LA.table("answer at every layer k", rows, [
       { field: "layer", title: "k", numeric: true, width: 70, meaning: "the input of block k is manipulated, counted from 0" },
       ...(rows.some((row) => row.seed > 0) ? [{ field: "seed", title: "draw", numeric: true, width: 80 }] : []),
       ...(rows.some((row) => row.strength !== null) ? [{ field: "strength", title: "angle", numeric: true, width: 90 }] : []),
+      ...(donors.length > 1 && rows.some((row) => row.donor_id !== null) ? [{ field: "donor_id", title: "donor", filter: true, format: (value) => { const donor = donors.find((each) => each.donor === value); return donor ? named(donor) : value ?? "–"; } }] : []),
       { field: "prediction", title: "answer", minWidth: 160, grow: 2, filter: true, format: (value, row) => h("span", { class: `answer ${whose(row)}`, style: { "--colour": COLOURS[whose(row)] } }, LA.marked(value)) },
       { field: "correct", title: "whose", format: (_, row) => whose(row), meaning: "the original's answer, the donor's, or another" },
       { field: "gold_logprob", title: "log p (nat)", numeric: true, meaning: "of the right answer's first token" },
@@ -52,6 +55,8 @@
       { field: "kl", title: "KL (nat)", numeric: true, meaning: "of the next-token distribution from the clean one" },
     ], { pageSize: 40, sort: [{ column: "layer", dir: "asc" }] });
   }
+
+  const donorNote = (donors) => (donors.length ? ` ${donors.length > 1 ? `It has ${donors.length} donors: ` : "The donor is "}${donors.map((donor) => `“${named(donor)}”, whose answer is ${LA.marked(donor.answer)}`).join("; ")}.` : "");
 
   function exampleChart(rows, clean) {
     const lines = d3.sort(rows, (row) => row.layer);
@@ -75,8 +80,8 @@
     const task = tasks.includes(parts[1]) ? parts[1] : tasks[0];
     const own = index.tasks[task];
     const examples = LA.rows(own.examples);
-    const named = parts[2] !== undefined && parts[2] !== "";
-    const example = examples.find((each) => each.example_id === parts[2]) ?? (named ? null : examples[0]);
+    const asked = parts[2] !== undefined && parts[2] !== "";
+    const example = examples.find((each) => each.example_id === parts[2]) ?? (asked ? null : examples[0]);
     if (parts[1] !== undefined && parts[1] !== task) throw new Error(`there is no task ${parts[1]} in this run`);
     if (!example) throw new Error(`there is no example ${parts[2]} of ${task} in this run`);
     const manipulation = own.manipulations.includes(parts[3]) ? parts[3] : own.manipulations.includes("switch") ? "switch" : own.manipulations[0];
@@ -98,14 +103,14 @@
       h("form", { class: "controls", on: { submit: (event) => event.preventDefault() } }, list,
         LA.select("task", tasks, task, (value) => go({ task: value })),
         LA.select("manipulation", own.manipulations, manipulation, (value) => go({ manipulation: value })),
-        LA.select("example", examples.map((each) => [each.example_id, `${each.subject ?? each.example_id} → ${each.answer}`]), example.example_id, (value) => go({ example: value }))),
-      LA.section(`${LA.marked(example.subject ?? example.example_id)} → ${LA.marked(example.answer)}`,
+        LA.select("example", examples.map((each) => [each.example_id, `${each.subject || each.example_id} → ${each.answer}`]), example.example_id, (value) => go({ example: value }))),
+      LA.section(`${LA.marked(example.subject || example.example_id)} → ${LA.marked(example.answer)}`,
         h("p", { class: "prompt", dir: "auto" }, example.prompt),
-        LA.note(`The clean model answers “${LA.marked(clean?.prediction ?? example.prediction)}” (${clean ? (clean.correct ? "right" : "not right") : "–"}).${manipulation === "switch" && found.donor ? ` The donor is ${LA.marked(found.donor.subject)}, whose answer is ${LA.marked(found.donor.answer)}.` : ""}`),
-        rows.length ? [exampleChart(rows, clean), ladder(rows)] : LA.note("This example takes no part in this manipulation; the intake table says why.")),
+        LA.note(`The clean model answers “${LA.marked(clean?.prediction ?? example.prediction)}” (${!clean || clean.correct === null ? "not judged" : clean.correct ? "right" : "not right"}).${manipulation === "switch" ? donorNote(found.donors) : ""}`),
+        rows.length ? [exampleChart(rows, clean), ladder(rows, found.donors)] : LA.note("This example takes no part in this manipulation; the intake table says why.")),
       LA.section("Over all examples", curveHolder),
       LA.section("All examples", LA.table("examples of the task", examples, [
-        { field: "subject", title: "subject", filter: true, format: (value, row) => LA.link(LA.marked(value ?? row.example_id), ["patching", model, task, row.example_id, manipulation]) },
+        { field: "subject", title: "subject", filter: true, format: (value, row) => LA.link(LA.marked(value || row.example_id), ["patching", model, task, row.example_id, manipulation]) },
         { field: "answer", title: "right answer", filter: true },
         { field: "prediction", title: "clean model says", filter: true },
         { field: "correct", title: "right", format: (value) => (value === null ? "–" : value ? "yes" : "no") },

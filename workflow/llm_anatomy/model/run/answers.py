@@ -1,5 +1,6 @@
-"""Answers as token ids: behind a prompt, and where a generated one ends."""
+"""Prompts and answers as token ids: subjects, what is behind a prompt, where an answer ends."""
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -22,6 +23,34 @@ def prompt_tokens(tokenizer: Any, text: str) -> tuple[tuple[int, ...], tuple[tup
         tokens.pop()
         offsets.pop()
     return tuple(tokens), tuple(offsets)
+
+
+def tokenise(
+    tokenizer: Any, text: str, at: int | None, length: int
+) -> tuple[tuple[int, ...], tuple[int, int] | None]:
+    """Token ids of a text, and the tokens that overlap its characters `at` to `at + length - 1`."""
+    tokens, offsets = prompt_tokens(tokenizer, text)
+    if at is None or length == 0:
+        return tokens, None
+    inside = [
+        index
+        for index, (start, end) in enumerate(offsets)
+        if start < at + length and end > at and end > start
+    ]
+    return tokens, (inside[0], inside[-1] + 1) if inside else None
+
+
+def place_in(prompt: str, subject: str) -> int | None:
+    """Character at which the last mention of a subject in a prompt begins; None without one.
+
+    A mention as words of their own goes before one inside a word: of "Is Iran in Asia? Iranian",
+    Iran is the second word. Scripts without spaces have only the latter.
+    """
+    if not subject:
+        return None
+    words = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
+    at = words[-1] if words else prompt.rfind(subject)
+    return at if at >= 0 else None
 
 
 def answer_tokens(

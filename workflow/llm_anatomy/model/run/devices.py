@@ -103,3 +103,14 @@ def _lock(index: int) -> bool:
         return False
     _locks.append(handle)
     return True
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the processor on a device, without waiting for what the device does before.
+
+    A card reads pinned memory by itself, so the processor goes on at once: it draws the noise of
+    the next layer while the card is at work on this one.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -10,6 +10,10 @@ ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 PreHook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 
 
+class PassEnded(Exception):  # noqa: N818 - a signal, not an error
+    """Raised by a hook that has seen all that is wanted: ends the forward pass."""
+
+
 @contextmanager
 def hooked(
     forward: Mapping[nn.Module, ForwardHook] | None = None,

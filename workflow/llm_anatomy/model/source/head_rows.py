@@ -14,7 +14,8 @@ def with_tokens(decoder: Decoder, vocabulary: Mapping[str, int]) -> Decoder:
         vocabulary: The tokenizer's tokens and their ids.
     """
     # Ids beyond the head are refused at preparation.
-    known = {token for token in vocabulary.values() if token < decoder.head.out_features}
+    width = decoder.head.out_features
+    known = {token for token in vocabulary.values() if token < width}
     rows = max(known) + 1
     without = tuple(sorted(set(range(rows)) - known))
     return replace(decoder, token_rows=rows, tokenless=without)
