@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_anatomy.tables.claims import CLAIMS
+from llm_anatomy.tables.claims import ALL_CLAIMS
 from llm_anatomy.tables.core import read_table
 
 ROOT = Path(__file__).parents[1]
@@ -48,13 +48,13 @@ def taken(results: Path, pictures: Path) -> dict[str, Any]:
     Raises:
         UserError: The claims are missing, damaged, or of other code.
     """
-    frame = read_table(results / "claims.parquet", CLAIMS, list(KEPT))
+    frame = read_table(results / "claims.parquet", ALL_CLAIMS, list(KEPT))
     pictures.mkdir(parents=True, exist_ok=True)
     for name, source in SHOWN.items():
         shutil.copyfile(results / "figures" / source, pictures / name)
     return {
         "pictures": picture_hashes(pictures),
-        "claims": json.loads(frame.to_json(orient="records", double_precision=6)),
+        "claims": json.loads(frame.to_json(orient="records", double_precision=15)),
     }
 
 

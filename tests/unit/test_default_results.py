@@ -47,7 +47,7 @@ def test_every_claim_stands_on_the_page_once_with_its_verdict(record):
         (row,) = [row for row in rows if row.startswith(start)]
         assert f" | {claim['verdict']} | " in row
         assert claim["verdict"] in VERDICTS
-        assert (claim["verdict"] == "untested") <= (claim["measured_value"] is None), claim["claim"]
+        assert (claim["measured_value"] is None) <= (claim["verdict"] == "untested"), claim["claim"]
 
 
 def test_counts_and_numbers_are_those_of_claims_made_by_hand():
