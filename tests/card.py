@@ -125,6 +125,9 @@ def on_card(model: Any) -> Any:
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    if func is torch.ops.aten._pin_memory.default:
+        # Pinned memory is the processor's; there is no driver here to pin any.
+        return args[0].clone()
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     mine = [tensor for tensor in tensors if isinstance(tensor, CardTensor)]
     here = bool(mine)
