@@ -6,7 +6,6 @@ and the pictures to that file.
 """
 
 import argparse
-import hashlib
 import json
 import math
 import shutil
@@ -15,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_anatomy.tables.claims import ALL_CLAIMS
+from llm_anatomy.artefacts.files import sha256_file
+from llm_anatomy.tables.claims import ALL_CLAIMS, UNTESTED
+from llm_anatomy.tables.claims import VERDICTS as TESTED
 from llm_anatomy.tables.core import read_table
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ KEPT = (
     *("paper", "claim", "model", "dataset", "paper_value", "measured_value", "low", "high"),
     *("unit", "verdict", "evidence", "evidence_unit"),
 )
-VERDICTS = ("holds", "fails", "undecided", "untested")
+VERDICTS = (*TESTED.values(), UNTESTED)
 
 
 def taken(results: Path, pictures: Path) -> dict[str, Any]:
@@ -60,10 +61,7 @@ def taken(results: Path, pictures: Path) -> dict[str, Any]:
 
 def picture_hashes(pictures: Path) -> dict[str, str]:
     """The SHA-256 of every picture of the page."""
-    return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(pictures.glob("*.png"))
-    }
+    return {file.name: sha256_file(file) for file in sorted(pictures.glob("*.png"))}
 
 
 def rendered(claims: Sequence[Mapping[str, Any]]) -> str:

@@ -95,7 +95,7 @@ def shift(areas: pd.DataFrame, model: str, label: str, table: Path) -> Exhibit:
         "at most)."
     )
     if len(empty):
-        caption += f" {len(empty)} pairs share so much that nothing is left to test on."
+        caption += f" {len(empty)} pairs share so much that nothing, or one class alone, is left."
     return Exhibit(
         f"Trained here, tested there: {label}",
         caption,
@@ -243,10 +243,7 @@ def advice(metrics: pd.DataFrame) -> str:
 
 
 def _ends(areas: pd.DataFrame) -> str:
-    """What detectors beside each other did not read of the same texts; nothing where all read all.
-
-    TF-IDF has no end to lose, and an area less of a text may cost others some of theirs.
-    """
+    """What detectors beside each other do not read of the same texts; nothing if all read all."""
     if not areas["n_cut"].any():
         return ""
     by_count = areas.groupby("n_cut", sort=True)

@@ -100,25 +100,23 @@ def untested_claims(model: str, made: Sequence[Claim]) -> list[Claim]:
 
 def negatives_claim(table: pd.DataFrame, model: str) -> Claim:
     """Easy negatives of another source against all negatives."""
-    areas = table[(table["metric"] == "roc_auc")].set_index(["negatives", "feature_set"])
-    values = areas["value"]
-    easy, both = values["easy", "spline"], values["both", "spline"]
-    with_easy, with_both = (
-        next(row for key, row in areas.iterrows() if key == (name, "spline"))
-        for name in ("easy", "both")
-    )
-    hard = values["hard", "spline"]
+    areas = {
+        (row["negatives"], row["feature_set"]): row
+        for _, row in table[table["metric"] == "roc_auc"].iterrows()
+    }
+    easy, both, hard = (areas[name, "spline"] for name in ("easy", "both", "hard"))
     first = table.iloc[0]
     return EASY_NEGATIVES.judged(
         model,
         f"{first['dataset']} against {first['easy']}",
-        evidence=min(smaller_class(row) for _, row in areas.iterrows()),
-        measured_value=100 * (easy - both),
-        holds=apart(with_easy, with_both),
+        evidence=min(smaller_class(row) for row in areas.values()),
+        measured_value=100 * (easy["value"] - both["value"]),
+        holds=apart(easy, both),
         note=(
-            f"{first['dataset']} against {first['easy']}: {100 * easy:.1f} % with easy negatives "
-            f"alone, {100 * both:.1f} % with both, {100 * hard:.1f} % with hard ones alone; text "
-            f"length alone reaches {100 * values['easy', 'length']:.1f} % on easy negatives. "
+            f"{first['dataset']} against {first['easy']}: {100 * easy['value']:.1f} % with easy "
+            f"negatives alone, {100 * both['value']:.1f} % with both, {100 * hard['value']:.1f} % "
+            "with hard ones alone; text length alone reaches "
+            f"{100 * areas['easy', 'length']['value']:.1f} % on easy negatives. "
             "Holds if the interval with easy ones is above that with both."
         ),
     )
